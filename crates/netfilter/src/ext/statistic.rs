@@ -1,0 +1,218 @@
+//! `-m statistic`: by chance, or every so many packets (`net/netfilter/xt_statistic.c`).
+
+use std::fmt::Write as _;
+
+use base::Rng;
+
+use super::Match;
+use crate::rule::Wanted;
+use crate::text::{ParseError, Words};
+use crate::trace::{Field, Miss, Seen};
+
+/// 1.0 in the kernel's units.
+const ONE: u32 = 0x8000_0000;
+
+/// Options of `-m statistic`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statistic {
+    /// How it chooses, perhaps reversed.
+    pub mode: Wanted<Mode>,
+}
+
+/// How `-m statistic` chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// `--mode random --probability`, in units of 2⁻³¹, as the kernel keeps it.
+    Random(u32),
+    /// `--mode nth --every every --packet packet`
+    Nth {
+        /// One packet of so many.
+        every: u32,
+        /// Where the counter begins.
+        packet: u32,
+    },
+}
+
+impl Statistic {
+    /// `--probability p`, rounded to 31 bits as iptables does.
+    pub fn random(probability: f64) -> Statistic {
+        let scaled = (probability.clamp(0.0, 1.0) * f64::from(ONE)).round();
+        Statistic { mode: Wanted::is(Mode::Random(scaled as u32)) }
+    }
+
+    /// `--mode nth --every every --packet 0`
+    pub fn nth(every: u32) -> Statistic {
+        Statistic { mode: Wanted::is(Mode::Nth { every: every.max(1), packet: 0 }) }
+    }
+
+    pub(super) fn initial_state(&self) -> Option<u32> {
+        match self.mode.value {
+            Mode::Nth { packet, .. } => Some(packet),
+            Mode::Random(_) => None,
+        }
+    }
+
+    /// The counter goes from 0 to `every - 1`; the packet at which it wraps is the one that fits.
+    pub(crate) fn check(&self, rng: &mut Rng, count: &mut u32) -> Result<(), Miss> {
+        let (fits, seen) = match self.mode.value {
+            Mode::Random(probability) => {
+                let drawn = rng.next_u32() & (ONE - 1);
+                (drawn < probability, Seen::Drawn(drawn))
+            }
+            Mode::Nth { every, .. } => {
+                let at = *count + 1;
+                *count = if at >= every { 0 } else { at };
+                (*count == 0, Seen::Turn { at, of: every })
+            }
+        };
+        if fits == self.mode.not { Err(Miss::new(Field::Turn, seen)) } else { Ok(()) }
+    }
+
+    pub(super) fn wanted(&self) -> String {
+        match self.mode.value {
+            Mode::Random(probability) => {
+                format!("less than {:.11}", f64::from(probability) / f64::from(ONE))
+            }
+            Mode::Nth { every, .. } => format!("every {every}th"),
+        }
+    }
+
+    pub(super) fn save(&self, out: &mut String) {
+        out.push_str(" -m statistic");
+        self.print(out, "--", true);
+    }
+
+    pub(super) fn list(&self, out: &mut String) {
+        out.push_str(" statistic");
+        self.print(out, "", false);
+    }
+
+    fn print(&self, out: &mut String, dashes: &str, with_packet: bool) {
+        let bang = if self.mode.not { " !" } else { "" };
+        let _ = match self.mode.value {
+            Mode::Random(probability) => {
+                let probability = f64::from(probability) / f64::from(ONE);
+                write!(out, " {dashes}mode random{bang} {dashes}probability {probability:.11}")
+            }
+            Mode::Nth { every, packet } => {
+                let _ = write!(out, " {dashes}mode nth{bang} {dashes}every {every}");
+                if with_packet || packet > 0 {
+                    write!(out, " {dashes}packet {packet}")
+                } else {
+                    Ok(())
+                }
+            }
+        };
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Parser {
+    mode: Option<bool>,
+    not: bool,
+    probability: Option<u32>,
+    every: Option<u32>,
+    packet: Option<u32>,
+}
+
+impl super::MatchParser for Parser {
+    fn option(
+        &mut self,
+        option: &str,
+        not: bool,
+        words: &mut Words<'_>,
+    ) -> Result<bool, ParseError> {
+        match option {
+            "--mode" => {
+                words.refuse_not(option, not)?;
+                self.mode = Some(match words.value(option)? {
+                    "random" => false,
+                    "nth" => true,
+                    other => return Err(ParseError::BadMode(other.to_string())),
+                });
+            }
+            "--probability" => {
+                let text = words.value(option)?;
+                let value = text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p));
+                let value = value.ok_or(ParseError::BadProbability)?;
+                self.probability = Some((value * f64::from(ONE)).round() as u32);
+                self.not = not;
+            }
+            "--every" => {
+                self.every = Some(words.number("statistic", option, 1, u32::MAX)?);
+                self.not = not;
+            }
+            "--packet" => {
+                words.refuse_not(option, not)?;
+                self.packet = Some(words.number("statistic", option, 0, u32::MAX)?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Match, ParseError> {
+        let missing = |option| ParseError::Missing { ext: "statistic", option };
+        let mode = match self.mode.ok_or(missing("--mode"))? {
+            false => Mode::Random(self.probability.ok_or(missing("--probability"))?),
+            true => {
+                let every = self.every.ok_or(missing("--every"))?;
+                let packet = self.packet.unwrap_or(0);
+                if packet >= every {
+                    return Err(ParseError::PacketBeyondEvery);
+                }
+                Mode::Nth { every, packet }
+            }
+        };
+        Ok(Match::Statistic(Statistic { mode: Wanted { not: self.not, value: mode } }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nth_fits_when_its_counter_wraps() {
+        let every_third = Statistic::nth(3);
+        let (mut count, mut rng) = (0, Rng::new(1));
+        let fits: Vec<bool> =
+            (0..7).map(|_| every_third.check(&mut rng, &mut count).is_ok()).collect();
+        assert_eq!(fits, [false, false, true, false, false, true, false]);
+    }
+
+    #[test]
+    fn a_chain_of_nth_rules_takes_strict_turns() {
+        // Endpoints 0, 1, 2 behind `--every 3`, `--every 2`, and an unconditional rule.
+        let rules = [Statistic::nth(3), Statistic::nth(2)];
+        let (mut counts, mut rng) = ([0, 0], Rng::new(1));
+        let mut chosen = Vec::new();
+        for _ in 0..9 {
+            let hit = (0..2).find(|&i| rules[i].check(&mut rng, &mut counts[i]).is_ok());
+            chosen.push(hit.unwrap_or(2));
+        }
+        assert_eq!(chosen, [2, 1, 0, 2, 1, 0, 2, 1, 0]);
+    }
+
+    #[test]
+    fn probabilities_round_to_31_bits_as_a_node_shows_them() {
+        let shown: Vec<String> = (2..8)
+            .map(|n| {
+                let mut out = String::new();
+                Statistic::random(1.0 / f64::from(n)).save(&mut out);
+                out.rsplit(' ').next().unwrap().to_string()
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "0.50000000000",
+                "0.33333333349",
+                "0.25000000000",
+                "0.20000000019",
+                "0.16666666651",
+                "0.14285714272"
+            ]
+        );
+    }
+}

@@ -1,0 +1,358 @@
+//! Netfilter of one namespace: the way in for packets, the tables, and what they remember.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+use base::{Instant, Rng};
+use packet::Packet;
+
+use crate::conntrack::{ConnId, Conntrack, CtInfo, CtSlot};
+use crate::ext::addrtype::AddrType;
+use crate::ext::recent;
+use crate::ext::reject::Reject;
+use crate::hook::{Hook, TableName};
+use crate::iface::IfName;
+use crate::nat;
+use crate::table::{Policy, Table};
+use crate::trace::{HookEvent, HookTrace, TableVerdict};
+use crate::walk::{self, Walked};
+
+/// A packet and what its namespace knows about it; the kernel's `sk_buff`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skb {
+    /// The packet.
+    pub packet: Packet,
+    /// `MARK`'s mark; never leaves the namespace.
+    pub mark: u32,
+    /// Its connection; never leaves the namespace.
+    pub ct: CtSlot,
+}
+
+impl Skb {
+    /// A packet nobody has looked at yet.
+    pub fn new(packet: Packet) -> Skb {
+        Skb { packet, mark: 0, ct: CtSlot::None }
+    }
+}
+
+/// What a namespace knows of addresses, for the rules that ask.
+pub trait Surroundings {
+    /// What kind of address `addr` is; with `iface`, local means an address of that interface.
+    fn addr_type(&self, addr: Ipv4Addr, iface: Option<IfName>) -> AddrType;
+    /// The address that `MASQUERADE` gives to the packet at hand, by the interface it leaves.
+    fn masquerade_source(&self) -> Option<Ipv4Addr>;
+    /// The first address of an interface, for `REDIRECT`.
+    fn primary_address(&self, iface: IfName) -> Option<Ipv4Addr>;
+}
+
+/// A packet's circumstances at a hook.
+#[derive(Clone, Copy)]
+pub struct HookInput<'a> {
+    /// Where it is.
+    pub hook: Hook,
+    /// The interface it came in by; none for packets made here.
+    pub iif: IfName,
+    /// The interface it leaves by, once routed.
+    pub oif: IfName,
+    /// The time.
+    pub now: Instant,
+    /// What the namespace knows of addresses.
+    pub surroundings: &'a dyn Surroundings,
+}
+
+/// Why a packet is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// A rule dropped it.
+    Rule {
+        /// Table.
+        table: TableName,
+        /// Chain.
+        chain: Rc<str>,
+        /// Number in the chain, from 1.
+        number: u32,
+    },
+    /// The policy of a built-in chain dropped it.
+    Policy {
+        /// Table.
+        table: TableName,
+        /// Built-in chain.
+        hook: Hook,
+    },
+    /// The table of connections is full.
+    ConntrackFull,
+    /// Another connection took the same tuple first.
+    ConntrackClash,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DropReason::Rule { table, chain, number } => {
+                write!(f, "rule {number} of chain {chain} in table {table}")
+            }
+            DropReason::Policy { table, hook } => write!(f, "policy of {hook} in table {table}"),
+            DropReason::ConntrackFull => f.write_str("nf_conntrack: table full, dropping packet"),
+            DropReason::ConntrackClash => f.write_str("another connection has the same addresses"),
+        }
+    }
+}
+
+/// What becomes of a packet at a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Accept,
+    /// It is gone.
+    Drop(DropReason),
+    /// It is gone, and its sender is to be told.
+    Reject(Reject, DropReason),
+}
+
+/// Netfilter of one namespace.
+#[derive(Debug)]
+pub struct Netfilter {
+    tables: [Option<Table>; 4],
+    conntrack: Conntrack,
+    recent: recent::Lists,
+    rng: Rng,
+    is_tracking: bool,
+}
+
+impl Netfilter {
+    /// No tables, nothing tracked. `rng` decides what is left to chance: `--mode random`, new ports.
+    pub fn new(rng: Rng) -> Netfilter {
+        Netfilter {
+            tables: [const { None }; 4],
+            conntrack: Conntrack::default(),
+            recent: recent::Lists::default(),
+            rng,
+            is_tracking: false,
+        }
+    }
+
+    /// A table, if anything has ever been put into it.
+    pub fn table(&self, name: TableName) -> Option<&Table> {
+        self.tables.get(name.index()).and_then(Option::as_ref)
+    }
+
+    /// Edits a table; it comes into being with its built-in chains.
+    pub fn edit<R>(&mut self, name: TableName, edit: impl FnOnce(&mut Table) -> R) -> R {
+        // `index` is below four by construction.
+        let slot = &mut self.tables[name.index()];
+        let result = edit(slot.get_or_insert_with(|| Table::new(name)));
+        // As in the kernel, tracking begins with the first rule that needs it.
+        self.is_tracking = self.table(TableName::Nat).is_some()
+            || self.tables.iter().flatten().any(Table::uses_conntrack);
+        result
+    }
+
+    /// The connections.
+    pub fn conntrack(&self) -> &Conntrack {
+        &self.conntrack
+    }
+
+    /// The connections, for changing.
+    pub fn conntrack_mut(&mut self) -> &mut Conntrack {
+        &mut self.conntrack
+    }
+
+    /// Nothing here could do anything to a packet.
+    pub fn is_idle(&self) -> bool {
+        !self.is_tracking && self.tables.iter().all(Option::is_none)
+    }
+
+    /// Takes a packet through a hook: connection tracking and the tables in the kernel's order.
+    ///
+    /// With `trace`, everything that looks at the packet is written down there.
+    pub fn hook(
+        &mut self,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        mut trace: Option<&mut HookTrace>,
+    ) -> Verdict {
+        if self.is_idle() {
+            return Verdict::Accept;
+        }
+        let verdict = self.pass(input, skb, &mut trace);
+        if !matches!(verdict, Verdict::Accept) {
+            self.conntrack.discard(skb.ct);
+        }
+        verdict
+    }
+
+    fn pass(
+        &mut self,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Verdict {
+        use TableName::{Filter, Mangle, Raw};
+        let steps: &[Step] = match input.hook {
+            Hook::Prerouting => &[Step::Table(Raw), Step::Track, Step::Table(Mangle), Step::Nat],
+            Hook::Input => &[Step::Table(Mangle), Step::Table(Filter), Step::Nat, Step::Confirm],
+            Hook::Forward => &[Step::Table(Mangle), Step::Table(Filter)],
+            Hook::Output => &[
+                Step::Table(Raw),
+                Step::Track,
+                Step::Table(Mangle),
+                Step::Nat,
+                Step::Table(Filter),
+            ],
+            Hook::Postrouting => &[Step::Table(Mangle), Step::Nat, Step::Confirm],
+        };
+        for step in steps {
+            let verdict = match step {
+                Step::Table(table) => self.run_table(*table, input, skb, trace),
+                Step::Track => self.track(skb, input.now, trace),
+                Step::Nat => self.run_nat(input, skb, trace),
+                Step::Confirm => self.confirm(skb, input.now, trace),
+            };
+            if !matches!(verdict, Verdict::Accept) {
+                return verdict;
+            }
+        }
+        Verdict::Accept
+    }
+
+    fn run_table(
+        &mut self,
+        name: TableName,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Verdict {
+        let Some(table) = self.tables.get_mut(name.index()).and_then(Option::as_mut) else {
+            return Verdict::Accept;
+        };
+        let mut evals = trace.is_some().then(Vec::new);
+        let mut world = walk::World {
+            conntrack: &mut self.conntrack,
+            recent: &mut self.recent,
+            rng: &mut self.rng,
+        };
+        let walked = walk::walk(table, input, skb, &mut world, evals.as_mut());
+        if let (Some(trace), Some(evals)) = (trace, evals) {
+            let verdict = match &walked {
+                Walked::Accepted => TableVerdict::Accepted,
+                Walked::Policy(policy) => TableVerdict::Policy(*policy),
+                Walked::Dropped { .. } | Walked::Rejected { .. } => TableVerdict::Dropped,
+            };
+            trace.events.push(HookEvent::Table { table: name, evals, verdict });
+        }
+        let by_rule = |chain, number| DropReason::Rule { table: name, chain, number };
+        match walked {
+            Walked::Accepted | Walked::Policy(Policy::Accept) => Verdict::Accept,
+            Walked::Policy(Policy::Drop) => {
+                Verdict::Drop(DropReason::Policy { table: name, hook: input.hook })
+            }
+            Walked::Dropped { chain, number } => Verdict::Drop(by_rule(chain, number)),
+            Walked::Rejected { chain, number, with } => {
+                Verdict::Reject(with, by_rule(chain, number))
+            }
+        }
+    }
+
+    fn track(
+        &mut self,
+        skb: &mut Skb,
+        now: Instant,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Verdict {
+        // A packet that comes back over loopback has been looked up on its way out.
+        if !self.is_tracking || skb.ct != CtSlot::None {
+            return Verdict::Accept;
+        }
+        match self.conntrack.track(&skb.packet, now) {
+            Ok(slot) => skb.ct = slot,
+            Err(_) => return Verdict::Drop(DropReason::ConntrackFull),
+        }
+        if let Some(trace) = trace {
+            let conn = match skb.ct {
+                CtSlot::Tracked { conn, .. } => self.conntrack.get(conn),
+                _ => None,
+            };
+            trace.events.push(HookEvent::Tracked {
+                state: self.conntrack.state_bits(skb.ct),
+                original: conn.map(|conn| conn.original),
+                reply: conn.map(|conn| conn.reply),
+            });
+        }
+        Verdict::Accept
+    }
+
+    /// The `nat` table decides about new connections; every packet is then rewritten as decided
+    /// (`nf_nat_inet_fn`).
+    fn run_nat(
+        &mut self,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Verdict {
+        let CtSlot::Tracked { conn, info } = skb.ct else { return Verdict::Accept };
+        if self.table(TableName::Nat).is_none() {
+            return Verdict::Accept;
+        }
+        let end = nat::end_at(input.hook);
+        let is_new = info == CtInfo::New && !nat::is_decided(&self.conntrack, conn, end);
+        if is_new {
+            let verdict = self.run_table(TableName::Nat, input, skb, trace);
+            if !matches!(verdict, Verdict::Accept) {
+                return verdict;
+            }
+            nat::decide_none(&mut self.conntrack, conn, end, &mut self.rng, input.now);
+        }
+        self.translate(conn, info, input.hook, skb, is_new, trace);
+        Verdict::Accept
+    }
+
+    fn translate(
+        &mut self,
+        conn: ConnId,
+        info: CtInfo,
+        hook: Hook,
+        skb: &mut Skb,
+        is_new: bool,
+        trace: &mut Option<&mut HookTrace>,
+    ) {
+        let rewritten = nat::translate(&self.conntrack, conn, info, hook, &mut skb.packet);
+        if let (Some((end, from, to)), Some(trace)) = (rewritten, trace) {
+            trace.events.push(HookEvent::Translated { end, from, to, is_new });
+        }
+    }
+
+    fn confirm(
+        &mut self,
+        skb: &mut Skb,
+        now: Instant,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Verdict {
+        let CtSlot::Tracked { conn, info: CtInfo::New } = skb.ct else { return Verdict::Accept };
+        let is_confirmed = |conntrack: &Conntrack| {
+            conntrack.get(conn).is_none_or(|conn| conn.has(crate::conntrack::status::CONFIRMED))
+        };
+        if is_confirmed(&self.conntrack) {
+            return Verdict::Accept;
+        }
+        if !self.conntrack.confirm(skb.ct, now) {
+            return Verdict::Drop(DropReason::ConntrackClash);
+        }
+        if let (Some(trace), Some(conn)) = (trace, self.conntrack.get(conn)) {
+            trace.events.push(HookEvent::Confirmed { original: conn.original, reply: conn.reply });
+        }
+        Verdict::Accept
+    }
+
+    /// The packet was lost between two hooks (no route, TTL): a connection it began is forgotten.
+    pub fn discard(&mut self, skb: &Skb) {
+        self.conntrack.discard(skb.ct);
+    }
+}
+
+enum Step {
+    Table(TableName),
+    Track,
+    Nat,
+    Confirm,
+}

@@ -1,0 +1,485 @@
+//! Tables: chains of rules, their references, counters and edits.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::ext::TargetExt;
+use crate::hook::{Hook, TableName};
+use crate::rule::{RuleSpec, Target};
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets that fitted.
+    pub packets: u64,
+    /// Their bytes, IP headers included.
+    pub bytes: u64,
+}
+
+impl Counters {
+    pub(crate) fn add(&mut self, bytes: u16) {
+        self.packets += 1;
+        self.bytes += u64::from(bytes);
+    }
+}
+
+/// What a built-in chain does with a packet that no rule decided about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Let it pass.
+    Accept,
+    /// Drop it.
+    Drop,
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Policy::Accept => "ACCEPT",
+            Policy::Drop => "DROP",
+        })
+    }
+}
+
+/// Stands for a chain inside its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChainId(u32);
+
+/// A rule in its place, with its counters.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What it says.
+    pub spec: Rc<RuleSpec>,
+    /// What has fitted so far.
+    pub counters: Counters,
+    pub(crate) action: Action,
+    /// Counters of the matches that have one (`--mode nth`), in the order of the matches.
+    pub(crate) state: SmallVec<[u32; 1]>,
+}
+
+/// A target with its chain looked up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    Continue,
+    Accept,
+    Drop,
+    Return,
+    Jump(ChainId),
+    Goto(ChainId),
+    Ext,
+}
+
+/// A chain.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// Its name.
+    pub name: Rc<str>,
+    /// The policy, of a built-in chain.
+    pub policy: Option<Policy>,
+    /// What reached the policy.
+    pub counters: Counters,
+    /// Rules that jump or go here.
+    pub references: u32,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// Why an edit of a table was refused. Each is the user's doing; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EditError {
+    /// No such chain.
+    NoChain(String),
+    /// A new chain has the name of an old one.
+    ChainExists(String),
+    /// To be deleted or renamed, but it is built in.
+    BuiltIn(String),
+    /// To be deleted, but rules still lead to it.
+    InUse(String),
+    /// To be deleted, but it has rules.
+    NotEmpty(String),
+    /// A rule leads to a chain or target that does not exist.
+    NoTarget(String),
+    /// A rule leads to a built-in chain.
+    TargetBuiltIn(String),
+    /// There is no rule of that number.
+    NoRule(u32),
+    /// No rule is equal to the one to be deleted or checked.
+    NoSuchRule,
+    /// The target belongs to another table.
+    TargetElsewhere(String),
+    /// The rule would lead back to its own chain.
+    Loop(String),
+    /// Only built-in chains have a policy.
+    NoPolicy(String),
+}
+
+impl fmt::Display for EditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EditError::NoChain(chain) => write!(f, "Chain '{chain}' does not exist"),
+            EditError::ChainExists(_) => f.write_str("Chain already exists."),
+            EditError::BuiltIn(chain) => write!(f, "Can't delete built-in chain '{chain}'."),
+            EditError::InUse(_) | EditError::NotEmpty(_) => {
+                f.write_str("CHAIN_DEL failed (Device or resource busy)")
+            }
+            EditError::NoTarget(target) => write!(f, "Chain '{target}' does not exist"),
+            EditError::TargetBuiltIn(target) => write!(f, "Invalid target name '{target}'"),
+            EditError::NoRule(_) => f.write_str("Index of deletion too big."),
+            EditError::NoSuchRule => {
+                f.write_str("Bad rule (does a matching rule exist in that chain?).")
+            }
+            EditError::TargetElsewhere(_) => f.write_str("RULE_APPEND failed (Invalid argument)"),
+            EditError::Loop(_) => f.write_str("RULE_APPEND failed (Too many links)"),
+            EditError::NoPolicy(_) => f.write_str("Bad built-in chain name."),
+        }
+    }
+}
+
+/// A table: chains by name.
+#[derive(Clone, Debug)]
+pub struct Table {
+    name: TableName,
+    chains: Slab<Chain>,
+    by_name: BTreeMap<Rc<str>, ChainId>,
+    builtin: [Option<ChainId>; 5],
+    /// Rules that ask about connections.
+    conntrack_rules: u32,
+    /// Rises with every edit.
+    generation: u64,
+}
+
+impl Table {
+    /// A table with its built-in chains, empty, accepting.
+    pub fn new(name: TableName) -> Table {
+        let mut table = Table {
+            name,
+            chains: Slab::new(),
+            by_name: BTreeMap::new(),
+            builtin: [None; 5],
+            conntrack_rules: 0,
+            generation: 0,
+        };
+        for &hook in name.hooks() {
+            let id = table.add_chain(hook.chain(), Some(Policy::Accept));
+            if let Some(slot) = table.builtin.get_mut(hook as usize) {
+                *slot = Some(id);
+            }
+        }
+        table
+    }
+
+    /// Which table this is.
+    pub fn name(&self) -> TableName {
+        self.name
+    }
+
+    /// Rises with every edit; counters do not count.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn add_chain(&mut self, name: &str, policy: Option<Policy>) -> ChainId {
+        let name: Rc<str> = name.into();
+        let id = ChainId(self.chains.insert(Chain {
+            name: name.clone(),
+            policy,
+            counters: Counters::default(),
+            references: 0,
+            rules: Vec::new(),
+        }) as u32);
+        self.by_name.insert(name, id);
+        id
+    }
+
+    fn id(&self, chain: &str) -> Result<ChainId, EditError> {
+        self.by_name.get(chain).copied().ok_or_else(|| EditError::NoChain(chain.to_string()))
+    }
+
+    pub(crate) fn at(&self, id: ChainId) -> &Chain {
+        // Ids are made here and die with their chain, which no rule may refer to by then.
+        &self.chains[id.0 as usize]
+    }
+
+    pub(crate) fn at_mut(&mut self, id: ChainId) -> &mut Chain {
+        &mut self.chains[id.0 as usize]
+    }
+
+    pub(crate) fn builtin(&self, hook: Hook) -> Option<ChainId> {
+        self.builtin.get(hook as usize).copied().flatten()
+    }
+
+    /// The chain of this name.
+    pub fn chain(&self, name: &str) -> Option<&Chain> {
+        self.by_name.get(name).map(|id| self.at(*id))
+    }
+
+    /// Chains in the order in which they are printed: the built-in ones by hook, then the others by name.
+    pub fn chains(&self) -> impl Iterator<Item = &Chain> {
+        let builtin = self.name.hooks().iter().filter_map(|hook| self.builtin(*hook));
+        let others = self.by_name.values().copied().filter(|id| self.at(*id).policy.is_none());
+        builtin.chain(others).map(|id| self.at(id))
+    }
+
+    /// Rules ask about connections.
+    pub(crate) fn uses_conntrack(&self) -> bool {
+        self.conntrack_rules > 0
+    }
+
+    /// `-N chain`
+    pub fn new_chain(&mut self, name: &str) -> Result<(), EditError> {
+        if self.by_name.contains_key(name) {
+            return Err(EditError::ChainExists(name.to_string()));
+        }
+        self.generation += 1;
+        self.add_chain(name, None);
+        Ok(())
+    }
+
+    /// `-F chain`
+    pub fn flush(&mut self, chain: &str) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        self.generation += 1;
+        for rule in std::mem::take(&mut self.at_mut(id).rules) {
+            self.unlink(&rule);
+        }
+        Ok(())
+    }
+
+    /// `-F`
+    pub fn flush_all(&mut self) {
+        for id in self.by_name.values().copied().collect::<Vec<_>>() {
+            for rule in std::mem::take(&mut self.at_mut(id).rules) {
+                self.unlink(&rule);
+            }
+        }
+        self.generation += 1;
+    }
+
+    /// `-X chain`
+    pub fn delete_chain(&mut self, chain: &str) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        let found = self.at(id);
+        if found.policy.is_some() {
+            return Err(EditError::BuiltIn(chain.to_string()));
+        }
+        if found.references > 0 {
+            return Err(EditError::InUse(chain.to_string()));
+        }
+        if !found.rules.is_empty() {
+            return Err(EditError::NotEmpty(chain.to_string()));
+        }
+        self.generation += 1;
+        self.by_name.remove(chain);
+        self.chains.remove(id.0 as usize);
+        Ok(())
+    }
+
+    /// `-P chain policy`
+    pub fn set_policy(&mut self, chain: &str, policy: Policy) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        let chain = self.at_mut(id);
+        if chain.policy.is_none() {
+            return Err(EditError::NoPolicy(chain.name.to_string()));
+        }
+        chain.policy = Some(policy);
+        self.generation += 1;
+        Ok(())
+    }
+
+    /// Sets what a built-in chain's policy has counted.
+    pub(crate) fn set_chain_counters(&mut self, chain: &str, counters: Counters) {
+        if let Ok(id) = self.id(chain) {
+            self.at_mut(id).counters = counters;
+        }
+    }
+
+    /// `-A chain rule`
+    pub fn append(&mut self, chain: &str, spec: RuleSpec) -> Result<(), EditError> {
+        let at = u32::MAX;
+        self.insert_counted(chain, at, spec, Counters::default())
+    }
+
+    /// `-I chain number rule`; 1 is the head.
+    pub fn insert(&mut self, chain: &str, number: u32, spec: RuleSpec) -> Result<(), EditError> {
+        let len = self.at(self.id(chain)?).rules.len() as u32;
+        if number == 0 || number > len + 1 {
+            return Err(EditError::NoRule(number));
+        }
+        self.insert_counted(chain, number - 1, spec, Counters::default())
+    }
+
+    /// Puts a rule before the one at `at` (counting from 0), or at the end.
+    pub(crate) fn insert_counted(
+        &mut self,
+        chain: &str,
+        at: u32,
+        spec: RuleSpec,
+        counters: Counters,
+    ) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        let action = self.resolve(id, &spec)?;
+        self.conntrack_rules += u32::from(spec.uses_conntrack());
+        if let Action::Jump(to) | Action::Goto(to) = action {
+            self.at_mut(to).references += 1;
+        }
+        let state = spec.matches.iter().filter_map(|m| m.initial_state()).collect();
+        let rules = &mut self.at_mut(id).rules;
+        let at = (at as usize).min(rules.len());
+        rules.insert(at, Rule { spec: Rc::new(spec), counters, action, state });
+        self.generation += 1;
+        Ok(())
+    }
+
+    fn resolve(&self, chain: ChainId, spec: &RuleSpec) -> Result<Action, EditError> {
+        let name = |target: &TargetExt| EditError::TargetElsewhere(target.name().to_string());
+        Ok(match &spec.target {
+            Target::Continue => Action::Continue,
+            Target::Accept => Action::Accept,
+            Target::Drop => Action::Drop,
+            Target::Return => Action::Return,
+            Target::Jump(to) => Action::Jump(self.resolve_chain(chain, to)?),
+            Target::Goto(to) => Action::Goto(self.resolve_chain(chain, to)?),
+            Target::Ext(ext) => {
+                spec.check_table(self.name).map_err(|_| name(ext))?;
+                Action::Ext
+            }
+        })
+    }
+
+    fn resolve_chain(&self, from: ChainId, to: &str) -> Result<ChainId, EditError> {
+        let id = self.id(to).map_err(|_| EditError::NoTarget(to.to_string()))?;
+        if self.at(id).policy.is_some() {
+            return Err(EditError::TargetBuiltIn(to.to_string()));
+        }
+        if self.leads_to(id, from) {
+            return Err(EditError::Loop(to.to_string()));
+        }
+        Ok(id)
+    }
+
+    /// Whether a packet in chain `from` can get to chain `to`.
+    fn leads_to(&self, from: ChainId, to: ChainId) -> bool {
+        let mut seen = vec![false; self.chains.capacity()];
+        let mut open = vec![from];
+        while let Some(id) = open.pop() {
+            if id == to {
+                return true;
+            }
+            if std::mem::replace(&mut seen[id.0 as usize], true) {
+                continue;
+            }
+            open.extend(self.at(id).rules.iter().filter_map(|rule| match rule.action {
+                Action::Jump(next) | Action::Goto(next) => Some(next),
+                _ => None,
+            }));
+        }
+        false
+    }
+
+    /// `-D chain number`
+    pub fn delete(&mut self, chain: &str, number: u32) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        let rules = &mut self.at_mut(id).rules;
+        if number == 0 || number as usize > rules.len() {
+            return Err(EditError::NoRule(number));
+        }
+        let rule = rules.remove(number as usize - 1);
+        self.unlink(&rule);
+        self.generation += 1;
+        Ok(())
+    }
+
+    /// Number of the first rule that says the same, for `-D chain rule` and `-C chain rule`.
+    pub fn find(&self, chain: &str, spec: &RuleSpec) -> Result<u32, EditError> {
+        let same = |rule: &Rule| RuleSpec { origin: spec.origin, ..(*rule.spec).clone() } == *spec;
+        let found = self.at(self.id(chain)?).rules.iter().position(same);
+        found.map(|at| at as u32 + 1).ok_or(EditError::NoSuchRule)
+    }
+
+    /// `-R chain number rule`
+    pub fn replace(&mut self, chain: &str, number: u32, spec: RuleSpec) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        if number == 0 || number as usize > self.at(id).rules.len() {
+            return Err(EditError::NoRule(number));
+        }
+        self.insert_counted(chain, number, spec, Counters::default())?;
+        self.delete(chain, number)
+    }
+
+    /// `-Z chain`
+    pub fn zero(&mut self, chain: &str) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        let chain = self.at_mut(id);
+        chain.counters = Counters::default();
+        for rule in &mut chain.rules {
+            rule.counters = Counters::default();
+        }
+        Ok(())
+    }
+
+    fn unlink(&mut self, rule: &Rule) {
+        self.conntrack_rules -= u32::from(rule.spec.uses_conntrack());
+        if let Action::Jump(to) | Action::Goto(to) = rule.action {
+            self.at_mut(to).references -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jump(to: &str) -> RuleSpec {
+        RuleSpec::new(Target::Jump(to.into()))
+    }
+
+    fn table() -> Table {
+        let mut table = Table::new(TableName::Filter);
+        for chain in ["A", "B"] {
+            table.new_chain(chain).unwrap();
+        }
+        table.append("INPUT", jump("A")).unwrap();
+        table.append("A", jump("B")).unwrap();
+        table
+    }
+
+    #[test]
+    fn chains_in_use_cannot_be_deleted() {
+        let mut table = table();
+        assert_eq!(table.delete_chain("B"), Err(EditError::InUse("B".into())));
+        assert_eq!(table.delete_chain("INPUT"), Err(EditError::BuiltIn("INPUT".into())));
+        table.flush("A").unwrap();
+        assert_eq!(table.delete_chain("B"), Ok(()));
+        assert_eq!(table.delete_chain("A"), Err(EditError::InUse("A".into())));
+        assert_eq!(table.delete_chain("C"), Err(EditError::NoChain("C".into())));
+    }
+
+    #[test]
+    fn loops_are_refused() {
+        let mut table = table();
+        assert_eq!(table.append("B", jump("A")), Err(EditError::Loop("A".into())));
+        assert_eq!(table.append("B", jump("B")), Err(EditError::Loop("B".into())));
+        assert_eq!(table.append("B", jump("INPUT")), Err(EditError::TargetBuiltIn("INPUT".into())));
+        assert_eq!(table.append("B", jump("C")), Err(EditError::NoTarget("C".into())));
+    }
+
+    #[test]
+    fn rules_are_numbered_from_one() {
+        let mut table = table();
+        let (drop, accept) = (RuleSpec::new(Target::Drop), RuleSpec::new(Target::Accept));
+        table.insert("INPUT", 1, drop.clone()).unwrap();
+        table.insert("INPUT", 3, accept.clone()).unwrap();
+        assert_eq!(table.insert("INPUT", 5, drop.clone()), Err(EditError::NoRule(5)));
+        assert_eq!(table.find("INPUT", &drop), Ok(1));
+        assert_eq!(table.find("INPUT", &accept), Ok(3));
+        table.replace("INPUT", 1, accept.clone()).unwrap();
+        assert_eq!(table.find("INPUT", &accept), Ok(1));
+        table.delete("INPUT", 2).unwrap();
+        assert_eq!(table.chain("A").unwrap().references, 0);
+        assert_eq!(table.find("INPUT", &jump("A")), Err(EditError::NoSuchRule));
+    }
+}

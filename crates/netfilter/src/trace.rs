@@ -1,0 +1,380 @@
+//! What a walk saw: every rule that looked at a packet, and the first field that did not fit.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+use packet::ipv4::End;
+
+use crate::conntrack::{Tuple, ct_state};
+use crate::ext::TargetExt;
+use crate::ext::addrtype::AddrType;
+use crate::hook::{Hook, TableName};
+use crate::iface::IfName;
+use crate::rule::{AddrMask, RuleSpec, Target, Wanted};
+use crate::table::Policy;
+
+/// Everything that happened to a packet at one hook.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HookTrace {
+    /// Where.
+    pub hook: Hook,
+    /// What, in order.
+    pub events: Vec<HookEvent>,
+}
+
+impl HookTrace {
+    /// Nothing seen yet.
+    pub fn new(hook: Hook) -> Self {
+        HookTrace { hook, events: Vec::new() }
+    }
+}
+
+/// One thing that happened at a hook.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HookEvent {
+    /// Connection tracking has looked the packet up.
+    Tracked {
+        /// [`ct_state`] bits.
+        state: u8,
+        /// The connection as its first packet came in, unless invalid.
+        original: Option<Tuple>,
+        /// The connection as answers come in.
+        reply: Option<Tuple>,
+    },
+    /// A table has looked at the packet.
+    Table {
+        /// Which.
+        table: TableName,
+        /// Its rules, in the order in which they looked.
+        evals: Vec<Eval>,
+        /// What came of it.
+        verdict: TableVerdict,
+    },
+    /// One end of the packet was rewritten.
+    Translated {
+        /// Which end.
+        end: End,
+        /// Address and port before.
+        from: (Ipv4Addr, u16),
+        /// Address and port after.
+        to: (Ipv4Addr, u16),
+        /// Decided now, by a rule; else remembered from the connection's first packet.
+        is_new: bool,
+    },
+    /// The connection entered the table.
+    Confirmed {
+        /// As its first packet came in.
+        original: Tuple,
+        /// As answers will come in.
+        reply: Tuple,
+    },
+}
+
+/// What a table decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableVerdict {
+    /// A rule accepted it.
+    Accepted,
+    /// A rule dropped or rejected it.
+    Dropped,
+    /// No rule decided; the policy of the built-in chain did.
+    Policy(Policy),
+}
+
+/// One rule looked at one packet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Eval {
+    /// The chain.
+    pub chain: Rc<str>,
+    /// The rule's number in its chain, from 1, as `--line-numbers` counts.
+    pub number: u32,
+    /// The rule as it was at that moment.
+    pub rule: Rc<RuleSpec>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a rule's look at a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not for this rule: the first field that did not fit.
+    Missed(Miss),
+    /// It fits; the target was carried out.
+    Matched(Effect),
+}
+
+/// What carrying out a target did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Only counted, logged, or the like.
+    Counted,
+    /// Went into another chain.
+    Entered,
+    /// Went back to the calling chain.
+    Returned,
+    /// Accepted.
+    Accepted,
+    /// Dropped.
+    Dropped,
+    /// Refused, with an answer to the sender.
+    Rejected,
+    /// The packet's mark was changed.
+    Marked {
+        /// Before.
+        from: u32,
+        /// After.
+        to: u32,
+    },
+    /// Address translation was decided for the connection.
+    Translated,
+}
+
+/// The first field that did not fit, and what the packet had there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// What was compared.
+    pub field: Field,
+    /// What the packet, or the world, had.
+    pub seen: Seen,
+}
+
+impl Miss {
+    /// `field` held `seen`.
+    pub fn new(field: Field, seen: Seen) -> Miss {
+        Miss { field, seen }
+    }
+}
+
+/// Something that a rule compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `-s`
+    Source,
+    /// `-d`
+    Destination,
+    /// `-i`
+    InInterface,
+    /// `-o`
+    OutInterface,
+    /// `-p`
+    Protocol,
+    /// `-f`
+    Fragment,
+    /// `--sport`
+    SourcePort,
+    /// `--dport`
+    DestinationPort,
+    /// `--tcp-flags`, `--syn`
+    TcpFlags,
+    /// `--icmp-type`
+    IcmpType,
+    /// `--ctstate`, `--state`
+    CtState,
+    /// `-m mark --mark`
+    Mark,
+    /// `--src-type`
+    SourceType,
+    /// `--dst-type`
+    DestinationType,
+    /// `-m statistic`
+    Turn,
+    /// `-m recent`
+    Recent,
+}
+
+/// What the packet, or the world, had where a rule compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// An address.
+    Addr(Ipv4Addr),
+    /// A port.
+    Port(u16),
+    /// An interface; none when empty.
+    Iface(IfName),
+    /// A protocol number.
+    Protocol(u8),
+    /// Some number.
+    Number(u32),
+    /// A mark.
+    Mark(u32),
+    /// TCP flags.
+    Flags(u8),
+    /// ICMP type and code.
+    Icmp(u8, u8),
+    /// [`ct_state`] bits.
+    CtState(u8),
+    /// What kind of address it is.
+    AddrType(AddrType),
+    /// The counter of `--mode nth` before this packet, of so many.
+    Turn {
+        /// 1-based.
+        at: u32,
+        /// `--every`
+        of: u32,
+    },
+    /// The number drawn for `--mode random`, in units of 2⁻³¹.
+    Drawn(u32),
+    /// It is not there: the packet has no such header, the list no such entry.
+    Nothing,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Seen::Addr(addr) => addr.fmt(f),
+            Seen::Port(port) => port.fmt(f),
+            Seen::Iface(name) if name.is_none() => f.write_str("none"),
+            Seen::Iface(name) => name.fmt(f),
+            Seen::Protocol(number) => f.write_str(&crate::text::protocol_word(*number)),
+            Seen::Number(number) => number.fmt(f),
+            Seen::Mark(mark) => write!(f, "{mark:#x}"),
+            Seen::Flags(flags) => f.write_str(&crate::ext::tcp::flag_names(*flags)),
+            Seen::Icmp(kind, code) => write!(f, "type {kind} code {code}"),
+            Seen::CtState(bits) => f.write_str(&ct_state_names(*bits)),
+            Seen::AddrType(kind) => kind.fmt(f),
+            Seen::Turn { at, of } => write!(f, "{at} of {of}"),
+            Seen::Drawn(drawn) => write!(f, "{:.11}", f64::from(*drawn) / 2_147_483_648.0),
+            Seen::Nothing => f.write_str("nothing"),
+        }
+    }
+}
+
+/// `NEW,DNAT` and the like, in iptables' order.
+pub fn ct_state_names(bits: u8) -> String {
+    let names = ct_state::NAMES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name);
+    names.collect::<Vec<_>>().join(",")
+}
+
+impl Field {
+    /// The field in plain words, as the subject of "… is 30007".
+    pub fn words(self) -> &'static str {
+        match self {
+            Field::Source => "the source",
+            Field::Destination => "the destination",
+            Field::InInterface => "the incoming interface",
+            Field::OutInterface => "the outgoing interface",
+            Field::Protocol => "the protocol",
+            Field::Fragment => "the fragment offset",
+            Field::SourcePort => "the source port",
+            Field::DestinationPort => "the destination port",
+            Field::TcpFlags => "the TCP flags",
+            Field::IcmpType => "the ICMP message",
+            Field::CtState => "the connection's state",
+            Field::Mark => "the mark",
+            Field::SourceType => "the source's kind of address",
+            Field::DestinationType => "the destination's kind of address",
+            Field::Turn => "the turn",
+            Field::Recent => "the address in the list",
+        }
+    }
+
+    /// What `rule` wants in this field, as it would be typed; empty where the rule does not ask.
+    pub fn wanted(self, rule: &RuleSpec) -> String {
+        let header = &rule.header;
+        let not = |not: bool| if not { "anything but " } else { "" };
+        let shown = |wanted: &Option<Wanted<AddrMask>>| {
+            let short = |mask: &AddrMask| match mask.prefix_len() {
+                Some(32) => mask.addr.to_string(),
+                _ => mask.to_string(),
+            };
+            wanted.as_ref().map(|w| format!("{}{}", not(w.not), short(&w.value)))
+        };
+        let text = match self {
+            Field::Source => shown(&header.src),
+            Field::Destination => shown(&header.dst),
+            Field::InInterface => header.iif.map(|w| format!("{}{}", not(w.not), w.value)),
+            Field::OutInterface => header.oif.map(|w| format!("{}{}", not(w.not), w.value)),
+            Field::Protocol => header
+                .protocol
+                .map(|w| format!("{}{}", not(w.not), crate::text::protocol_word(w.value))),
+            Field::Fragment => header.fragment.map(|w| format!("{}0", not(!w.not))),
+            _ => rule.matches.iter().find_map(|m| m.wanted(self)),
+        };
+        text.unwrap_or_default()
+    }
+}
+
+impl Miss {
+    /// "the destination port is 30007, the rule wants 80"
+    pub fn sentence(&self, rule: &RuleSpec) -> String {
+        if let (Field::Turn, Seen::Turn { at, of }) = (self.field, self.seen) {
+            return format!("the counter stands at {at} of {of}: not this one's turn");
+        }
+        let Miss { field, seen } = self;
+        format!("{} is {seen}, the rule wants {}", field.words(), field.wanted(rule))
+    }
+}
+
+impl Effect {
+    /// What the rule did, in plain words.
+    pub fn words(&self, rule: &RuleSpec) -> String {
+        match (self, &rule.target) {
+            (Effect::Counted, _) => "counted".to_string(),
+            (Effect::Entered, Target::Jump(chain) | Target::Goto(chain)) => {
+                format!("go to {chain}")
+            }
+            (Effect::Entered, _) => "go on elsewhere".to_string(),
+            (Effect::Returned, _) => "go back".to_string(),
+            (Effect::Accepted, _) => "accepted".to_string(),
+            (Effect::Dropped, _) => "dropped".to_string(),
+            (Effect::Rejected, Target::Ext(TargetExt::Reject(with))) => {
+                format!("refused with {}", with.name())
+            }
+            (Effect::Rejected, _) => "refused".to_string(),
+            (Effect::Marked { from, to }, _) => format!("mark {from:#x} becomes {to:#x}"),
+            (Effect::Translated, Target::Ext(ext)) => {
+                let mut text = ext.name().to_string();
+                ext.list(&mut text);
+                text
+            }
+            (Effect::Translated, _) => "translated".to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Eval {
+    /// `KUBE-SERVICES 3: the destination is 10.96.0.1, the rule wants 10.96.0.10`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: ", self.chain, self.number)?;
+        match &self.outcome {
+            Outcome::Missed(miss) => f.write_str(&miss.sentence(&self.rule)),
+            Outcome::Matched(effect) => f.write_str(&effect.words(&self.rule)),
+        }
+    }
+}
+
+impl fmt::Display for HookEvent {
+    /// One line, or one a rule.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HookEvent::Tracked { state, original: None, .. } => {
+                write!(f, "conntrack: {}", ct_state_names(*state))
+            }
+            HookEvent::Tracked { state, original: Some(original), .. } => {
+                write!(f, "conntrack: {} ({original})", ct_state_names(*state))
+            }
+            HookEvent::Table { table, evals, verdict } => {
+                for eval in evals {
+                    writeln!(f, "{table} {eval}")?;
+                }
+                match verdict {
+                    TableVerdict::Accepted => write!(f, "{table}: accepted"),
+                    TableVerdict::Dropped => write!(f, "{table}: dropped"),
+                    TableVerdict::Policy(policy) => write!(f, "{table}: policy {policy}"),
+                }
+            }
+            HookEvent::Translated { end, from, to, is_new } => {
+                let end = match end {
+                    End::Source => "source",
+                    End::Destination => "destination",
+                };
+                let why = if *is_new { "decided now" } else { "as remembered" };
+                write!(f, "{end} {}:{} becomes {}:{} ({why})", from.0, from.1, to.0, to.1)
+            }
+            HookEvent::Confirmed { original, reply } => {
+                write!(f, "conntrack: remembered {original} / {reply}")
+            }
+        }
+    }
+}

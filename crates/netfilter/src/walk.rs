@@ -1,0 +1,222 @@
+//! A packet walks the rules of a table.
+
+use std::rc::Rc;
+
+use base::Rng;
+use packet::Head;
+use smallvec::SmallVec;
+
+use crate::conntrack::{Conntrack, CtSlot};
+use crate::ext::nat::{NatKind, NatTarget};
+use crate::ext::reject::Reject;
+use crate::ext::{Facts, Match, TargetExt, recent};
+use crate::firewall::{HookInput, Skb};
+use crate::nat::{self, NatRange};
+use crate::rule::Target;
+use crate::table::{Action, ChainId, Policy, Rule, Table};
+use crate::trace::{Effect, Eval, Miss, Outcome};
+
+/// How a walk ended.
+pub(crate) enum Walked {
+    Accepted,
+    Policy(Policy),
+    Dropped { chain: Rc<str>, number: u32 },
+    Rejected { chain: Rc<str>, number: u32, with: Reject },
+}
+
+/// What rules may change besides the packet.
+pub(crate) struct World<'a> {
+    pub(crate) conntrack: &'a mut Conntrack,
+    pub(crate) recent: &'a mut recent::Lists,
+    pub(crate) rng: &'a mut Rng,
+}
+
+/// What the carrying out of a rule's target leads to.
+enum Then {
+    Next(Effect),
+    Enter { chain: ChainId, comes_back: bool },
+    Return,
+    Accept(Effect),
+    Drop,
+    Reject(Reject),
+}
+
+/// Takes the packet through the table's built-in chain of the hook, and wherever its rules lead.
+///
+/// With `evals`, every rule that looked at the packet is written down.
+pub(crate) fn walk(
+    table: &mut Table,
+    input: &HookInput<'_>,
+    skb: &mut Skb,
+    world: &mut World<'_>,
+    mut evals: Option<&mut Vec<Eval>>,
+) -> Walked {
+    let Some(base) = table.builtin(input.hook) else { return Walked::Policy(Policy::Accept) };
+    let mut callers: SmallVec<[(ChainId, usize); 8]> = SmallVec::new();
+    let (mut at, mut next) = (base, 0);
+    loop {
+        let chain = table.at_mut(at);
+        let Some(rule) = chain.rules.get_mut(next) else {
+            match callers.pop() {
+                Some(caller) => (at, next) = caller,
+                None => return Walked::Policy(policy(table, base, skb)),
+            }
+            continue;
+        };
+        next += 1;
+        let head = *skb.packet.head();
+        let checked = check(rule, &head, input, skb, world);
+        let then = match checked {
+            Ok(()) => {
+                rule.counters.add(head.total_len);
+                carry_out(rule, &head, input, skb, world)
+            }
+            Err(_) => Then::Next(Effect::Counted),
+        };
+        if let Some(evals) = &mut evals {
+            let outcome = match checked {
+                Ok(()) => Outcome::Matched(then.effect()),
+                Err(miss) => Outcome::Missed(miss),
+            };
+            let number = next as u32;
+            evals.push(Eval {
+                chain: chain.name.clone(),
+                number,
+                rule: rule.spec.clone(),
+                outcome,
+            });
+        }
+        let place = || (chain.name.clone(), next as u32);
+        match then {
+            Then::Next(_) => {}
+            Then::Enter { chain, comes_back } => {
+                if comes_back {
+                    callers.push((at, next));
+                }
+                (at, next) = (chain, 0);
+            }
+            Then::Return => match callers.pop() {
+                Some(caller) => (at, next) = caller,
+                None => return Walked::Policy(policy(table, base, skb)),
+            },
+            Then::Accept(_) => return Walked::Accepted,
+            Then::Drop => {
+                let (chain, number) = place();
+                return Walked::Dropped { chain, number };
+            }
+            Then::Reject(with) => {
+                let (chain, number) = place();
+                return Walked::Rejected { chain, number, with };
+            }
+        }
+    }
+}
+
+impl Then {
+    fn effect(&self) -> Effect {
+        match self {
+            Then::Next(effect) | Then::Accept(effect) => *effect,
+            Then::Enter { .. } => Effect::Entered,
+            Then::Return => Effect::Returned,
+            Then::Drop => Effect::Dropped,
+            Then::Reject(_) => Effect::Rejected,
+        }
+    }
+}
+
+fn policy(table: &mut Table, base: ChainId, skb: &Skb) -> Policy {
+    let chain = table.at_mut(base);
+    chain.counters.add(skb.packet.head().total_len);
+    chain.policy.unwrap_or(Policy::Accept)
+}
+
+#[inline]
+fn check(
+    rule: &mut Rule,
+    head: &Head,
+    input: &HookInput<'_>,
+    skb: &Skb,
+    world: &mut World<'_>,
+) -> Result<(), Miss> {
+    rule.spec.header.check(head, input.iif, input.oif)?;
+    let mut facts = Facts {
+        head,
+        skb,
+        iif: input.iif,
+        oif: input.oif,
+        now: input.now,
+        conntrack: world.conntrack,
+        recent: world.recent,
+        rng: world.rng,
+        surroundings: input.surroundings,
+    };
+    let mut states = rule.state.iter_mut();
+    let mut none = 0;
+    for m in &rule.spec.matches {
+        let state = match m {
+            Match::Statistic(_) if m.initial_state().is_some() => states.next(),
+            _ => None,
+        };
+        m.check(&mut facts, state.unwrap_or(&mut none))?;
+    }
+    Ok(())
+}
+
+fn carry_out(
+    rule: &Rule,
+    head: &Head,
+    input: &HookInput<'_>,
+    skb: &mut Skb,
+    world: &mut World<'_>,
+) -> Then {
+    match rule.action {
+        Action::Continue => Then::Next(Effect::Counted),
+        Action::Accept => Then::Accept(Effect::Accepted),
+        Action::Drop => Then::Drop,
+        Action::Return => Then::Return,
+        Action::Jump(chain) => Then::Enter { chain, comes_back: true },
+        Action::Goto(chain) => Then::Enter { chain, comes_back: false },
+        Action::Ext => match &rule.spec.target {
+            Target::Ext(TargetExt::Mark(set)) => {
+                let from = skb.mark;
+                skb.mark = set.apply(from);
+                Then::Next(Effect::Marked { from, to: skb.mark })
+            }
+            Target::Ext(TargetExt::Reject(with)) => {
+                // A reset answers TCP only; for anything else the rule would not have been accepted.
+                Then::Reject(*with)
+            }
+            Target::Ext(TargetExt::Nat(target)) => {
+                translate(target, head, input, skb, world);
+                Then::Accept(Effect::Translated)
+            }
+            _ => Then::Next(Effect::Counted),
+        },
+    }
+}
+
+/// Carries out a translating target: decides the translation of the packet's connection.
+fn translate(
+    target: &NatTarget,
+    head: &Head,
+    input: &HookInput<'_>,
+    skb: &Skb,
+    world: &mut World<'_>,
+) {
+    let CtSlot::Tracked { conn, .. } = skb.ct else { return };
+    let addr = match target.kind {
+        NatKind::Dnat | NatKind::Snat => None,
+        NatKind::Masquerade => input.surroundings.masquerade_source(),
+        // What is made here goes to loopback; what comes in, to the interface it came in by.
+        NatKind::Redirect if input.iif.is_none() => Some(std::net::Ipv4Addr::LOCALHOST),
+        NatKind::Redirect => {
+            Some(input.surroundings.primary_address(input.iif).unwrap_or(head.dst))
+        }
+    };
+    let range = match addr {
+        Some(addr) => NatRange { addrs: Some((addr, addr)), ..target.range.clone() },
+        None => target.range.clone(),
+    };
+    let end = nat::end_at(input.hook);
+    nat::decide(world.conntrack, conn, &range, end, world.rng, input.now);
+}

@@ -1,0 +1,288 @@
+//! Packets through hooks, told in full: what every rule saw, what conntrack knew, what NAT did.
+
+use std::net::Ipv4Addr;
+
+use base::{Instant, Rng};
+use expect_test::{Expect, expect};
+use netfilter::ext::addrtype::AddrType;
+use netfilter::text::{RestoreOptions, restore};
+use netfilter::trace::HookTrace;
+use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, Verdict};
+use packet::reply::finish;
+use packet::{Packet, protocol, tcp_flags};
+
+/// A node with the addresses 172.18.0.2 and 127.0.0.1.
+struct Node;
+
+impl Surroundings for Node {
+    fn addr_type(&self, addr: Ipv4Addr, _: Option<IfName>) -> AddrType {
+        match addr.octets() {
+            [127, ..] | [172, 18, 0, 2] => AddrType::Local,
+            _ => AddrType::Unicast,
+        }
+    }
+
+    fn masquerade_source(&self) -> Option<Ipv4Addr> {
+        Some(Ipv4Addr::new(172, 18, 0, 2))
+    }
+
+    fn primary_address(&self, _: IfName) -> Option<Ipv4Addr> {
+        Some(Ipv4Addr::new(172, 18, 0, 2))
+    }
+}
+
+fn flags(letters: &str) -> u8 {
+    letters.chars().fold(0, |bits, letter| {
+        bits | match letter {
+            'S' => tcp_flags::SYN,
+            'A' => tcp_flags::ACK,
+            'F' => tcp_flags::FIN,
+            'R' => tcp_flags::RST,
+            other => panic!("flag {other}"),
+        }
+    })
+}
+
+/// `tcp 10.0.0.1:40000 > 10.96.0.10:80 S`, `udp a:p > b:p`, `icmp a > b`.
+fn parse(text: &str) -> Packet {
+    let words: Vec<&str> = text.split(' ').collect();
+    let end = |word: &str| -> (Ipv4Addr, u16) {
+        let (addr, port) = word.split_once(':').unwrap_or((word, "0"));
+        (addr.parse().unwrap(), port.parse().unwrap())
+    };
+    let ((src, sport), (dst, dport)) = (end(words[1]), end(words[3]));
+    let ports = [sport.to_be_bytes(), dport.to_be_bytes()].concat();
+    match words[0] {
+        "tcp" => {
+            let header =
+                [ports, vec![0; 8], vec![0x50, flags(words[4]), 0, 0, 0, 0, 0, 0]].concat();
+            finish(src, dst, protocol::TCP, 64, header)
+        }
+        "udp" => finish(src, dst, protocol::UDP, 64, [ports, vec![0, 8, 0, 0]].concat()),
+        _ => finish(src, dst, protocol::ICMP, 64, vec![8, 0, 0, 0, 0, 7, 0, 1]),
+    }
+}
+
+/// Takes packets through the hooks named for each and tells everything.
+///
+/// A line is `in out packet`: from `eth0` to `veth1` passes PREROUTING, FORWARD, POSTROUTING; `-` for in
+/// is made here, `-` for out is delivered here.
+fn tell(rules: &str, packets: &str) -> String {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    restore(&mut netfilter, rules, RestoreOptions::default()).unwrap();
+    let mut told = String::new();
+    for (second, line) in packets.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate()
+    {
+        let [iif, oif, packet] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let hooks: &[Hook] = match (iif, oif) {
+            ("-", _) => &[Hook::Output, Hook::Postrouting],
+            (_, "-") => &[Hook::Prerouting, Hook::Input],
+            _ => &[Hook::Prerouting, Hook::Forward, Hook::Postrouting],
+        };
+        let name = |name: &str| if name == "-" { IfName::NONE } else { IfName::new(name) };
+        let mut skb = Skb::new(parse(packet));
+        told += &format!("{line}\n");
+        for &hook in hooks {
+            let oif = if hook == Hook::Prerouting { IfName::NONE } else { name(oif) };
+            let iif = if hook == Hook::Postrouting { IfName::NONE } else { name(iif) };
+            let now = Instant::from_secs(second as u64);
+            let input = HookInput { hook, iif, oif, now, surroundings: &Node };
+            let mut trace = HookTrace::new(hook);
+            let verdict = netfilter.hook(&input, &mut skb, Some(&mut trace));
+            for event in &trace.events {
+                for line in event.to_string().lines() {
+                    told += &format!("  {hook} {line}\n");
+                }
+            }
+            if verdict != Verdict::Accept {
+                told += &format!("  {verdict:?}\n");
+                break;
+            }
+        }
+        told += &format!("  = {:?}\n", skb.packet);
+    }
+    told
+}
+
+fn check(rules: &str, packets: &str, expected: Expect) {
+    expected.assert_eq(&tell(rules, packets));
+}
+
+const NODE_PORT: &str = "
+*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-NODEPORTS - [0:0]
+:KUBE-POSTROUTING - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+:KUBE-EXT-A - [0:0]
+:KUBE-SVC-A - [0:0]
+:KUBE-SEP-1 - [0:0]
+:KUBE-SEP-2 - [0:0]
+-A PREROUTING -j KUBE-SERVICES
+-A OUTPUT -j KUBE-SERVICES
+-A POSTROUTING -j KUBE-POSTROUTING
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
+-A KUBE-POSTROUTING -j MASQUERADE
+-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
+-A KUBE-SERVICES -d 10.96.0.10 -p tcp --dport 80 -j KUBE-SVC-A
+-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS
+-A KUBE-NODEPORTS -p tcp --dport 30007 -j KUBE-EXT-A
+-A KUBE-EXT-A -j KUBE-MARK-MASQ
+-A KUBE-EXT-A -j KUBE-SVC-A
+-A KUBE-SVC-A -m statistic --mode nth --every 2 --packet 0 -j KUBE-SEP-1
+-A KUBE-SVC-A -j KUBE-SEP-2
+-A KUBE-SEP-1 -p tcp -j DNAT --to-destination 10.244.1.5:8080
+-A KUBE-SEP-2 -p tcp -j DNAT --to-destination 10.244.2.7:8080
+COMMIT
+*filter
+:KUBE-FORWARD - [0:0]
+-A FORWARD -j KUBE-FORWARD
+-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
+-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+";
+
+#[test]
+fn a_node_port_is_translated_there_and_back() {
+    check(
+        NODE_PORT,
+        "eth0 eth0 tcp 172.18.0.1:51544 > 172.18.0.2:30007 S
+         eth0 eth0 tcp 10.244.2.7:8080 > 172.18.0.2:51544 SA
+         eth0 eth0 tcp 172.18.0.1:51544 > 172.18.0.2:30007 A",
+        expect![[r#"
+            eth0 eth0 tcp 172.18.0.1:51544 > 172.18.0.2:30007 S
+              PREROUTING conntrack: NEW (src=172.18.0.1 dst=172.18.0.2 sport=51544 dport=30007)
+              PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
+              PREROUTING nat KUBE-SERVICES 1: the destination is 172.18.0.2, the rule wants 10.96.0.10
+              PREROUTING nat KUBE-SERVICES 2: go to KUBE-NODEPORTS
+              PREROUTING nat KUBE-NODEPORTS 1: go to KUBE-EXT-A
+              PREROUTING nat KUBE-EXT-A 1: go to KUBE-MARK-MASQ
+              PREROUTING nat KUBE-MARK-MASQ 1: mark 0x0 becomes 0x4000
+              PREROUTING nat KUBE-EXT-A 2: go to KUBE-SVC-A
+              PREROUTING nat KUBE-SVC-A 1: the counter stands at 1 of 2: not this one's turn
+              PREROUTING nat KUBE-SVC-A 2: go to KUBE-SEP-2
+              PREROUTING nat KUBE-SEP-2 1: DNAT to:10.244.2.7:8080
+              PREROUTING nat: accepted
+              PREROUTING destination 172.18.0.2:30007 becomes 10.244.2.7:8080 (decided now)
+              FORWARD filter FORWARD 1: go to KUBE-FORWARD
+              FORWARD filter KUBE-FORWARD 1: the connection's state is NEW,DNAT, the rule wants INVALID
+              FORWARD filter KUBE-FORWARD 2: accepted
+              FORWARD filter: accepted
+              POSTROUTING nat POSTROUTING 1: go to KUBE-POSTROUTING
+              POSTROUTING nat KUBE-POSTROUTING 1: the mark is 0x4000, the rule wants anything but 0x4000/0x4000
+              POSTROUTING nat KUBE-POSTROUTING 2: mark 0x4000 becomes 0x0
+              POSTROUTING nat KUBE-POSTROUTING 3: MASQUERADE
+              POSTROUTING nat: accepted
+              POSTROUTING source 172.18.0.1:51544 becomes 172.18.0.2:51544 (decided now)
+              POSTROUTING conntrack: remembered src=172.18.0.1 dst=172.18.0.2 sport=51544 dport=30007 / src=10.244.2.7 dst=172.18.0.2 sport=8080 dport=51544
+              = Packet(IP 172.18.0.2.51544 > 10.244.2.7.8080: Flags [S], seq 0, win 0, length 0)
+            eth0 eth0 tcp 10.244.2.7:8080 > 172.18.0.2:51544 SA
+              PREROUTING conntrack: ESTABLISHED,SNAT,DNAT (src=172.18.0.1 dst=172.18.0.2 sport=51544 dport=30007)
+              PREROUTING destination 172.18.0.2:51544 becomes 172.18.0.1:51544 (as remembered)
+              FORWARD filter FORWARD 1: go to KUBE-FORWARD
+              FORWARD filter KUBE-FORWARD 1: the connection's state is ESTABLISHED,SNAT,DNAT, the rule wants INVALID
+              FORWARD filter KUBE-FORWARD 2: the mark is 0x0, the rule wants 0x4000/0x4000
+              FORWARD filter KUBE-FORWARD 3: accepted
+              FORWARD filter: accepted
+              POSTROUTING source 10.244.2.7:8080 becomes 172.18.0.2:30007 (as remembered)
+              = Packet(IP 172.18.0.2.30007 > 172.18.0.1.51544: Flags [S.], seq 0, ack 0, win 0, length 0)
+            eth0 eth0 tcp 172.18.0.1:51544 > 172.18.0.2:30007 A
+              PREROUTING conntrack: ESTABLISHED,SNAT,DNAT (src=172.18.0.1 dst=172.18.0.2 sport=51544 dport=30007)
+              PREROUTING destination 172.18.0.2:30007 becomes 10.244.2.7:8080 (as remembered)
+              FORWARD filter FORWARD 1: go to KUBE-FORWARD
+              FORWARD filter KUBE-FORWARD 1: the connection's state is ESTABLISHED,SNAT,DNAT, the rule wants INVALID
+              FORWARD filter KUBE-FORWARD 2: the mark is 0x0, the rule wants 0x4000/0x4000
+              FORWARD filter KUBE-FORWARD 3: accepted
+              FORWARD filter: accepted
+              POSTROUTING source 172.18.0.1:51544 becomes 172.18.0.2:51544 (as remembered)
+              = Packet(IP 172.18.0.2.51544 > 10.244.2.7.8080: Flags [.], ack 0, win 0, length 0)
+        "#]],
+    );
+}
+
+#[test]
+fn a_source_port_in_use_is_replaced_by_a_free_one() {
+    let rules = "*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT";
+    let told = tell(
+        rules,
+        "veth1 eth0 tcp 10.244.1.5:40000 > 1.1.1.1:80 S
+         veth2 eth0 tcp 10.244.1.6:40000 > 1.1.1.1:80 S
+         veth2 eth0 tcp 10.244.1.6:40000 > 1.1.1.2:80 S",
+    );
+    let sources: Vec<&str> =
+        told.lines().filter_map(|line| line.split_once("becomes ")).map(|(_, to)| to).collect();
+    assert_eq!(sources[0], "172.18.0.2:40000 (decided now)");
+    assert_ne!(sources[1], sources[0], "{told}");
+    assert_eq!(sources[2], sources[1], "the same source keeps its port for another destination");
+}
+
+#[test]
+fn an_error_about_a_translated_packet_reaches_its_sender() {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    restore(&mut netfilter, NODE_PORT, RestoreOptions::default()).unwrap();
+    let pass = |netfilter: &mut Netfilter, packet: Packet| {
+        let mut skb = Skb::new(packet);
+        for hook in [Hook::Prerouting, Hook::Forward, Hook::Postrouting] {
+            let (iif, oif, now) = (IfName::new("eth0"), IfName::new("eth0"), Instant::ZERO);
+            let input = HookInput { hook, iif, oif, now, surroundings: &Node };
+            assert_eq!(netfilter.hook(&input, &mut skb, None), Verdict::Accept);
+        }
+        skb.packet
+    };
+    let sent = pass(&mut netfilter, parse("tcp 172.18.0.1:51544 > 172.18.0.2:30007 S"));
+    let why = packet::reply::Unreachable::Host.into();
+    let error = packet::reply::icmp_error(&sent, Ipv4Addr::new(172, 18, 0, 4), why).unwrap();
+    let error = pass(&mut netfilter, error);
+    let quoted = error.quoted().unwrap();
+    assert_eq!(error.head().dst, Ipv4Addr::new(172, 18, 0, 1));
+    assert_eq!(
+        (quoted.src, quoted.dst),
+        (Ipv4Addr::new(172, 18, 0, 1), Ipv4Addr::new(172, 18, 0, 2))
+    );
+    assert_eq!(quoted.ports(), Some((51544, 30007)));
+    assert!(error.l4_checksum_ok());
+}
+
+#[test]
+fn what_is_rejected_or_invalid_leaves_no_connection() {
+    check(
+        "*filter
+         -A FORWARD -m conntrack --ctstate INVALID -j DROP
+         -A FORWARD -d 10.96.0.10 -p tcp --dport 80 -j REJECT
+         COMMIT
+         *nat
+         COMMIT",
+        "eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:80 S
+         eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:81 SA
+         eth0 veth1 icmp 10.0.0.1 > 10.96.0.10",
+        expect![[r#"
+            eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:80 S
+              PREROUTING conntrack: NEW (src=10.0.0.1 dst=10.96.0.10 sport=40000 dport=80)
+              PREROUTING nat: policy ACCEPT
+              FORWARD filter FORWARD 1: the connection's state is NEW, the rule wants INVALID
+              FORWARD filter FORWARD 2: refused with icmp-port-unreachable
+              FORWARD filter: dropped
+              Reject(Icmp(Port), Rule { table: Filter, chain: "FORWARD", number: 2 })
+              = Packet(IP 10.0.0.1.40000 > 10.96.0.10.80: Flags [S], seq 0, win 0, length 0)
+            eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:81 SA
+              PREROUTING conntrack: INVALID
+              FORWARD filter FORWARD 1: dropped
+              FORWARD filter: dropped
+              Drop(Rule { table: Filter, chain: "FORWARD", number: 1 })
+              = Packet(IP 10.0.0.1.40000 > 10.96.0.10.81: Flags [S.], seq 0, ack 0, win 0, length 0)
+            eth0 veth1 icmp 10.0.0.1 > 10.96.0.10
+              PREROUTING conntrack: NEW (src=10.0.0.1 dst=10.96.0.10 type=8 code=0 id=7)
+              PREROUTING nat: policy ACCEPT
+              FORWARD filter FORWARD 1: the connection's state is NEW, the rule wants INVALID
+              FORWARD filter FORWARD 2: the protocol is icmp, the rule wants tcp
+              FORWARD filter: policy ACCEPT
+              POSTROUTING nat: policy ACCEPT
+              POSTROUTING conntrack: remembered src=10.0.0.1 dst=10.96.0.10 type=8 code=0 id=7 / src=10.96.0.10 dst=10.0.0.1 type=0 code=0 id=7
+              = Packet(IP 10.0.0.1 > 10.96.0.10: ICMP echo request, id 7, seq 1, length 8)
+        "#]],
+    );
+}
