@@ -1,0 +1,77 @@
+//! Everything that changes, in one place, behind [`crate::Net`].
+
+use std::collections::BTreeMap;
+
+use base::{Instant, Rng};
+use slab::Slab;
+
+use crate::exec::Scheduler;
+use crate::iface::{IfId, Iface};
+use crate::ns::{Namespace, NsId};
+use crate::path::{PacketCounts, Parcel};
+use crate::queue::Queue;
+use crate::socket::Pool;
+use crate::trace::{PacketId, Tracer};
+
+/// The world's state. Modules add to it what they are about: [`crate::path`] the way of a packet,
+/// [`crate::socket`] the sockets, [`crate::sim`] building.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) now: Instant,
+    pub(crate) queue: Queue,
+    pub(crate) rng: Rng,
+    pub(crate) namespaces: Slab<Namespace>,
+    pub(crate) ns_by_name: BTreeMap<String, NsId>,
+    /// Of the next namespace or interface.
+    pub(crate) next_serial: u32,
+    pub(crate) ifaces: Slab<Iface>,
+    pub(crate) pool: Pool,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) tracer: Tracer,
+    pub(crate) next_packet: u64,
+    pub(crate) counts: PacketCounts,
+    /// Boxes of frames that have arrived, for the next ones.
+    #[allow(clippy::vec_box, reason = "the boxes are what is kept")]
+    pub(crate) spare_parcels: Vec<Box<Parcel>>,
+}
+
+impl Kernel {
+    pub(crate) fn new(seed: u64) -> Kernel {
+        Kernel {
+            now: Instant::ZERO,
+            queue: Queue::default(),
+            rng: Rng::new(seed),
+            namespaces: Slab::new(),
+            ns_by_name: BTreeMap::new(),
+            next_serial: 0,
+            ifaces: Slab::new(),
+            pool: Pool::default(),
+            scheduler: Scheduler::default(),
+            tracer: Tracer::default(),
+            next_packet: 0,
+            counts: PacketCounts::default(),
+            spare_parcels: Vec::new(),
+        }
+    }
+
+    pub(crate) fn ns(&self, id: NsId) -> Option<&Namespace> {
+        self.namespaces.get(id.slot as usize).filter(|ns| ns.serial == id.serial)
+    }
+
+    pub(crate) fn ns_mut(&mut self, id: NsId) -> Option<&mut Namespace> {
+        self.namespaces.get_mut(id.slot as usize).filter(|ns| ns.serial == id.serial)
+    }
+
+    pub(crate) fn iface(&self, id: IfId) -> Option<&Iface> {
+        self.ifaces.get(id.slot as usize).filter(|iface| iface.serial == id.serial)
+    }
+
+    pub(crate) fn iface_mut(&mut self, id: IfId) -> Option<&mut Iface> {
+        self.ifaces.get_mut(id.slot as usize).filter(|iface| iface.serial == id.serial)
+    }
+
+    pub(crate) fn new_packet_id(&mut self) -> PacketId {
+        self.next_packet += 1;
+        PacketId(self.next_packet)
+    }
+}
