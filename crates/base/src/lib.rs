@@ -3,15 +3,18 @@
 //!
 //! In reading order:
 //! - [`time`]: [`Instant`], a point on the virtual clock;
+//! - [`calendar`]: [`Utc`], what the clocks of the world show;
 //! - [`rng`]: [`Rng`], one seed, forked by name;
 //! - [`FastMap`]: hash lookups on the packet path.
 //!
 //! **Invariant:** nothing here reads a clock, a file or the machine's randomness. A world is a pure
 //! function of its seed and of the commands it is given.
 
+pub mod calendar;
 pub mod rng;
 pub mod time;
 
+pub use calendar::Utc;
 pub use rng::Rng;
 pub use time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! Packets through hooks, told in full: what every rule saw, what conntrack knew, what NAT did.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::net::Ipv4Addr;
 
 use base::{Instant, Rng};

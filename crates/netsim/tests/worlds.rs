@@ -1,5 +1,7 @@
 //! Small worlds, and what packets meet in them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use base::{Duration, Instant};
@@ -51,7 +53,7 @@ fn world() -> World {
 /// A server that sends every line back until the client has finished.
 async fn echo(host: Host, port: u16) -> i32 {
     let listener = host.listen(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)).unwrap();
-    while let Ok((mut stream, _)) = listener.accept().await {
+    while let Ok((stream, _)) = listener.accept().await {
         host.spawn(async move {
             let mut buffer = [0; 1000];
             while let Ok(read @ 1..) = stream.read(&mut buffer).await {
@@ -66,7 +68,7 @@ async fn echo(host: Host, port: u16) -> i32 {
 
 /// Sends `data` and reads as much back.
 async fn ask(host: Host, to: SocketAddrV4, data: &[u8]) -> Result<Vec<u8>, SockError> {
-    let mut stream = host.connect(to).await?;
+    let stream = host.connect(to).await?;
     stream.write_all(data).await?;
     let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
     while answer.len() < data.len() {
@@ -106,7 +108,7 @@ fn story(net: &Net) -> String {
         .map(|step| {
             let at = step.at.as_micros();
             let kind = step.kind.to_string();
-            format!("{at:>5} {:<6} {:<38} {}\n", name(step.ns), kind, step.tcpdump())
+            format!("{at:05} {:<6} {:<38} {}\n", name(step.ns), kind, step.tcpdump())
         })
         .collect()
 }
@@ -131,45 +133,45 @@ fn a_connection_crosses_a_router() {
     check(
         lines_with(&story, "ARP"),
         expect![[r#"
-                0 client made                                   ARP, Request who-has 10.0.1.1 tell 10.0.1.2, length 28
-                0 client out by eth0                            ARP, Request who-has 10.0.1.1 tell 10.0.1.2, length 28
-               10 router in by left                             ARP, Request who-has 10.0.1.1 tell 10.0.1.2, length 28
-               10 router delivered                              ARP, Request who-has 10.0.1.1 tell 10.0.1.2, length 28
-               10 router made                                   ARP, Reply 10.0.1.1 is-at e2:55:a0:96:58:1a, length 28
-               10 router out by left                            ARP, Reply 10.0.1.1 is-at e2:55:a0:96:58:1a, length 28
-               20 client in by eth0                             ARP, Reply 10.0.1.1 is-at e2:55:a0:96:58:1a, length 28
-               20 client delivered                              ARP, Reply 10.0.1.1 is-at e2:55:a0:96:58:1a, length 28
-               30 router made                                   ARP, Request who-has 10.0.2.2 tell 10.0.2.1, length 28
-               30 router out by right                           ARP, Request who-has 10.0.2.2 tell 10.0.2.1, length 28
-               40 server in by eth0                             ARP, Request who-has 10.0.2.2 tell 10.0.2.1, length 28
-               40 server delivered                              ARP, Request who-has 10.0.2.2 tell 10.0.2.1, length 28
-               40 server made                                   ARP, Reply 10.0.2.2 is-at 8a:3a:f8:ef:b6:39, length 28
-               40 server out by eth0                            ARP, Reply 10.0.2.2 is-at 8a:3a:f8:ef:b6:39, length 28
-               50 router in by right                            ARP, Reply 10.0.2.2 is-at 8a:3a:f8:ef:b6:39, length 28
-               50 router delivered                              ARP, Reply 10.0.2.2 is-at 8a:3a:f8:ef:b6:39, length 28
+            00000 client made                                   ARP, Request who-has 10.0.1.1 tell 10.0.1.2, length 28
+            00000 client out by eth0                            ARP, Request who-has 10.0.1.1 tell 10.0.1.2, length 28
+            00010 router in by left                             ARP, Request who-has 10.0.1.1 tell 10.0.1.2, length 28
+            00010 router delivered                              ARP, Request who-has 10.0.1.1 tell 10.0.1.2, length 28
+            00010 router made                                   ARP, Reply 10.0.1.1 is-at e2:55:a0:96:58:1a, length 28
+            00010 router out by left                            ARP, Reply 10.0.1.1 is-at e2:55:a0:96:58:1a, length 28
+            00020 client in by eth0                             ARP, Reply 10.0.1.1 is-at e2:55:a0:96:58:1a, length 28
+            00020 client delivered                              ARP, Reply 10.0.1.1 is-at e2:55:a0:96:58:1a, length 28
+            00030 router made                                   ARP, Request who-has 10.0.2.2 tell 10.0.2.1, length 28
+            00030 router out by right                           ARP, Request who-has 10.0.2.2 tell 10.0.2.1, length 28
+            00040 server in by eth0                             ARP, Request who-has 10.0.2.2 tell 10.0.2.1, length 28
+            00040 server delivered                              ARP, Request who-has 10.0.2.2 tell 10.0.2.1, length 28
+            00040 server made                                   ARP, Reply 10.0.2.2 is-at 8a:3a:f8:ef:b6:39, length 28
+            00040 server out by eth0                            ARP, Reply 10.0.2.2 is-at 8a:3a:f8:ef:b6:39, length 28
+            00050 router in by right                            ARP, Reply 10.0.2.2 is-at 8a:3a:f8:ef:b6:39, length 28
+            00050 router delivered                              ARP, Reply 10.0.2.2 is-at 8a:3a:f8:ef:b6:39, length 28
         "#]],
     );
     check(
         lines_with(&lines_with(&story, "server"), "IP"),
         expect![[r#"
-               60 server in by eth0                             IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [S], seq 186822268, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-               60 server for this host                          IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [S], seq 186822268, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-               60 server delivered                              IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [S], seq 186822268, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-               60 server made                                   IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [S.], seq 4036600234, ack 186822269, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-               60 server route 0.0.0.0/0 via 10.0.2.1 dev eth0  IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [S.], seq 4036600234, ack 186822269, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-               60 server out by eth0                            IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [S.], seq 4036600234, ack 186822269, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-              100 server in by eth0                             IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [.], ack 4036600235, win 64240, length 0
-              100 server for this host                          IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [.], ack 4036600235, win 64240, length 0
-              100 server delivered                              IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [.], ack 4036600235, win 64240, length 0
-              100 server in by eth0                             IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [P.], seq 186822269:186822274, ack 4036600235, win 64240, length 5
-              100 server for this host                          IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [P.], seq 186822269:186822274, ack 4036600235, win 64240, length 5
-              100 server delivered                              IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [P.], seq 186822269:186822274, ack 4036600235, win 64240, length 5
-              100 server made                                   IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [.], ack 186822274, win 64235, length 0
-              100 server route 0.0.0.0/0 via 10.0.2.1 dev eth0  IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [.], ack 186822274, win 64235, length 0
-              100 server out by eth0                            IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [.], ack 186822274, win 64235, length 0
-              100 server made                                   IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [P.], seq 4036600235:4036600240, ack 186822274, win 64240, length 5
-              100 server route 0.0.0.0/0 via 10.0.2.1 dev eth0  IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [P.], seq 4036600235:4036600240, ack 186822274, win 64240, length 5
-              100 server out by eth0                            IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [P.], seq 4036600235:4036600240, ack 186822274, win 64240, length 5
+            00060 server in by eth0                             IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [S], seq 186822268, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00060 server for this host                          IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [S], seq 186822268, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00060 server delivered                              IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [S], seq 186822268, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00060 server made                                   IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [S.], seq 4036600234, ack 186822269, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00060 server route 0.0.0.0/0 via 10.0.2.1 dev eth0  IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [S.], seq 4036600234, ack 186822269, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00060 server out by eth0                            IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [S.], seq 4036600234, ack 186822269, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00100 server in by eth0                             IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [.], ack 4036600235, win 64240, length 0
+            00100 server for this host                          IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [.], ack 4036600235, win 64240, length 0
+            00100 server delivered                              IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [.], ack 4036600235, win 64240, length 0
+            00100 server in by eth0                             IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [P.], seq 186822269:186822274, ack 4036600235, win 64240, length 5
+            00100 server for this host                          IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [P.], seq 186822269:186822274, ack 4036600235, win 64240, length 5
+            00100 server delivered                              IP 10.0.1.2.58885 > 10.0.2.2.7: Flags [P.], seq 186822269:186822274, ack 4036600235, win 64240, length 5
+            00100 server made                                   IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [.], ack 186822274, win 64235, length 0
+            00100 server route 0.0.0.0/0 via 10.0.2.1 dev eth0  IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [.], ack 186822274, win 64235, length 0
+            00100 server out by eth0                            IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [.], ack 186822274, win 64235, length 0
+            00100 server made                                   IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [P.], seq 4036600235:4036600240, ack 186822274, win 64240, length 5
+            00100 server route 0.0.0.0/0 via 10.0.2.1 dev eth0  IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [P.], seq 4036600235:4036600240, ack 186822274, win 64240, length 5
+            00100 server out by eth0                            IP 10.0.2.2.7 > 10.0.1.2.58885: Flags [P.], seq 4036600235:4036600240, ack 186822274, win 64240, length 5
         "#]],
     );
     sim.advance(Instant::from_secs(100), u32::MAX);
@@ -265,7 +267,7 @@ fn much_data_arrives_whole_over_a_link_that_loses_some() {
     let data: Vec<u8> = (0..100_000u32).map(|i| (i * 7 % 251) as u8).collect();
     let sent = data.clone();
     let answer = run(&sim, client, |host| async move {
-        let mut stream = host.connect(addr("10.0.2.2:7")).await?;
+        let stream = host.connect(addr("10.0.2.2:7")).await?;
         let mut answer = Vec::new();
         let mut buffer = [0; 4096];
         for chunk in sent.chunks(1000) {
@@ -294,7 +296,7 @@ fn closing_with_unread_data_resets() {
         0
     });
     let result = run(&sim, client, |host| async move {
-        let mut stream = host.connect(addr("10.0.2.2:7")).await.unwrap();
+        let stream = host.connect(addr("10.0.2.2:7")).await.unwrap();
         stream.write_all(b"hello").await.unwrap();
         stream.read(&mut [0; 10]).await
     });
@@ -371,7 +373,7 @@ fn killing_a_process_closes_its_connections() {
     });
     let killer = process.clone();
     let read = run(&sim, client, |host| async move {
-        let mut stream = host.connect(addr("10.0.2.2:7")).await.unwrap();
+        let stream = host.connect(addr("10.0.2.2:7")).await.unwrap();
         host.sleep(Duration::from_secs(1)).await;
         killer.kill();
         stream.read(&mut [0; 1]).await
@@ -394,7 +396,7 @@ fn a_connection_that_nobody_will_accept_is_reset() {
     for wait in [0, 1] {
         let (killer, wait) = (process.clone(), Duration::from_secs(wait));
         let read = run(&sim, client, |host| async move {
-            let mut stream = host.connect(addr("10.0.2.2:7")).await?;
+            let stream = host.connect(addr("10.0.2.2:7")).await?;
             host.sleep(wait).await;
             killer.kill();
             stream.read(&mut [0; 1]).await
@@ -437,10 +439,10 @@ fn a_bridge_learns_and_floods() {
             .map(|l| l.to_string() + "\n")
             .collect::<String>(),
         expect![[r#"
-               60 host   switched by br0 to port3, port4        ARP, Request who-has 10.0.0.3 tell 10.0.0.2, length 28
-              130 host   switched by br0 to port2               ARP, Reply 10.0.0.3 is-at 56:ad:34:14:42:ca, length 28
-              200 host   switched by br0 to port3               IP 10.0.0.2.39592 > 10.0.0.3.7: Flags [S], seq 741279446, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-              270 host   switched by br0 to port2               IP 10.0.0.3.7 > 10.0.0.2.39592: Flags [S.], seq 542179457, ack 741279447, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00060 host   switched by br0 to port3, port4        ARP, Request who-has 10.0.0.3 tell 10.0.0.2, length 28
+            00130 host   switched by br0 to port2               ARP, Reply 10.0.0.3 is-at 56:ad:34:14:42:ca, length 28
+            00200 host   switched by br0 to port3               IP 10.0.0.2.39592 > 10.0.0.3.7: Flags [S], seq 741279446, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00270 host   switched by br0 to port2               IP 10.0.0.3.7 > 10.0.0.2.39592: Flags [S.], seq 542179457, ack 741279447, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
         "#]],
     );
 }

@@ -579,7 +579,7 @@ impl TcpStream {
     }
 
     /// Reads what is there, or waits for something. 0: the other side has sent all it will.
-    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SockError> {
+    pub async fn read(&self, buffer: &mut [u8]) -> Result<usize, SockError> {
         poll_fn(|_| {
             let mut kernel = self.net.kernel_mut();
             let Kernel { pool, scheduler, .. } = &mut *kernel;
@@ -606,7 +606,7 @@ impl TcpStream {
     }
 
     /// Writes all of `data`; waits where the other side is slow.
-    pub async fn write_all(&mut self, mut data: &[u8]) -> Result<(), SockError> {
+    pub async fn write_all(&self, mut data: &[u8]) -> Result<(), SockError> {
         poll_fn(|_| {
             loop {
                 let mut kernel = self.net.kernel_mut();
@@ -637,7 +637,7 @@ impl TcpStream {
     }
 
     /// Says that nothing more will be written; reading goes on.
-    pub fn shutdown(&mut self) {
+    pub fn shutdown(&self) {
         let mut kernel = self.net.kernel_mut();
         if let Some(conn) = kernel.pool.tcp(self.id) {
             conn.socket().close();
@@ -646,7 +646,7 @@ impl TcpStream {
     }
 
     /// Resets the connection instead of closing it.
-    pub fn abort(&mut self) {
+    pub fn abort(&self) {
         let mut kernel = self.net.kernel_mut();
         if let Some(conn) = kernel.pool.tcp(self.id) {
             conn.socket().abort();

@@ -1,0 +1,13 @@
+//! HTTP/1.1 (RFC 9112).
+//!
+//! - [`message`]: requests and responses, in and out of bytes;
+//! - [`server`]: answers requests over kept-alive connections;
+//! - [`client`]: makes one request and says how it failed.
+
+pub mod client;
+pub mod message;
+pub mod server;
+
+pub use client::{FetchError, Fetched, fetch};
+pub use message::{Headers, Request, Response};
+pub use server::serve;
