@@ -1,0 +1,43 @@
+//! Kubernetes objects: from the text of a manifest to the store, and what has changed there.
+//!
+//! In reading order, as a manifest goes:
+//! - [`yaml`]: text → [`node`]s that know their line;
+//! - [`schema`]: the shape of every kind; [`mod@decode`]: a node against it, strictly;
+//! - [`kinds`]: the kinds and their names; [`object`]: typed and untyped objects;
+//! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`], [`validate`],
+//!   addresses and ports, deletion; [`status`]: how it says no;
+//! - [`patch`]: kubectl's three-way merge;
+//! - [`store`]: the objects and their changes; [`provenance`]: where in a file each came from;
+//! - [`labels`], [`quantity`]: the small languages inside objects.
+//!
+//! **Invariant:** knows no networks; an address is a text or a number to be handed out.
+//! **Invariant:** whatever a user writes is an object or an error in the server's words, never a panic.
+
+pub mod decode;
+pub mod defaults;
+pub mod kinds;
+pub mod labels;
+pub mod node;
+pub mod object;
+pub mod patch;
+pub mod provenance;
+pub mod quantity;
+pub mod schema;
+pub mod server;
+pub mod status;
+pub mod store;
+pub mod validate;
+pub mod yaml;
+
+pub use k8s_openapi::api::apps::v1 as apps;
+pub use k8s_openapi::api::core::v1 as core;
+pub use k8s_openapi::api::discovery::v1 as discovery;
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+pub use k8s_openapi::{Metadata, Resource};
+
+pub use kinds::{KindId, KindInfo, Kinds};
+pub use object::{AnyObject, Dynamic, Kind, MetaExt};
+pub use server::{Api, ApiConfig, DeleteOptions};
+pub use status::{FieldError, Reason, Status};
+pub use store::{Change, Store};

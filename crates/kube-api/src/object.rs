@@ -1,0 +1,277 @@
+//! Objects: typed where they have behaviour, plain values where they have none.
+
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use base::Instant;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
+use k8s_openapi::{Metadata, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::kinds::{KindId, KindInfo};
+
+/// A kind that the engine knows by its type.
+pub trait Kind:
+    Resource
+    + Metadata<Ty = ObjectMeta>
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + PartialEq
+    + Default
+    + 'static
+{
+    /// Its number; see [`crate::kinds::Kinds`].
+    fn id() -> KindId;
+    /// The object as one of any kind.
+    fn wrap(object: Rc<Self>) -> AnyObject;
+    /// An object of any kind as one of this.
+    fn of(object: &AnyObject) -> Option<&Rc<Self>>;
+    /// The parts that a user asks for, as opposed to those that report; `generation` rises with them.
+    fn same_spec(&self, other: &Self) -> bool;
+}
+
+macro_rules! typed_kinds {
+    ($($kind:ident $($spec:ident)?),* $(,)?) => {
+        /// An object of any kind. Cheap to copy.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "the variants are the kinds")]
+        pub enum AnyObject {
+            $($kind(Rc<$kind>),)*
+            /// Of a kind without behaviour.
+            Dynamic(Rc<Dynamic>),
+        }
+
+        $(
+            impl Kind for $kind {
+                fn id() -> KindId {
+                    static ID: OnceLock<KindId> = OnceLock::new();
+                    *ID.get_or_init(|| {
+                        KindId::builtin(<$kind as Resource>::API_VERSION, <$kind as Resource>::KIND)
+                    })
+                }
+                fn wrap(object: Rc<Self>) -> AnyObject {
+                    AnyObject::$kind(object)
+                }
+                fn of(object: &AnyObject) -> Option<&Rc<Self>> {
+                    match object {
+                        AnyObject::$kind(object) => Some(object),
+                        _ => None,
+                    }
+                }
+                #[allow(unused_variables, reason = "kinds without a spec have nothing to compare")]
+                fn same_spec(&self, other: &Self) -> bool {
+                    true $(&& self.$spec == other.$spec)?
+                }
+            }
+        )*
+
+        impl AnyObject {
+            /// Its metadata.
+            pub fn meta(&self) -> &ObjectMeta {
+                match self {
+                    $(AnyObject::$kind(object) => object.metadata(),)*
+                    AnyObject::Dynamic(object) => &object.metadata,
+                }
+            }
+
+            /// Its metadata, for changing.
+            pub fn meta_mut(&mut self) -> &mut ObjectMeta {
+                match self {
+                    $(AnyObject::$kind(object) => Rc::make_mut(object).metadata_mut(),)*
+                    AnyObject::Dynamic(object) => &mut Rc::make_mut(object).metadata,
+                }
+            }
+
+            /// The number of its kind.
+            pub fn kind(&self) -> KindId {
+                match self {
+                    $(AnyObject::$kind(_) => <$kind as Kind>::id(),)*
+                    AnyObject::Dynamic(object) => object.kind,
+                }
+            }
+
+            /// As JSON, `apiVersion` and `kind` included.
+            pub fn to_value(&self) -> Value {
+                match self {
+                    // Objects are made of texts, numbers, lists and maps with text keys.
+                    $(AnyObject::$kind(object) => serde_json::to_value(&**object).unwrap_or_default(),)*
+                    AnyObject::Dynamic(object) => object.to_value(),
+                }
+            }
+
+            /// Reads an object of a kind from JSON that has been checked against the kind's schema.
+            pub fn from_value(info: &KindInfo, value: Value) -> Result<AnyObject, serde_json::Error> {
+                $(
+                    if info.id == <$kind as Kind>::id() {
+                        return serde_json::from_value::<$kind>(value).map(|o| <$kind as Kind>::wrap(Rc::new(o)));
+                    }
+                )*
+                Dynamic::from_value(info, value).map(|object| AnyObject::Dynamic(Rc::new(object)))
+            }
+
+            /// Whether what users ask for is the same in both.
+            pub fn same_spec(&self, other: &AnyObject) -> bool {
+                match (self, other) {
+                    $((AnyObject::$kind(a), AnyObject::$kind(b)) => a.same_spec(b),)*
+                    (AnyObject::Dynamic(a), AnyObject::Dynamic(b)) => a.body.get("spec") == b.body.get("spec"),
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+
+typed_kinds! {
+    DaemonSet spec,
+    Deployment spec,
+    EndpointSlice endpoints,
+    Endpoints,
+    Event,
+    Namespace,
+    Node spec,
+    Pod spec,
+    ReplicaSet spec,
+    Service spec,
+}
+
+/// An object of a kind without behaviour: its metadata, and the rest as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dynamic {
+    /// The number of its kind.
+    pub kind: KindId,
+    /// `apps/v1`
+    pub api_version: String,
+    /// `StatefulSet`
+    pub kind_name: String,
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// Everything else.
+    pub body: Map<String, Value>,
+}
+
+impl Dynamic {
+    fn from_value(info: &KindInfo, value: Value) -> Result<Dynamic, serde_json::Error> {
+        let mut body = match value {
+            Value::Object(body) => body,
+            _ => Map::new(),
+        };
+        body.remove("apiVersion");
+        body.remove("kind");
+        let metadata = body.remove("metadata").unwrap_or_else(|| Value::Object(Map::new()));
+        Ok(Dynamic {
+            kind: info.id,
+            api_version: info.api_version(),
+            kind_name: info.kind.to_string(),
+            metadata: serde_json::from_value(metadata)?,
+            body,
+        })
+    }
+
+    fn to_value(&self) -> Value {
+        let mut value = self.body.clone();
+        value.insert("apiVersion".into(), self.api_version.clone().into());
+        value.insert("kind".into(), self.kind_name.clone().into());
+        let metadata = serde_json::to_value(&self.metadata).unwrap_or_default();
+        value.insert("metadata".into(), metadata);
+        Value::Object(value)
+    }
+}
+
+impl AnyObject {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.meta().name.as_deref().unwrap_or_default()
+    }
+
+    /// Its namespace; empty where the kind has none.
+    pub fn namespace(&self) -> &str {
+        self.meta().namespace.as_deref().unwrap_or_default()
+    }
+}
+
+/// What is asked of the metadata of everything.
+pub trait MetaExt {
+    /// The name; empty where there is none.
+    fn name(&self) -> &str;
+    /// The namespace; empty where there is none.
+    fn namespace(&self) -> &str;
+    /// The uid; empty where there is none.
+    fn uid(&self) -> &str;
+    /// The value of a label.
+    fn label(&self, key: &str) -> Option<&str>;
+    /// The value of an annotation.
+    fn annotation(&self, key: &str) -> Option<&str>;
+    /// The object that manages this one.
+    fn controller(&self) -> Option<&OwnerReference>;
+    /// It is to be deleted.
+    fn is_terminating(&self) -> bool;
+}
+
+impl MetaExt for ObjectMeta {
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn uid(&self) -> &str {
+        self.uid.as_deref().unwrap_or_default()
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    fn controller(&self) -> Option<&OwnerReference> {
+        self.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
+    }
+
+    fn is_terminating(&self) -> bool {
+        self.deletion_timestamp.is_some()
+    }
+}
+
+/// A reference from an object to the one that manages it.
+pub fn controller_ref<T: Kind>(owner: &T) -> OwnerReference {
+    let meta = owner.metadata();
+    OwnerReference {
+        api_version: T::API_VERSION.to_string(),
+        kind: T::KIND.to_string(),
+        name: meta.name().to_string(),
+        uid: meta.uid().to_string(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// The virtual time as objects carry it, to the second.
+pub fn time(at: Instant) -> Time {
+    let secs = base::calendar::EPOCH_UNIX_SECS + at.as_secs();
+    let secs = i64::try_from(secs).unwrap_or(i64::MAX);
+    Time(jiff::Timestamp::from_second(secs).unwrap_or(jiff::Timestamp::MAX))
+}
+
+/// The virtual time as objects carry it, to the microsecond.
+pub fn micro_time(at: Instant) -> MicroTime {
+    let micros = base::calendar::EPOCH_UNIX_SECS * 1_000_000 + at.as_micros();
+    let micros = i64::try_from(micros).unwrap_or(i64::MAX);
+    MicroTime(jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX))
+}
+
+/// The virtual time of a stamp in an object; what lies before the beginning counts as the beginning.
+pub fn instant(time: &Time) -> Instant {
+    let secs = time.0.as_second() - base::calendar::EPOCH_UNIX_SECS as i64;
+    Instant::from_secs(u64::try_from(secs).unwrap_or(0))
+}

@@ -1,0 +1,578 @@
+//! What the API server does with an object: names, defaults, validation, addresses and ports, deletion.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use base::{Duration, Instant, Rng};
+use serde_json::Value;
+
+use crate::core::{Namespace, Pod, Service, ServiceSpec};
+use crate::decode::{Decoded, decode};
+use crate::kinds::{KindId, KindInfo};
+use crate::node::Node;
+use crate::object::{self, AnyObject, Kind};
+use crate::provenance::Provenance;
+use crate::schema::Schema;
+use crate::status::{FieldError, Status};
+use crate::store::Store;
+use crate::{MetaExt, defaults, validate};
+
+/// Letters of generated names: no vowels and nothing that looks like something else
+/// (`apimachinery/pkg/util/rand`).
+pub const NAME_LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
+
+/// Settings of an API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// First address and prefix length of the Service network.
+    pub service_network: (Ipv4Addr, u8),
+    /// Ports that nodes open for Services.
+    pub node_ports: RangeInclusive<u16>,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        ApiConfig { service_network: (Ipv4Addr::new(10, 96, 0, 0), 16), node_ports: 30000..=32767 }
+    }
+}
+
+/// How an object is to be deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Seconds a Pod has to end; `None` is what the Pod says itself.
+    pub grace_seconds: Option<i64>,
+}
+
+/// The API server of one cluster.
+#[derive(Debug)]
+pub struct Api {
+    store: Store,
+    config: ApiConfig,
+    addresses: BTreeSet<Ipv4Addr>,
+    node_ports: BTreeSet<u16>,
+    provenance: Provenance,
+    rng: Rng,
+    created: u64,
+}
+
+impl Api {
+    /// An empty cluster.
+    pub fn new(config: ApiConfig, rng: Rng) -> Api {
+        Api {
+            store: Store::default(),
+            config,
+            addresses: BTreeSet::new(),
+            node_ports: BTreeSet::new(),
+            provenance: Provenance::default(),
+            rng,
+            created: 0,
+        }
+    }
+
+    /// The objects.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &ApiConfig {
+        &self.config
+    }
+
+    /// Where objects came from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    /// Where objects came from, for writing down.
+    pub fn provenance_mut(&mut self) -> &mut Provenance {
+        &mut self.provenance
+    }
+
+    /// Reads a manifest as an object of a kind: everything that is wrong with its form, or its value.
+    pub fn decode(&self, kind: KindId, node: &Node) -> Result<Value, (Status, Decoded)> {
+        let info = self.store.kinds().get(kind);
+        let Some(schema) = Schema::get().kind(&info.api_version(), &info.kind) else {
+            return Ok(node.to_value());
+        };
+        let decoded = decode(node, schema);
+        match decoded.server_message(schema) {
+            None => Ok(decoded.value),
+            Some(message) => Err((Status::bad_request(message), decoded)),
+        }
+    }
+
+    /// Makes an object of a kind from JSON.
+    pub fn object(&self, kind: KindId, value: Value) -> Result<AnyObject, Status> {
+        let info = self.store.kinds().get(kind);
+        AnyObject::from_value(info, value).map_err(|error| {
+            let (name, version) = (&info.kind, &info.version);
+            Status::bad_request(format!(
+                "{name} in version {version:?} cannot be handled as a {name}: {error}"
+            ))
+        })
+    }
+
+    fn info(&self, object: &AnyObject) -> KindInfo {
+        self.store.kinds().get(object.kind()).clone()
+    }
+
+    /// Creates an object.
+    pub fn create(&mut self, mut object: AnyObject, now: Instant) -> Result<AnyObject, Status> {
+        let info = self.info(&object);
+        self.settle_namespace(&info, &mut object)?;
+        self.settle_name(&mut object);
+        if self.store.get_any(info.id, object.namespace(), object.name()).is_some() {
+            return Err(Status::already_exists(&info.resource(), object.name()));
+        }
+        defaults::apply(&mut object);
+        self.refuse(&info, &object, validate::create(&object))?;
+        if let AnyObject::Service(service) = &mut object {
+            let errors = self.allocate(None, Rc::make_mut(service));
+            self.refuse(&info, &object, errors)?;
+        }
+        let uid = self.uid(&info, &object);
+        let meta = object.meta_mut();
+        meta.uid = Some(uid);
+        meta.creation_timestamp = Some(object::time(now));
+        meta.generation = has_generation(info.id).then_some(1);
+        meta.deletion_timestamp = None;
+        Ok(self.store.put(object))
+    }
+
+    /// Creates an object of a typed kind.
+    pub fn create_typed<T: Kind>(&mut self, object: T, now: Instant) -> Result<Rc<T>, Status> {
+        let created = self.create(T::wrap(Rc::new(object)), now)?;
+        Ok(T::of(&created).expect("an object keeps its kind").clone())
+    }
+
+    fn settle_namespace(&self, info: &KindInfo, object: &mut AnyObject) -> Result<(), Status> {
+        if !info.is_namespaced {
+            object.meta_mut().namespace = None;
+            return Ok(());
+        }
+        if object.namespace().is_empty() {
+            object.meta_mut().namespace = Some("default".to_string());
+        }
+        let name = object.namespace();
+        let Some(namespace) = self.store.get::<Namespace>("", name) else {
+            return Err(Status::not_found("namespaces", name));
+        };
+        if namespace.metadata.is_terminating() {
+            let why = format!(
+                "unable to create new content in namespace {name} because it is being terminated"
+            );
+            return Err(Status::forbidden(&info.resource(), object.name(), &why));
+        }
+        Ok(())
+    }
+
+    /// `generateName` makes a name with a random end.
+    fn settle_name(&mut self, object: &mut AnyObject) {
+        let prefix = object.meta().generate_name.clone().unwrap_or_default();
+        if object.name().is_empty() && !prefix.is_empty() {
+            self.created += 1;
+            let purpose = format!("name/{}/{prefix}/{}", object.namespace(), self.created);
+            let end = self.rng.fork(&purpose).letters(NAME_LETTERS, 5);
+            object.meta_mut().name = Some(format!("{prefix}{end}"));
+        }
+    }
+
+    fn uid(&mut self, info: &KindInfo, object: &AnyObject) -> String {
+        self.created += 1;
+        let name = format!(
+            "uid/{}/{}/{}/{}",
+            info.plural,
+            object.namespace(),
+            object.name(),
+            self.created
+        );
+        let mut rng = self.rng.fork(&name);
+        let (high, low) = (rng.next_u64(), rng.next_u64());
+        // Version 4, variant 1 (RFC 9562 §5.4).
+        let bits = (u128::from(high) << 64 | u128::from(low)) & !(0xf << 76) & !(0x3 << 62)
+            | 0x4 << 76
+            | 0x2 << 62;
+        let hex = format!("{bits:032x}");
+        let part = |range| hex.get::<std::ops::Range<usize>>(range).unwrap_or_default();
+        format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+    }
+
+    fn refuse(
+        &self,
+        info: &KindInfo,
+        object: &AnyObject,
+        errors: Vec<FieldError>,
+    ) -> Result<(), Status> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(Status::invalid(&info.kind, &info.group, object.name(), errors))
+    }
+
+    /// Changes an object as a whole. Its status is what the new object says; with a resource version, only
+    /// if nobody else has changed it since.
+    pub fn update(&mut self, mut object: AnyObject) -> Result<AnyObject, Status> {
+        let info = self.info(&object);
+        let found = self.store.get_any(info.id, object.namespace(), object.name()).cloned();
+        let Some(old) = found else {
+            return Err(Status::not_found(&info.resource(), object.name()));
+        };
+        let version = object.meta().resource_version.clone().unwrap_or_default();
+        if !version.is_empty() && old.meta().resource_version.as_deref() != Some(&version) {
+            return Err(Status::conflict(&info.resource(), object.name()));
+        }
+        defaults::apply(&mut object);
+        keep_identity(&old, &mut object);
+        if let (AnyObject::Service(old), AnyObject::Service(new)) = (&old, &mut object) {
+            keep_allocations(old, Rc::make_mut(new));
+        }
+        self.refuse(&info, &object, validate::update(&old, &object))?;
+        if let (AnyObject::Service(old), AnyObject::Service(new)) = (&old, &mut object) {
+            let errors = self.allocate(Some(old), Rc::make_mut(new));
+            self.refuse(&info, &object, errors)?;
+        }
+        if has_generation(info.id) && !object.same_spec(&old) {
+            let generation = old.meta().generation.unwrap_or(0) + 1;
+            object.meta_mut().generation = Some(generation);
+        }
+        if object == old {
+            return Ok(old);
+        }
+        Ok(self.store.put(object))
+    }
+
+    /// Changes an object of a typed kind in place, if it is there. For controllers: what they write needs
+    /// no validation, and nothing is noted when nothing changes.
+    pub fn modify<T: Kind>(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        change: impl FnOnce(&mut T),
+    ) -> Option<Rc<T>> {
+        let old = self.store.get::<T>(namespace, name)?.clone();
+        let mut new = (*old).clone();
+        change(&mut new);
+        if new == *old {
+            return Some(old);
+        }
+        if has_generation(T::id()) && !new.same_spec(&old) {
+            new.metadata_mut().generation = Some(old.metadata().generation.unwrap_or(0) + 1);
+        }
+        let put = self.store.put(T::wrap(Rc::new(new)));
+        T::of(&put).cloned()
+    }
+
+    /// Deletes an object. A Pod that runs somewhere, and a namespace, are only marked: whoever is in
+    /// charge of them takes them away when they are empty.
+    pub fn delete(
+        &mut self,
+        kind: KindId,
+        namespace: &str,
+        name: &str,
+        options: DeleteOptions,
+        now: Instant,
+    ) -> Result<AnyObject, Status> {
+        let info = self.store.kinds().get(kind).clone();
+        let Some(object) = self.store.get_any(kind, namespace, name).cloned() else {
+            return Err(Status::not_found(&info.resource(), name));
+        };
+        if info.plural == "namespaces" && matches!(name, "default" | "kube-system" | "kube-public")
+        {
+            return Err(Status::forbidden("namespaces", name, "this namespace may not be deleted"));
+        }
+        let grace = match &object {
+            AnyObject::Pod(pod) => pod_grace(pod, options),
+            _ => 0,
+        };
+        let has_finalizers = object.meta().finalizers.as_ref().is_some_and(|f| !f.is_empty());
+        let is_namespace = matches!(object, AnyObject::Namespace(_));
+        if grace == 0 && !has_finalizers && !is_namespace {
+            return Ok(self.remove(kind, namespace, name).unwrap_or(object));
+        }
+        let mut marked = object.clone();
+        let meta = marked.meta_mut();
+        let ends = now + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+        let is_sooner = meta.deletion_grace_period_seconds.is_none_or(|earlier| grace < earlier);
+        if meta.deletion_timestamp.is_none() || is_sooner {
+            meta.deletion_timestamp = Some(object::time(ends));
+            meta.deletion_grace_period_seconds = Some(grace);
+        }
+        if let AnyObject::Namespace(namespace) = &mut marked {
+            Rc::make_mut(namespace).status.get_or_insert_default().phase =
+                Some("Terminating".into());
+        }
+        if marked == object {
+            return Ok(object);
+        }
+        Ok(self.store.put(marked))
+    }
+
+    /// Takes an object away for good, and gives back what it held.
+    pub fn remove(&mut self, kind: KindId, namespace: &str, name: &str) -> Option<AnyObject> {
+        let removed = self.store.remove(kind, namespace, name)?;
+        if let AnyObject::Service(service) = &removed {
+            self.release(service);
+        }
+        Some(removed)
+    }
+
+    // ---- addresses and ports of Services -------------------------------------------------------------
+
+    fn network(&self) -> (u32, u32) {
+        let (first, len) = self.config.service_network;
+        let size = 1u32.checked_shl(32 - u32::from(len.min(32))).unwrap_or(u32::MAX);
+        (u32::from(first), size)
+    }
+
+    /// Gives a Service what it needs and does not have, and takes back what it needs no more
+    /// (`pkg/registry/core/service/storage/alloc.go`).
+    fn allocate(&mut self, old: Option<&Service>, service: &mut Service) -> Vec<FieldError> {
+        let name = format!("{}/{}", service.metadata.namespace(), service.metadata.name());
+        let old_spec = old.and_then(|old| old.spec.as_ref());
+        let Some(spec) = &mut service.spec else { return Vec::new() };
+        let kind = spec.type_.clone().unwrap_or_default();
+        if kind == "ExternalName" {
+            spec.cluster_ip = None;
+            spec.cluster_ips = None;
+        } else if let Err(error) = self.allocate_address(&name, old_spec, spec) {
+            return vec![error];
+        }
+        let wants_node_ports = kind == "NodePort"
+            || (kind == "LoadBalancer" && spec.allocate_load_balancer_node_ports != Some(false));
+        let held: Vec<u16> = old_spec.map(node_ports).unwrap_or_default();
+        if let Err(error) = self.allocate_node_ports(&name, &held, spec, wants_node_ports) {
+            if old.is_none() {
+                self.release(service);
+            }
+            return vec![error];
+        }
+        let kept = node_ports(spec);
+        for port in held {
+            if !kept.contains(&port) {
+                self.node_ports.remove(&port);
+            }
+        }
+        Vec::new()
+    }
+
+    fn allocate_address(
+        &mut self,
+        name: &str,
+        old: Option<&ServiceSpec>,
+        spec: &mut ServiceSpec,
+    ) -> Result<(), FieldError> {
+        let wanted =
+            spec.cluster_ip.clone().or_else(|| spec.cluster_ips.as_ref()?.first().cloned());
+        let wanted = wanted.filter(|ip| !ip.is_empty());
+        let held = old.and_then(|old| old.cluster_ip.clone());
+        let addr = match wanted.as_deref() {
+            Some("None") => "None".to_string(),
+            Some(text) if held.as_deref() == Some(text) => text.to_string(),
+            Some(text) => self.claim_address(text)?.to_string(),
+            None => self.pick_address(name)?.to_string(),
+        };
+        spec.cluster_ips = Some(vec![addr.clone()]);
+        spec.cluster_ip = Some(addr);
+        Ok(())
+    }
+
+    fn claim_address(&mut self, text: &str) -> Result<Ipv4Addr, FieldError> {
+        let field = "spec.clusterIPs[0]";
+        let refuse =
+            |detail: &str| FieldError::invalid(field, format!("[]string{{{text:?}}}"), detail);
+        let Ok(addr) = text.parse::<Ipv4Addr>() else {
+            return Err(refuse("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
+        };
+        let (first, size) = self.network();
+        let offset = u32::from(addr).wrapping_sub(first);
+        if offset == 0 || offset >= size - 1 {
+            let (first, len) = self.config.service_network;
+            let detail = format!(
+                "failed to allocate IP {addr}: the provided IP ({addr}) is not in the valid range. The range of valid IPs is {first}/{len}"
+            );
+            return Err(refuse(&detail));
+        }
+        if !self.addresses.insert(addr) {
+            let detail = format!("failed to allocate IP {addr}: provided IP is already allocated");
+            return Err(refuse(&detail));
+        }
+        Ok(addr)
+    }
+
+    /// A free address, from above the band that is kept for addresses asked for by number (KEP-3070).
+    fn pick_address(&mut self, name: &str) -> Result<Ipv4Addr, FieldError> {
+        let (first, size) = self.network();
+        let band = (size / 16).clamp(16, 256).min(size.saturating_sub(2));
+        let upper = (band + 1, size - 2);
+        let lower = (1, band);
+        let mut rng = self.rng.fork(&format!("clusterip/{name}"));
+        for (from, to) in [upper, lower] {
+            let count = to.saturating_sub(from) + 1;
+            let start = rng.below(count);
+            let free = (0..count)
+                .map(|i| Ipv4Addr::from(first + from + (start + i) % count))
+                .find(|addr| !self.addresses.contains(addr));
+            if let Some(addr) = free {
+                self.addresses.insert(addr);
+                return Ok(addr);
+            }
+        }
+        Err(FieldError::invalid("spec.clusterIPs", "[]string(nil)", "range is full"))
+    }
+
+    fn allocate_node_ports(
+        &mut self,
+        name: &str,
+        held: &[u16],
+        spec: &mut ServiceSpec,
+        wants: bool,
+    ) -> Result<(), FieldError> {
+        let range = self.config.node_ports.clone();
+        let mut claimed: Vec<u16> = Vec::new();
+        for (index, port) in spec.ports.iter_mut().flatten().enumerate() {
+            let asked = port.node_port.filter(|port| *port != 0);
+            let Some(asked) = asked else {
+                port.node_port = None;
+                continue;
+            };
+            let refuse = |detail: &str| {
+                FieldError::invalid(format!("spec.ports[{index}].nodePort"), asked, detail)
+            };
+            let Some(number) = u16::try_from(asked).ok().filter(|number| range.contains(number))
+            else {
+                self.give_back(&claimed);
+                let detail = format!(
+                    "provided port is not in the valid range. The range of valid ports is {}-{}",
+                    range.start(),
+                    range.end()
+                );
+                return Err(refuse(&detail));
+            };
+            // One number may serve TCP and UDP of the same Service.
+            if held.contains(&number) || claimed.contains(&number) {
+                continue;
+            }
+            if !self.node_ports.insert(number) {
+                self.give_back(&claimed);
+                return Err(refuse("provided port is already allocated"));
+            }
+            claimed.push(number);
+        }
+        if !wants {
+            return Ok(());
+        }
+        let mut rng = self.rng.fork(&format!("nodeport/{name}"));
+        for port in spec.ports.iter_mut().flatten().filter(|port| port.node_port.is_none()) {
+            port.node_port = self.pick_node_port(&mut rng).map(i32::from);
+        }
+        Ok(())
+    }
+
+    /// A free port, from above the band that is kept for ports asked for by number (KEP-3668).
+    fn pick_node_port(&mut self, rng: &mut Rng) -> Option<u16> {
+        let (first, last) = (*self.config.node_ports.start(), *self.config.node_ports.end());
+        let size = u32::from(last - first) + 1;
+        let band = (size / 32).clamp(16, 128).min(size);
+        for (from, count) in [(band, size - band), (0, band)] {
+            let start = rng.below(count);
+            let free = (0..count)
+                .map(|i| first + (from + (start + i) % count) as u16)
+                .find(|port| !self.node_ports.contains(port));
+            if let Some(port) = free {
+                self.node_ports.insert(port);
+                return Some(port);
+            }
+        }
+        None
+    }
+
+    fn give_back(&mut self, ports: &[u16]) {
+        for port in ports {
+            self.node_ports.remove(port);
+        }
+    }
+
+    fn release(&mut self, service: &Service) {
+        let Some(spec) = &service.spec else { return };
+        self.give_back(&node_ports(spec));
+        if let Some(addr) = spec.cluster_ip.as_ref().and_then(|ip| ip.parse().ok()) {
+            self.addresses.remove(&addr);
+        }
+    }
+}
+
+/// What people ask for counts its changes; reports and records do not, nor do Services.
+fn has_generation(kind: KindId) -> bool {
+    use crate::core::{Endpoints, Event, Node};
+    ![Event::id(), Endpoints::id(), Namespace::id(), Node::id(), Service::id()].contains(&kind)
+}
+
+/// The node ports a Service holds.
+fn node_ports(spec: &ServiceSpec) -> Vec<u16> {
+    let ports = spec.ports.iter().flatten();
+    let numbers = ports.filter_map(|port| u16::try_from(port.node_port?).ok());
+    let mut numbers: Vec<u16> = numbers.filter(|number| *number != 0).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+/// What cannot be changed about an object by writing another.
+fn keep_identity(old: &AnyObject, new: &mut AnyObject) {
+    let old = old.meta().clone();
+    let meta = new.meta_mut();
+    meta.uid = old.uid;
+    meta.creation_timestamp = old.creation_timestamp;
+    meta.generation = old.generation;
+    meta.resource_version = old.resource_version;
+    meta.deletion_timestamp = old.deletion_timestamp;
+    meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
+}
+
+/// A Service that is written without its address or node ports keeps them.
+fn keep_allocations(old: &Service, new: &mut Service) {
+    let (Some(old), Some(new)) = (&old.spec, &mut new.spec) else { return };
+    let is_external_name = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
+    if !is_external_name(old) && !is_external_name(new) {
+        if new.cluster_ip.as_deref().unwrap_or_default().is_empty() {
+            new.cluster_ip = old.cluster_ip.clone();
+        }
+        if new.cluster_ips.is_none() {
+            new.cluster_ips = old.cluster_ips.clone();
+        }
+    }
+    let needs =
+        |spec: &ServiceSpec| matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"));
+    if !needs(old) || !needs(new) {
+        if needs(old) && !needs(new) {
+            // Going back to ClusterIP, node ports that were not asked for anew are dropped.
+            for port in new.ports.iter_mut().flatten() {
+                let held = old.ports.iter().flatten().any(|o| o.node_port == port.node_port);
+                if held {
+                    port.node_port = None;
+                }
+            }
+        }
+        return;
+    }
+    for port in new.ports.iter_mut().flatten().filter(|port| port.node_port.is_none()) {
+        let same =
+            |o: &&crate::core::ServicePort| o.port == port.port && o.protocol == port.protocol;
+        port.node_port = old.ports.iter().flatten().find(same).and_then(|o| o.node_port);
+    }
+}
+
+/// Seconds that a Pod has to end; none when it runs nowhere, or has ended.
+fn pod_grace(pod: &Pod, options: DeleteOptions) -> i64 {
+    let spec = pod.spec.as_ref();
+    let is_scheduled = spec.is_some_and(|spec| spec.node_name.is_some());
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if !is_scheduled || matches!(phase, Some("Succeeded" | "Failed")) {
+        return 0;
+    }
+    let own = spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+    options.grace_seconds.unwrap_or(own).max(0)
+}

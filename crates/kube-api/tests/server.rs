@@ -1,0 +1,338 @@
+//! Manifests against the API server: what it makes of them, and how it refuses them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use base::{Instant, Rng};
+use expect_test::{Expect, expect};
+use kube_api::core::{Namespace, Service};
+use kube_api::{Api, ApiConfig, DeleteOptions, Kind, MetaExt, Metadata, yaml};
+
+fn api() -> Api {
+    let mut api = Api::new(ApiConfig::default(), Rng::new(1));
+    let mut namespace = Namespace::default();
+    namespace.metadata_mut().name = Some("default".into());
+    api.create_typed(namespace, Instant::ZERO).unwrap();
+    api
+}
+
+/// Creates every document, or changes what is there; says what came of each.
+fn apply(api: &mut Api, text: &str) -> String {
+    let mut told = Vec::new();
+    for document in yaml::documents(text) {
+        let node = document.content.unwrap().unwrap();
+        let field = |name: &str| node.get(name).unwrap().as_str().unwrap();
+        let info = api.store().kinds().find(field("apiVersion"), field("kind")).unwrap().clone();
+        let value = match api.decode(info.id, &node) {
+            Ok(value) => value,
+            Err((status, _)) => {
+                told.push(status.to_string());
+                continue;
+            }
+        };
+        let object = api.object(info.id, value).unwrap();
+        let is_there = |api: &Api| {
+            let namespace =
+                if object.namespace().is_empty() { "default" } else { object.namespace() };
+            api.store().get_any(info.id, namespace, object.name()).is_some()
+        };
+        let result = match is_there(api) {
+            false => api.create(object, Instant::ZERO),
+            true => {
+                let mut object = object;
+                object.meta_mut().namespace = Some("default".into());
+                api.update(object)
+            }
+        };
+        told.push(match result {
+            Ok(object) => format!("{} ok", info.object_name(object.name())),
+            Err(status) => status.to_string(),
+        });
+    }
+    told.join("\n")
+}
+
+fn check(text: &str, expected: Expect) {
+    expected.assert_eq(&apply(&mut api(), text));
+}
+
+const NGINX: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nginx}
+spec:
+  selector: {matchLabels: {app: nginx}}
+  template:
+    metadata: {labels: {app: nginx}}
+    spec: {containers: [{name: nginx, image: nginx}]}
+";
+
+fn service(name: &str, spec: &str) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let mut api = api();
+    apply(&mut api, NGINX);
+    let kind = api.store().kinds().by_name("deploy").unwrap().id;
+    let deployment = api.store().get_any(kind, "default", "nginx").unwrap().to_value();
+    expect![[r#"
+        {
+          "apiVersion": "apps/v1",
+          "kind": "Deployment",
+          "metadata": {
+            "creationTimestamp": "2026-01-05T09:00:00Z",
+            "generation": 1,
+            "name": "nginx",
+            "namespace": "default",
+            "resourceVersion": "2",
+            "uid": "ab2a6170-7281-4d7f-910c-1e02a8efb8b1"
+          },
+          "spec": {
+            "progressDeadlineSeconds": 600,
+            "replicas": 1,
+            "revisionHistoryLimit": 10,
+            "selector": {
+              "matchLabels": {
+                "app": "nginx"
+              }
+            },
+            "strategy": {
+              "rollingUpdate": {
+                "maxSurge": "25%",
+                "maxUnavailable": "25%"
+              },
+              "type": "RollingUpdate"
+            },
+            "template": {
+              "metadata": {
+                "labels": {
+                  "app": "nginx"
+                }
+              },
+              "spec": {
+                "containers": [
+                  {
+                    "image": "nginx",
+                    "imagePullPolicy": "Always",
+                    "name": "nginx",
+                    "resources": {},
+                    "terminationMessagePath": "/dev/termination-log",
+                    "terminationMessagePolicy": "File"
+                  }
+                ],
+                "dnsPolicy": "ClusterFirst",
+                "enableServiceLinks": true,
+                "restartPolicy": "Always",
+                "schedulerName": "default-scheduler",
+                "securityContext": {},
+                "terminationGracePeriodSeconds": 30
+              }
+            }
+          },
+          "status": {}
+        }"#]]
+    .assert_eq(&format!("{:#}", deployment));
+}
+
+#[test]
+fn node_ports_out_of_range_and_taken() {
+    let port = |number| format!("{{type: NodePort, ports: [{{port: 80, nodePort: {number}}}]}}");
+    check(
+        &[
+            service("a", &port(80)),
+            service("b", &port(30007)),
+            service("c", &port(30007)),
+            service("d", &port(70000)),
+        ]
+        .join("---\n"),
+        expect![[r#"
+            The Service "a" is invalid: spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767
+            service/b ok
+            The Service "c" is invalid: spec.ports[0].nodePort: Invalid value: 30007: provided port is already allocated
+            The Service "d" is invalid: spec.ports[0].nodePort: Invalid value: 70000: provided port is not in the valid range. The range of valid ports is 30000-32767"#]],
+    );
+}
+
+#[test]
+fn addresses_taken_and_outside() {
+    let ip = |ip| format!("{{clusterIP: {ip}, ports: [{{port: 80}}]}}");
+    check(
+        &["10.96.0.10", "10.96.0.10", "10.97.0.1", "10.96.0.0", "nonsense", "None"]
+            .iter()
+            .zip("abcdef".chars())
+            .map(|(addr, name)| service(&name.to_string(), &ip(addr)))
+            .collect::<Vec<_>>()
+            .join("---\n"),
+        expect![[r#"
+            service/a ok
+            The Service "b" is invalid: spec.clusterIPs[0]: Invalid value: []string{"10.96.0.10"}: failed to allocate IP 10.96.0.10: provided IP is already allocated
+            The Service "c" is invalid: spec.clusterIPs[0]: Invalid value: []string{"10.97.0.1"}: failed to allocate IP 10.97.0.1: the provided IP (10.97.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/16
+            The Service "d" is invalid: spec.clusterIPs[0]: Invalid value: []string{"10.96.0.0"}: failed to allocate IP 10.96.0.0: the provided IP (10.96.0.0) is not in the valid range. The range of valid IPs is 10.96.0.0/16
+            The Service "e" is invalid: spec.clusterIPs[0]: Invalid value: []string{"nonsense"}: must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)
+            service/f ok"#]],
+    );
+}
+
+#[test]
+fn what_a_service_may_not_say() {
+    check(
+        &service("a", "{}"),
+        expect![[r#"The Service "a" is invalid: spec.ports: Required value"#]],
+    );
+    check(
+        &service("a", "{ports: [{port: 0}, {port: 99999, protocol: tcp}]}"),
+        expect![[r#"
+        The Service "a" is invalid: 
+        * spec.ports[0].name: Required value
+        * spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive
+        * spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive
+        * spec.ports[1].name: Required value
+        * spec.ports[1].port: Invalid value: 99999: must be between 1 and 65535, inclusive
+        * spec.ports[1].protocol: Unsupported value: "tcp": supported values: "SCTP", "TCP", "UDP"
+        * spec.ports[1].targetPort: Invalid value: 99999: must be between 1 and 65535, inclusive"#]],
+    );
+    check(
+        &service("a", "{type: Nodeport, ports: [{port: 80}]}"),
+        expect![[
+            r#"The Service "a" is invalid: spec.type: Unsupported value: "Nodeport": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort""#
+        ]],
+    );
+    check(
+        &service("a", "{ports: [{port: 80, nodePort: 30007}]}"),
+        expect![[
+            r#"The Service "a" is invalid: spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"#
+        ]],
+    );
+    check(
+        &service("a", "{ports: [{port: 80, targetPort: HTTP}]}"),
+        expect![[r#"
+        The Service "a" is invalid: 
+        * spec.ports[0].targetPort: Invalid value: "HTTP": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)
+        * spec.ports[0].targetPort: Invalid value: "HTTP": must contain at least one letter (a-z)"#]],
+    );
+    check(
+        &service("a", "{ports: [{name: a, port: 80}, {name: b, port: 80}]}"),
+        expect![[
+            r#"The Service "a" is invalid: spec.ports[1]: Duplicate value: core.ServicePort{Name:"", Protocol:"TCP", AppProtocol:(*string)(nil), Port:80, TargetPort:intstr.IntOrString{Type:0, IntVal:0, StrVal:""}, NodePort:0}"#
+        ]],
+    );
+    check(
+        &service("9a", "{ports: [{port: 80}]}"),
+        expect![[
+            r#"The Service "9a" is invalid: metadata.name: Invalid value: "9a": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"#
+        ]],
+    );
+}
+
+#[test]
+fn what_a_deployment_may_not_say() {
+    check(
+        &NGINX.replace("name: nginx}\nspec", "name: Nginx_1}\nspec"),
+        expect![[
+            r#"The Deployment "Nginx_1" is invalid: metadata.name: Invalid value: "Nginx_1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#
+        ]],
+    );
+    check(
+        &NGINX.replace("{labels: {app: nginx}}", "{labels: {app: other}}"),
+        expect![[
+            r#"The Deployment "nginx" is invalid: spec.template.metadata.labels: Invalid value: map[string]string{"app":"other"}: `selector` does not match template `labels`"#
+        ]],
+    );
+    check(
+        &NGINX.replace("  selector: {matchLabels: {app: nginx}}\n", ""),
+        expect![[r#"The Deployment "nginx" is invalid: spec.selector: Required value"#]],
+    );
+    check(
+        &NGINX.replace("image: nginx", "imagePullPolicy: Sometimes, ports: [{containerPort: 0}]"),
+        expect![[r#"
+        The Deployment "nginx" is invalid: 
+        * spec.template.spec.containers[0].image: Required value
+        * spec.template.spec.containers[0].ports[0].containerPort: Invalid value: 0: must be between 1 and 65535, inclusive
+        * spec.template.spec.containers[0].imagePullPolicy: Unsupported value: "Sometimes": supported values: "Always", "IfNotPresent", "Never""#]],
+    );
+    check(
+        &NGINX.replace("spec: {containers", "spec: {restartPolicy: Never, containers"),
+        expect![[
+            r#"The Deployment "nginx" is invalid: spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#
+        ]],
+    );
+    check(
+        &NGINX.replace("[{name: nginx, image: nginx}]", "[]"),
+        expect![[
+            r#"The Deployment "nginx" is invalid: spec.template.spec.containers: Required value"#
+        ]],
+    );
+}
+
+#[test]
+fn selectors_and_addresses_do_not_change() {
+    let other = NGINX.replace("app: nginx", "app: web");
+    check(
+        &format!("{NGINX}---{other}"),
+        expect![[r#"
+        deployment.apps/nginx ok
+        The Deployment "nginx" is invalid: spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string{"app":"web"}, MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: field is immutable"#]],
+    );
+    let ip = |ip| service("a", &format!("{{clusterIP: {ip}, ports: [{{port: 80}}]}}"));
+    check(
+        &format!("{}---\n{}", ip("10.96.0.20"), ip("10.96.0.21")),
+        expect![[r#"
+        service/a ok
+        The Service "a" is invalid: spec.clusterIPs[0]: Invalid value: []string{"10.96.0.21"}: may not change once set"#]],
+    );
+}
+
+#[test]
+fn a_missing_namespace_and_a_name_twice() {
+    let elsewhere = NGINX.replace("{name: nginx}\nspec", "{name: nginx, namespace: shop}\nspec");
+    check(&elsewhere, expect![[r#"Error from server (NotFound): namespaces "shop" not found"#]]);
+    let mut api = api();
+    apply(&mut api, NGINX);
+    let kind = api.store().kinds().by_name("deploy").unwrap().id;
+    let object = api.store().get_any(kind, "default", "nginx").unwrap().clone();
+    let error = api.create(object, Instant::ZERO).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Error from server (AlreadyExists): deployments.apps \"nginx\" already exists"
+    );
+}
+
+#[test]
+fn a_service_keeps_its_address_and_ports_and_gives_them_back() {
+    let mut api = api();
+    let node_port = service("web", "{type: NodePort, ports: [{port: 80}]}");
+    apply(&mut api, &node_port);
+    let read = |api: &Api| {
+        let spec = api.store().get::<Service>("default", "web").unwrap().spec.clone().unwrap();
+        (spec.cluster_ip.unwrap(), spec.ports.unwrap()[0].node_port)
+    };
+    let first = read(&api);
+    assert!(first.1.unwrap() >= 30086, "dynamic ports come from the upper band: {first:?}");
+    apply(&mut api, &node_port);
+    assert_eq!(read(&api), first);
+    apply(&mut api, &service("web", "{ports: [{port: 80}]}"));
+    assert_eq!(read(&api), (first.0.clone(), None));
+    let taken =
+        format!("{{type: NodePort, ports: [{{port: 80, nodePort: {}}}]}}", first.1.unwrap());
+    assert_eq!(apply(&mut api, &service("other", &taken)), "service/other ok");
+    let deleted =
+        api.delete(Service::id(), "default", "web", DeleteOptions::default(), Instant::ZERO);
+    assert_eq!(deleted.unwrap().meta().name(), "web");
+    let same_ip = format!("{{clusterIP: {}, ports: [{{port: 80}}]}}", first.0);
+    assert_eq!(apply(&mut api, &service("third", &same_ip)), "service/third ok");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_names_and_addresses() {
+    let made = |seed| {
+        let mut api = Api::new(ApiConfig::default(), Rng::new(seed));
+        let mut namespace = Namespace::default();
+        namespace.metadata_mut().name = Some("default".into());
+        api.create_typed(namespace, Instant::ZERO).unwrap();
+        apply(&mut api, &service("web", "{type: NodePort, ports: [{port: 80}]}"));
+        format!("{:?}", api.store().get::<Service>("default", "web").unwrap())
+    };
+    assert_eq!(made(1), made(1));
+    assert_ne!(made(1), made(2));
+}
