@@ -1,0 +1,103 @@
+//! All controllers of a cluster: changes are handed to each, and each works when its time comes.
+
+use base::{Duration, Instant, Rng};
+use kube_api::Api;
+
+use crate::cleanup::Cleanup;
+use crate::deployment::Deployments;
+use crate::endpointslice::EndpointSlices;
+use crate::replicaset::ReplicaSets;
+use crate::scheduler::Scheduler;
+
+/// How long after a change each controller has dealt with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latencies {
+    /// Deployment and ReplicaSet controllers.
+    pub workloads: Duration,
+    /// The scheduler.
+    pub scheduler: Duration,
+    /// EndpointSlice and Endpoints controllers; changes within this time are dealt with at once.
+    pub endpoints: Duration,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Latencies {
+            workloads: Duration::from_millis(2),
+            scheduler: Duration::from_millis(5),
+            endpoints: Duration::from_millis(20),
+        }
+    }
+}
+
+/// The controllers of one cluster.
+#[derive(Debug)]
+pub struct ControlPlane {
+    seen: u64,
+    deployments: Deployments,
+    replica_sets: ReplicaSets,
+    scheduler: Scheduler,
+    endpoint_slices: EndpointSlices,
+    cleanup: Cleanup,
+}
+
+impl ControlPlane {
+    /// Controllers that have seen nothing yet. `rng` breaks the scheduler's ties.
+    pub fn new(latencies: &Latencies, rng: Rng) -> ControlPlane {
+        ControlPlane {
+            seen: 0,
+            deployments: Deployments::new(latencies.workloads),
+            replica_sets: ReplicaSets::new(latencies.workloads),
+            scheduler: Scheduler::new(latencies.scheduler, rng),
+            endpoint_slices: EndpointSlices::new(latencies.endpoints),
+            cleanup: Cleanup::new(latencies.workloads),
+        }
+    }
+
+    /// Looks at what has changed and does what is due.
+    pub fn run(&mut self, api: &mut Api, now: Instant) {
+        loop {
+            self.observe(api, now);
+            // Each works on what is due; what that changes is observed before the next round.
+            let worked = self.deployments.work(api, now)
+                | self.replica_sets.work(api, now)
+                | self.scheduler.work(api, now)
+                | self.endpoint_slices.work(api, now)
+                | self.cleanup.work(api, now);
+            if !worked {
+                return;
+            }
+        }
+    }
+
+    fn observe(&mut self, api: &Api, now: Instant) {
+        let store = api.store();
+        for change in store.changes_since(self.seen) {
+            self.deployments.observe(change, now);
+            self.replica_sets.observe(change, now);
+            self.scheduler.observe(change, now);
+            self.endpoint_slices.observe(change, store, now);
+            self.cleanup.observe(change, now);
+        }
+        self.seen = store.revision();
+    }
+
+    /// Something has changed that has not been looked at.
+    pub fn is_behind(&self, api: &Api) -> bool {
+        self.seen != api.store().revision()
+    }
+
+    /// When the next work is due.
+    pub fn next_at(&self) -> Option<Instant> {
+        [
+            self.deployments.next_at(),
+            self.replica_sets.next_at(),
+            self.scheduler.next_at(),
+            self.endpoint_slices.next_at(),
+            self.cleanup.next_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
