@@ -92,7 +92,7 @@ impl Api {
     }
 
     /// Reads a manifest as an object of a kind: everything that is wrong with its form, or its value.
-    pub fn decode(&self, kind: KindId, node: &Node) -> Result<Value, (Status, Decoded)> {
+    pub fn decode(&self, kind: KindId, node: &Node) -> Result<Value, Box<(Status, Decoded)>> {
         let info = self.store.kinds().get(kind);
         let Some(schema) = Schema::get().kind(&info.api_version(), &info.kind) else {
             return Ok(node.to_value());
@@ -100,7 +100,7 @@ impl Api {
         let decoded = decode(node, schema);
         match decoded.server_message(schema) {
             None => Ok(decoded.value),
-            Some(message) => Err((Status::bad_request(message), decoded)),
+            Some(message) => Err(Box::new((Status::bad_request(message), decoded))),
         }
     }
 

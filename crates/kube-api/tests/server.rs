@@ -24,8 +24,8 @@ fn apply(api: &mut Api, text: &str) -> String {
         let info = api.store().kinds().find(field("apiVersion"), field("kind")).unwrap().clone();
         let value = match api.decode(info.id, &node) {
             Ok(value) => value,
-            Err((status, _)) => {
-                told.push(status.to_string());
+            Err(refused) => {
+                told.push(refused.0.to_string());
                 continue;
             }
         };

@@ -421,6 +421,16 @@ impl Table {
         Ok(())
     }
 
+    /// Sets where the rules of a chain came from, without touching the rules.
+    pub fn renumber_origins(&mut self, chain: &str, origins: impl Iterator<Item = u64>) {
+        let Ok(id) = self.id(chain) else { return };
+        for (rule, origin) in self.at_mut(id).rules.iter_mut().zip(origins) {
+            if rule.spec.origin != origin {
+                Rc::make_mut(&mut rule.spec).origin = origin;
+            }
+        }
+    }
+
     fn unlink(&mut self, rule: &Rule) {
         self.conntrack_rules -= u32::from(rule.spec.uses_conntrack());
         if let Action::Jump(to) | Action::Goto(to) = rule.action {

@@ -263,7 +263,7 @@ fn addresses(text: &str) -> Result<Vec<AddrMask>, ParseError> {
 }
 
 /// `10.0.0.1`, `10.0.0.0/8`, `10.0.0.0/255.0.0.0`, `10/8`.
-pub(crate) fn parse_addr_mask(text: &str) -> Result<AddrMask, ParseError> {
+pub fn parse_addr_mask(text: &str) -> Result<AddrMask, ParseError> {
     let (addr, mask) = match text.split_once('/') {
         Some((addr, mask)) => (addr, Some(mask)),
         None => (text, None),

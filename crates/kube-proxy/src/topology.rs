@@ -1,0 +1,85 @@
+//! Which endpoints of a port this node may use (`pkg/proxy/topology.go`).
+
+use std::collections::BTreeMap;
+
+use crate::endpoint::EndpointInfo;
+use crate::service::ServicePortInfo;
+
+/// The endpoints of a port, as this node sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reachable<'a> {
+    /// For the traffic policy Cluster.
+    pub cluster: Vec<&'a EndpointInfo>,
+    /// For the traffic policy Local.
+    pub local: Vec<&'a EndpointInfo>,
+    /// Both together.
+    pub all: Vec<&'a EndpointInfo>,
+    /// Somewhere there is an endpoint, also where this node may not use it.
+    pub has_any: bool,
+}
+
+/// Sorts the endpoints of a port by what this node may use them for.
+pub fn categorize<'a>(
+    endpoints: &'a [EndpointInfo],
+    service: &ServicePortInfo,
+    zone: Option<&str>,
+) -> Reachable<'a> {
+    let mut reachable = Reachable::default();
+    let zone = zone_for_hints(endpoints, service, zone);
+    let on_its_way_out = |e: &&EndpointInfo| e.serving && e.terminating;
+    if service.uses_cluster_endpoints() {
+        let fits = |e: &&EndpointInfo| {
+            e.ready && zone.is_none_or(|zone| e.zone_hints.iter().any(|hint| hint == zone))
+        };
+        reachable.cluster = endpoints.iter().filter(fits).collect();
+        if reachable.cluster.is_empty() {
+            reachable.cluster = endpoints.iter().filter(on_its_way_out).collect();
+        }
+        reachable.has_any = !reachable.cluster.is_empty();
+    }
+    if !service.uses_local_endpoints() {
+        reachable.all = reachable.cluster.clone();
+        return reachable;
+    }
+    let local = || endpoints.iter().filter(|e| e.is_local);
+    reachable.local = local().filter(|e| e.ready).collect();
+    let mut uses_terminating = false;
+    if reachable.local.is_empty() {
+        reachable.local = local().filter(on_its_way_out).collect();
+        uses_terminating = !reachable.local.is_empty();
+    }
+    reachable.has_any |= !reachable.local.is_empty();
+    if !service.uses_cluster_endpoints() {
+        reachable.all = reachable.local.clone();
+        reachable.has_any |= endpoints.iter().any(|e| e.ready || on_its_way_out(&e));
+        return reachable;
+    }
+    reachable.all = if zone.is_none() && !uses_terminating {
+        reachable.cluster.clone()
+    } else {
+        let both = reachable.cluster.iter().chain(&reachable.local);
+        let by_text: BTreeMap<String, &EndpointInfo> = both.map(|e| (e.to_string(), *e)).collect();
+        by_text.into_values().collect()
+    };
+    reachable
+}
+
+/// The zone to keep to: only if the Service asks for it, this node has one, every endpoint has hints, and
+/// some endpoint is meant for it.
+fn zone_for_hints<'z>(
+    endpoints: &[EndpointInfo],
+    service: &ServicePortInfo,
+    zone: Option<&'z str>,
+) -> Option<&'z str> {
+    let zone = zone.filter(|_| service.uses_hints)?;
+    let mut ready = endpoints.iter().filter(|e| e.ready).peekable();
+    ready.peek()?;
+    let mut is_for_zone = false;
+    for endpoint in ready {
+        if endpoint.zone_hints.is_empty() {
+            return None;
+        }
+        is_for_zone |= endpoint.zone_hints.iter().any(|hint| hint == zone);
+    }
+    is_for_zone.then_some(zone)
+}

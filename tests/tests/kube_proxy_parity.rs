@@ -1,0 +1,272 @@
+//! The rules of a real kube-proxy, and what packets meet in them (`../shared/kube-proxy`).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use base::{Instant, Rng};
+use kube_api::core::Service;
+use kube_api::discovery::EndpointSlice;
+use kube_api::yaml;
+use kube_proxy::endpoint::Endpoints;
+use kube_proxy::sync::{Synced, install_jumps};
+use kube_proxy::{Balancing, Plan, ProxyConfig, plan, service, text};
+use netfilter::ext::addrtype::AddrType;
+use netfilter::rule::AddrMask;
+use netfilter::text::parse::parse_addr_mask;
+use netfilter::text::save::save;
+use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, Verdict};
+use packet::reply::finish;
+use packet::{protocol, tcp_flags};
+use serde_json::Value;
+
+fn config(value: &Value) -> ProxyConfig {
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    let flag = |key: &str, default| value.get(key).and_then(Value::as_bool).unwrap_or(default);
+    let list = |key: &str| -> Vec<&str> {
+        let items = value.get(key).and_then(Value::as_array);
+        items.into_iter().flatten().filter_map(Value::as_str).collect()
+    };
+    let cidr = text("clusterCIDR").and_then(|cidr| parse_addr_mask(cidr).ok());
+    let node_ip = text("nodeIP").unwrap().parse().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let mut config = ProxyConfig::new(text("nodeName").unwrap(), node_ip, AddrMask::host(node_ip));
+    config.cluster_cidr = if text("localDetector") == Some("None") { None } else { cidr };
+    config.masquerade_all = flag("masqueradeAll", false);
+    config.masquerade_bit = value.get("masqueradeBit").and_then(Value::as_u64).unwrap_or(14) as u8;
+    config.random_fully = flag("randomFully", false);
+    config.conntrack_tcp_liberal = flag("conntrackTCPLiberal", false);
+    config.localhost_node_ports = flag("localhostNodePorts", true);
+    config.node_port_addresses =
+        list("nodePortAddresses").iter().filter_map(|cidr| parse_addr_mask(cidr).ok()).collect();
+    config.interface_addrs = list("interfaceAddrs")
+        .iter()
+        .filter_map(|cidr| cidr.split('/').next()?.parse().ok())
+        .collect();
+    config.balancing = Balancing::Random;
+    config
+}
+
+fn make_plan(config: &ProxyConfig, services: &[Service], slices: &[EndpointSlice]) -> Plan {
+    let ports: Vec<_> = services.iter().flat_map(service::ports).collect();
+    let endpoints = Endpoints::read(slices.iter(), &config.node_name);
+    plan(config, &ports, &endpoints)
+}
+
+fn assert_same_lines(name: &str, actual: &str, expected: &str) {
+    for (number, (actual, expected)) in actual.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(actual, expected, "{name}, line {}", number + 1);
+    }
+    assert_eq!(actual.lines().count(), expected.lines().count(), "{name}");
+}
+
+#[test]
+fn rules_are_those_of_a_real_kube_proxy() {
+    let Some(folder) = tests::shared("kube-proxy/goldens") else { return };
+    let mut inputs: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    inputs.retain(|path| path.extension().is_some_and(|e| e == "yaml"));
+    inputs.sort();
+    assert!(!inputs.is_empty());
+    for path in inputs {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_string();
+        let documents = yaml::documents(&fs::read_to_string(&path).unwrap());
+        let values = documents.into_iter().filter_map(|d| d.content.unwrap());
+        let values: Vec<Value> = values.map(|node| node.to_value()).collect();
+        let of =
+            |kind: &str| values.iter().filter(|v| v["kind"] == *kind).cloned().collect::<Vec<_>>();
+        let services: Vec<Service> =
+            of("Service").into_iter().map(|v| serde_json::from_value(v).unwrap()).collect();
+        let slices: Vec<EndpointSlice> =
+            of("EndpointSlice").into_iter().map(|v| serde_json::from_value(v).unwrap()).collect();
+        let plan = make_plan(&config(&of("ProxyConfig")[0]), &services, &slices);
+        let expected = fs::read_to_string(path.with_extension("restore")).unwrap();
+        assert_same_lines(&format!("{name}.restore"), &text::restore_input(&plan), &expected);
+
+        let mut netfilter = Netfilter::new(Rng::new(1));
+        install_jumps(&mut netfilter);
+        Synced::default().apply(plan, &mut netfilter);
+        let saved = save(&netfilter, None, false, "now");
+        let saved: String =
+            saved.lines().filter(|line| !line.starts_with('#')).map(|l| format!("{l}\n")).collect();
+        let expected = fs::read_to_string(path.with_extension("save")).unwrap();
+        assert_same_lines(&format!("{name}.save"), &saved, &expected);
+    }
+}
+
+/// A node as `flows.jsonl` describes it.
+struct Node {
+    addrs: Vec<Ipv4Addr>,
+}
+
+impl Surroundings for Node {
+    fn addr_type(&self, addr: Ipv4Addr, _: Option<IfName>) -> AddrType {
+        if addr.is_loopback() || self.addrs.contains(&addr) {
+            AddrType::Local
+        } else {
+            AddrType::Unicast
+        }
+    }
+
+    fn masquerade_source(&self) -> Option<Ipv4Addr> {
+        Some(Ipv4Addr::new(192, 0, 2, 99))
+    }
+
+    fn primary_address(&self, _: IfName) -> Option<Ipv4Addr> {
+        None
+    }
+}
+
+/// What became of a packet: where it went and whether it was masqueraded.
+fn send(netfilter: &mut Netfilter, node: &Node, flow: &Value, serial: u16) -> (String, bool) {
+    let addr = |key: &str| flow[key].as_str().unwrap().parse::<Ipv4Addr>().unwrap();
+    let (src, dst) = (addr("sourceIP"), addr("destIP"));
+    let dport = flow["destPort"].as_u64().unwrap() as u16;
+    let number = match flow["protocol"].as_str().unwrap() {
+        "UDP" => protocol::UDP,
+        "SCTP" => protocol::SCTP,
+        _ => protocol::TCP,
+    };
+    let mut payload = [(20000 + serial).to_be_bytes(), dport.to_be_bytes()].concat();
+    match number {
+        protocol::TCP => {
+            payload.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, tcp_flags::SYN, 0, 0, 0, 0, 0, 0])
+        }
+        protocol::UDP => payload.extend([0, 8, 0, 0]),
+        _ => payload.extend([0; 8]),
+    }
+    let mut skb = Skb::new(finish(src, dst, number, 64, payload));
+    let from_here = node.addrs.contains(&src) || src.is_loopback();
+    let is_local = |addr: Ipv4Addr| addr.is_loopback() || node.addrs.contains(&addr);
+    let mut pass = |hook, skb: &mut Skb| {
+        let (iif, oif) = (IfName::new("eth0"), IfName::new("eth0"));
+        netfilter.hook(
+            &HookInput { hook, iif, oif, now: Instant::ZERO, surroundings: node },
+            skb,
+            None,
+        )
+    };
+    let mut hooks = vec![if from_here { Hook::Output } else { Hook::Prerouting }];
+    let mut at = 0;
+    while let Some(hook) = hooks.get(at).copied() {
+        at += 1;
+        match pass(hook, &mut skb) {
+            Verdict::Accept => {}
+            Verdict::Drop(_) => return ("DROP".into(), false),
+            Verdict::Reject(..) => return ("REJECT".into(), false),
+        }
+        match hook {
+            Hook::Prerouting if is_local(skb.packet.head().dst) => hooks.push(Hook::Input),
+            Hook::Prerouting => hooks.extend([Hook::Forward, Hook::Postrouting]),
+            Hook::Output => hooks.push(Hook::Postrouting),
+            _ => {}
+        }
+    }
+    let head = skb.packet.head();
+    let to = (head.dst, head.ports().unwrap().1);
+    let output = if to == (dst, dport) { String::new() } else { format!("{}:{}", to.0, to.1) };
+    (output, head.src != src)
+}
+
+#[test]
+fn packets_go_where_a_real_kube_proxy_sends_them() {
+    let Some(path) = tests::shared("kube-proxy/flows.jsonl") else { return };
+    let mut flows_seen = 0;
+    for line in fs::read_to_string(path).unwrap().lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let name = format!("{} {} {}", case["test"], case["case"], case["step"]);
+        // The lab is IPv4.
+        if case["config"]["ipFamily"] == "IPv6" {
+            continue;
+        }
+        let services: Vec<Service> = serde_json::from_value(case["services"].clone()).unwrap();
+        let slices: Vec<EndpointSlice> =
+            serde_json::from_value(case["endpointSlices"].clone()).unwrap();
+        let mut config = config(&case["config"]);
+        let plan = make_plan(&config, &services, &slices);
+        assert_same_rules(&name, &text::restore_input(&plan), case["rules"].as_str().unwrap());
+        let mut addrs = config.interface_addrs.clone();
+        addrs.extend(
+            case["config"]["nodeIPs"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|ip| ip.as_str()?.parse::<Ipv4Addr>().ok()),
+        );
+        addrs.push(config.node_ip);
+        let node = Node { addrs };
+        for balancing in [Balancing::Random, Balancing::RoundRobin] {
+            config.balancing = balancing;
+            for flow in case["flows"].as_array().unwrap() {
+                flows_seen += usize::from(balancing == Balancing::Random);
+                check_flow(
+                    &format!("{name} {} {balancing:?}", flow["name"]),
+                    &config,
+                    (&services, &slices),
+                    &node,
+                    flow,
+                );
+            }
+        }
+    }
+    assert!(flows_seen > 200, "{flows_seen}");
+}
+
+/// Sends as many packets as there may be answers, many times over, and compares who was reached.
+fn check_flow(
+    name: &str,
+    config: &ProxyConfig,
+    (services, slices): (&[Service], &[EndpointSlice]),
+    node: &Node,
+    flow: &Value,
+) {
+    let mut netfilter = Netfilter::new(Rng::new(7));
+    install_jumps(&mut netfilter);
+    Synced::default().apply(make_plan(config, services, slices), &mut netfilter);
+    let expected = flow["output"].as_str().unwrap();
+    let mut wanted: Vec<&str> = expected.split(", ").collect();
+    wanted.sort_unstable();
+    let mut reached: Vec<String> = Vec::new();
+    for serial in 0..60 {
+        let (output, masq) = send(&mut netfilter, node, flow, serial);
+        if expected == "ACCEPT" {
+            assert!(output.is_empty(), "{name}: {output}");
+            continue;
+        }
+        assert_eq!(masq, flow["masq"].as_bool().unwrap(), "{name}: masqueraded to {output}");
+        if !reached.contains(&output) {
+            reached.push(output);
+        }
+        if wanted.len() == 1 && serial > 2 {
+            break;
+        }
+    }
+    if expected != "ACCEPT" {
+        reached.sort_unstable();
+        assert_eq!(reached, wanted, "{name}");
+    }
+}
+
+/// The same lines for each chain, whatever the order of the chains.
+fn assert_same_rules(name: &str, actual: &str, expected: &str) {
+    let by_chain = |text: &str| {
+        let mut lines: Vec<(String, usize, String)> = text
+            .lines()
+            .enumerate()
+            .map(|(at, line)| {
+                let chain = line
+                    .strip_prefix("-A ")
+                    .and_then(|l| l.split(' ').next())
+                    .unwrap_or("")
+                    .to_string();
+                (chain.clone(), if chain.is_empty() { 0 } else { at }, line.to_string())
+            })
+            .collect();
+        lines.sort();
+        lines.into_iter().map(|(_, _, line)| line).collect::<Vec<_>>()
+    };
+    let (actual, expected) = (by_chain(actual), by_chain(expected));
+    for (actual, expected) in actual.iter().zip(&expected) {
+        assert_eq!(actual, expected, "{name}");
+    }
+    assert_eq!(actual.len(), expected.len(), "{name}");
+}
