@@ -267,7 +267,7 @@ fn limits(deployment: &Deployment) -> (i32, i32) {
 }
 
 /// A number, or a percentage of `total`.
-fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
+pub(crate) fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
     match value {
         Some(IntOrString::Int(number)) => (*number).max(0),
         Some(IntOrString::String(text)) => {
@@ -282,7 +282,7 @@ fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
 
 /// A short hash of a template. Upstream hashes Go's own print-out of the object; this hashes its JSON, so
 /// the letters differ from a real cluster's, but not what they are for.
-fn template_hash(template: &PodTemplateSpec) -> String {
+pub(crate) fn template_hash(template: &PodTemplateSpec) -> String {
     let mut template = template.clone();
     if let Some(labels) = template.metadata.as_mut().and_then(|metadata| metadata.labels.as_mut()) {
         labels.remove(TEMPLATE_HASH);

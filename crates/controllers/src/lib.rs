@@ -2,8 +2,8 @@
 //!
 //! In reading order, as a Deployment becomes Pods and a Service finds them:
 //! - [`manager`]: [`ControlPlane`], which hands changes to all of them;
-//! - [`deployment`], [`replicaset`]: templates to Pods;
-//! - [`scheduler`]: Pods to nodes;
+//! - [`deployment`], [`replicaset`], [`daemonset`]: templates to Pods;
+//! - [`scheduler`]: Pods to nodes; [`affinity`]: which nodes a Pod wants;
 //! - [`endpointslice`]: Services to the addresses of their Pods, in slices and in `Endpoints`;
 //! - [`cleanup`]: what has lost its owner or its namespace;
 //! - [`queue`]: work that waits for its time; [`events`]: what people read about it all;
@@ -12,7 +12,9 @@
 //! **Invariant:** knows no networks and no packets. An address is what a Pod's status says.
 //! **Invariant:** a controller looks only at objects, so it can be stopped, and go on, at any time.
 
+pub mod affinity;
 pub mod cleanup;
+pub mod daemonset;
 pub mod deployment;
 pub mod endpointslice;
 pub mod events;

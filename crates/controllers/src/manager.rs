@@ -4,6 +4,7 @@ use base::{Duration, Instant, Rng};
 use kube_api::Api;
 
 use crate::cleanup::Cleanup;
+use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::endpointslice::EndpointSlices;
 use crate::replicaset::ReplicaSets;
@@ -12,7 +13,7 @@ use crate::scheduler::Scheduler;
 /// How long after a change each controller has dealt with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latencies {
-    /// Deployment and ReplicaSet controllers.
+    /// Deployment, ReplicaSet and DaemonSet controllers.
     pub workloads: Duration,
     /// The scheduler.
     pub scheduler: Duration,
@@ -36,6 +37,7 @@ pub struct ControlPlane {
     seen: u64,
     deployments: Deployments,
     replica_sets: ReplicaSets,
+    daemon_sets: DaemonSets,
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
     cleanup: Cleanup,
@@ -48,6 +50,7 @@ impl ControlPlane {
             seen: 0,
             deployments: Deployments::new(latencies.workloads),
             replica_sets: ReplicaSets::new(latencies.workloads),
+            daemon_sets: DaemonSets::new(latencies.workloads),
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
             cleanup: Cleanup::new(latencies.workloads),
@@ -61,6 +64,7 @@ impl ControlPlane {
             // Each works on what is due; what that changes is observed before the next round.
             let worked = self.deployments.work(api, now)
                 | self.replica_sets.work(api, now)
+                | self.daemon_sets.work(api, now)
                 | self.scheduler.work(api, now)
                 | self.endpoint_slices.work(api, now)
                 | self.cleanup.work(api, now);
@@ -75,6 +79,7 @@ impl ControlPlane {
         for change in store.changes_since(self.seen) {
             self.deployments.observe(change, now);
             self.replica_sets.observe(change, now);
+            self.daemon_sets.observe(change, store, now);
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
             self.cleanup.observe(change, now);
@@ -92,6 +97,7 @@ impl ControlPlane {
         [
             self.deployments.next_at(),
             self.replica_sets.next_at(),
+            self.daemon_sets.next_at(),
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
             self.cleanup.next_at(),

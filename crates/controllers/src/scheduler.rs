@@ -10,8 +10,8 @@ use kube_api::quantity::Quantity;
 use kube_api::{Api, Change, MetaExt};
 
 use crate::events::{self, Severity};
-use crate::pods;
 use crate::queue::{Key, WorkQueue};
+use crate::{affinity, pods};
 
 /// How long a Pod that found no node waits before it is looked at again, if nothing changes.
 const RETRY: Duration = Duration::from_secs(300);
@@ -234,9 +234,8 @@ pub fn tolerates(pod: &Pod, taint: &Taint) -> bool {
     tolerations.into_iter().any(covers)
 }
 
-/// Why a node cannot take a Pod, in the words of the scheduler's filters; `None` when it can.
-fn misfit(pod: &Pod, node: &Node, load: &Load) -> Option<Vec<String>> {
-    let spec = pod.spec.as_ref()?;
+/// The taint that keeps a Pod off a node, in the words of the scheduler's filters.
+pub(crate) fn untolerated(pod: &Pod, node: &Node) -> Option<String> {
     let is_unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
     let unschedulable = Taint {
         key: "node.kubernetes.io/unschedulable".to_string(),
@@ -244,19 +243,21 @@ fn misfit(pod: &Pod, node: &Node, load: &Load) -> Option<Vec<String>> {
         ..Taint::default()
     };
     if is_unschedulable && !tolerates(pod, &unschedulable) {
-        return Some(vec!["node(s) were unschedulable".to_string()]);
+        return Some("node(s) were unschedulable".to_string());
     }
     let hard = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
-    if let Some(taint) = taints(node).filter(hard).find(|taint| !tolerates(pod, taint)) {
-        let value = taint.value.as_deref().unwrap_or_default();
-        return Some(vec![format!("node(s) had untolerated taint {{{}: {value}}}", taint.key)]);
+    let taint = taints(node).filter(hard).find(|taint| !tolerates(pod, taint))?;
+    let value = taint.value.as_deref().unwrap_or_default();
+    Some(format!("node(s) had untolerated taint {{{}: {value}}}", taint.key))
+}
+
+/// Why a node cannot take a Pod, in the words of the scheduler's filters; `None` when it can.
+fn misfit(pod: &Pod, node: &Node, load: &Load) -> Option<Vec<String>> {
+    let spec = pod.spec.as_ref()?;
+    if let Some(why) = untolerated(pod, node) {
+        return Some(vec![why]);
     }
-    let has_labels = spec
-        .node_selector
-        .iter()
-        .flatten()
-        .all(|(key, value)| node.metadata.label(key) == Some(value));
-    if !has_labels {
+    if !affinity::matches(spec, node) {
         return Some(vec!["node(s) didn't match Pod's node affinity/selector".to_string()]);
     }
     let name = node.metadata.name();

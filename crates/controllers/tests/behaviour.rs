@@ -456,3 +456,56 @@ fn deleting_a_deployment_or_a_namespace_leaves_nothing() {
     assert_eq!(cluster.show(), "");
     assert!(cluster.api.store().get::<Namespace>("", "shop").is_none());
 }
+
+#[test]
+fn a_daemon_set_has_a_pod_on_every_node_that_takes_it() {
+    let daemon = |image: &str| {
+        format!(
+            "apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{name: agent}}
+spec:
+  selector: {{matchLabels: {{app: agent}}}}
+  template:
+    metadata: {{labels: {{app: agent}}}}
+    spec: {{containers: [{{name: a, image: {image}}}]}}
+"
+        )
+    };
+    let mut cluster = Cluster::new(2);
+    cluster.apply(&daemon("one"));
+    cluster.pass(3000);
+    check(
+        cluster.show(),
+        expect![[r#"
+        pod on worker1 ready
+        pod on worker2 ready"#]],
+    );
+    cluster.add_node("worker3", false);
+    cluster.pass(3000);
+    check(
+        cluster.show(),
+        expect![[r#"
+        pod on worker1 ready
+        pod on worker2 ready
+        pod on worker3 ready"#]],
+    );
+    // A new template: one node after the other.
+    cluster.apply(&daemon("two"));
+    cluster.pass(20);
+    check(
+        cluster.show(),
+        expect![[r#"
+        pod on worker1 ready ending
+        pod on worker2 ready
+        pod on worker3 ready"#]],
+    );
+    cluster.pass(20_000);
+    let images: Vec<String> = cluster
+        .api
+        .store()
+        .list::<Pod>()
+        .map(|pod| pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap())
+        .collect();
+    assert_eq!(images, ["two", "two", "two"]);
+}

@@ -41,3 +41,8 @@ pub use object::{AnyObject, Dynamic, Kind, MetaExt};
 pub use server::{Api, ApiConfig, DeleteOptions};
 pub use status::{FieldError, Reason, Status};
 pub use store::{Change, Store};
+
+/// A quantity as objects carry it.
+pub fn quantity_object(text: &str) -> k8s_openapi::apimachinery::pkg::api::resource::Quantity {
+    k8s_openapi::apimachinery::pkg::api::resource::Quantity(text.to_string())
+}

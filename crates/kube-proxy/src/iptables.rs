@@ -81,6 +81,13 @@ pub struct Plan {
     pub origins: Origins,
 }
 
+impl Plan {
+    /// How many rules there are.
+    pub fn rule_count(&self) -> usize {
+        self.filter.rules.len() + self.nat.rules.len()
+    }
+}
+
 /// A rule in the making.
 #[derive(Clone)]
 struct Rule(RuleSpec);

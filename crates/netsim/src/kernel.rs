@@ -22,6 +22,8 @@ pub(crate) struct Kernel {
     pub(crate) rng: Rng,
     pub(crate) namespaces: Slab<Namespace>,
     pub(crate) ns_by_name: BTreeMap<String, NsId>,
+    /// The names of namespaces that are gone: what has been written down still speaks of them.
+    pub(crate) past_names: BTreeMap<NsId, String>,
     /// Of the next namespace or interface.
     pub(crate) next_serial: u32,
     pub(crate) ifaces: Slab<Iface>,
@@ -43,6 +45,7 @@ impl Kernel {
             rng: Rng::new(seed),
             namespaces: Slab::new(),
             ns_by_name: BTreeMap::new(),
+            past_names: BTreeMap::new(),
             next_serial: 0,
             ifaces: Slab::new(),
             pool: Pool::default(),

@@ -523,7 +523,8 @@ impl Kernel {
         arrives: base::Instant,
         parcel: Box<Parcel>,
     ) {
-        let kind = || StepKind::Sent { iface, from, to, arrives };
+        let to_ns = self.iface(to).map_or(ns, |iface| iface.ns);
+        let kind = || StepKind::Sent { iface, from, to, to_ns, arrives };
         self.note(ns, parcel.meta, &parcel.frame.body, kind);
         self.queue.push(arrives, Event::Arrive { iface: to, parcel });
     }

@@ -226,6 +226,7 @@ impl Net {
             kernel.remove_iface(iface);
         }
         kernel.ns_by_name.remove(&name);
+        kernel.past_names.insert(id, name);
         kernel.namespaces.remove(id.slot as usize);
     }
 
@@ -234,9 +235,11 @@ impl Net {
         self.kernel().ns_by_name.get(name).copied()
     }
 
-    /// The name of a namespace.
+    /// The name of a namespace, also of one that is gone.
     pub fn name_of(&self, id: NsId) -> Option<String> {
-        self.kernel().ns(id).map(|ns| ns.name.clone())
+        let kernel = self.kernel();
+        let past = || kernel.past_names.get(&id);
+        kernel.ns(id).map(|ns| &ns.name).or_else(past).cloned()
     }
 
     /// All namespaces, by name.

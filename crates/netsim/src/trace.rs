@@ -89,6 +89,8 @@ pub enum StepKind {
         from: IfId,
         /// The interface at the other end.
         to: IfId,
+        /// The namespace that is in.
+        to_ns: NsId,
         /// When it will be there.
         arrives: Instant,
     },

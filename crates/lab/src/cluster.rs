@@ -1,0 +1,352 @@
+//! One cluster: its objects, its controllers, its nodes, and the changes that go between them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+use base::{Duration, Instant, Rng};
+use controllers::ControlPlane;
+use controllers::manager::Latencies;
+use kube_api::core::{Node, Pod, Service};
+use kube_api::discovery::EndpointSlice;
+use kube_api::{Api, ApiConfig, Change};
+use kube_proxy::Balancing;
+use netsim::exec::Notify;
+use netsim::{Cidr, Net, NsId};
+
+use crate::journal::{Journal, Topic};
+use crate::kind::{KindConfig, KindError, Role};
+use crate::kubelet::Inbox;
+use crate::machine::Machine;
+use crate::node::{NodeParts, NodeRuntime, node_object};
+use crate::proxy::SyncNews;
+use crate::{cni, news, system};
+
+/// How long after the control plane the workers join.
+const JOIN: Duration = Duration::from_secs(1);
+
+/// A cluster.
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// What it was made from.
+    pub config: KindConfig,
+    /// Its objects.
+    pub api: Api,
+    net: Net,
+    control_plane: ControlPlane,
+    nodes: BTreeMap<String, NodeRuntime>,
+    /// Nodes whose containers run, and that are not known to the API server yet.
+    joining: VecDeque<(Instant, Joining)>,
+    inbox: Inbox,
+    /// The revision up to which changes have been handed out.
+    seen: u64,
+    /// When something is to be done without anything changing first.
+    due: Option<Instant>,
+    changed: Notify,
+}
+
+struct Joining {
+    runtime: NodeRuntime,
+    object: Node,
+}
+
+/// A node's container, which runs and belongs to no cluster yet.
+struct Created {
+    name: String,
+    index: usize,
+    ns: NsId,
+    eth0: netsim::IfId,
+    ip: Ipv4Addr,
+    pod_cidr: Cidr,
+}
+
+impl Cluster {
+    /// Makes a cluster on your machine. When that is not possible, nothing is left of it.
+    pub(crate) fn create(
+        name: &str,
+        config: &KindConfig,
+        machine: &mut Machine,
+        net: &Net,
+        balancing: Balancing,
+        rng: &Rng,
+    ) -> Result<Cluster, KindError> {
+        let containers = start_containers(name, config, machine, net)?;
+        let now = net.now();
+        let services = config.service_subnet;
+        let api_config =
+            ApiConfig { service_network: (services.addr, services.len), ..ApiConfig::default() };
+        let rng = rng.fork(&format!("cluster/{name}"));
+        let mut cluster = Cluster {
+            name: name.to_string(),
+            config: config.clone(),
+            api: Api::new(api_config, rng.fork("api")),
+            net: net.clone(),
+            control_plane: ControlPlane::new(&Latencies::default(), rng.fork("controllers")),
+            nodes: BTreeMap::new(),
+            joining: VecDeque::new(),
+            inbox: Inbox::default(),
+            seen: 0,
+            due: Some(now),
+            changed: Notify::new(net),
+        };
+        let is_tainted = config.nodes.iter().any(|node| node.role == Role::Worker);
+        let api_server = containers.first().map_or(services.addr, |first| first.ip);
+        let mut has_begun = false;
+        for container in &containers {
+            let Some(node_config) = config.nodes.get(container.index) else { continue };
+            let parts = NodeParts {
+                name: &container.name,
+                config: node_config,
+                ns: container.ns,
+                eth0: container.eth0,
+                ip: container.ip,
+                pod_cidr: container.pod_cidr,
+                pod_subnet: config.pod_subnet,
+                balancing,
+            };
+            let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
+            system::IMAGES.iter().for_each(|image| runtime.kubelet.preload(image));
+            let is_control_plane = node_config.role == Role::ControlPlane;
+            let object = node_object(&parts, is_control_plane && is_tainted, now);
+            let joining = Joining { runtime, object };
+            if has_begun {
+                cluster.joining.push_back((now + JOIN, joining));
+            } else {
+                has_begun = true;
+                system::create(&mut cluster.api, api_server, services, now);
+                cluster.join(joining, now);
+            }
+        }
+        Ok(cluster)
+    }
+
+    /// Ends everything and takes it away.
+    pub(crate) fn destroy(&mut self, machine: &mut Machine) {
+        let all = std::mem::take(&mut self.nodes).into_values();
+        let joining = std::mem::take(&mut self.joining).into_iter();
+        for mut node in all.chain(joining.map(|(_, joining)| joining.runtime)) {
+            node.kubelet.tear_down_all(&self.net);
+            self.net.remove_namespace(node.ns);
+            machine.disconnect(&node.name, node.ip);
+        }
+        self.due = None;
+        self.changed.notify();
+    }
+
+    /// Its nodes, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeRuntime> {
+        self.nodes.values()
+    }
+
+    /// A node.
+    pub fn node(&self, name: &str) -> Option<&NodeRuntime> {
+        self.nodes.get(name)
+    }
+
+    /// The network namespace of a Pod's containers, while there is one.
+    pub fn pod_ns(&self, namespace: &str, name: &str) -> Option<NsId> {
+        self.nodes.values().find_map(|node| node.kubelet.namespace_of(namespace, name))
+    }
+
+    /// Tells when objects have changed.
+    pub fn changed(&self) -> Notify {
+        self.changed.clone()
+    }
+
+    /// Says how all nodes' rules are to choose among endpoints from now on.
+    pub(crate) fn set_balancing(&mut self, balancing: Balancing, now: Instant) {
+        for node in self.nodes.values_mut() {
+            node.proxy.config.balancing = balancing;
+            node.proxy.ask(now);
+        }
+        self.due = Some(now);
+    }
+
+    /// Stops or starts a node's kube-proxy. `false`: there is no such node.
+    pub(crate) fn set_proxy_stopped(&mut self, node: &str, stopped: bool, now: Instant) -> bool {
+        let Some(node) = self.nodes.get_mut(node) else { return false };
+        node.proxy.set_stopped(stopped, now);
+        self.due = Some(now);
+        true
+    }
+
+    // ---- the way of changes --------------------------------------------------------------------------
+
+    /// Something waits to be done now.
+    pub(crate) fn needs_work(&self, now: Instant) -> bool {
+        self.seen != self.api.store().revision()
+            || self.due.is_some_and(|due| due <= now)
+            || !self.inbox.borrow().is_empty()
+    }
+
+    /// When something is to be done next.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Hands out what has changed, and does what is due, until there is nothing more to do now.
+    pub(crate) fn work(&mut self, journal: &mut Journal, now: Instant) {
+        let before = self.seen;
+        while self.joining.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, joining)) = self.joining.pop_front() else { break };
+            self.join(joining, now);
+        }
+        self.read_reports(now);
+        loop {
+            self.hand_out(journal, now);
+            self.control_plane.run(&mut self.api, now);
+            for node in self.nodes.values_mut() {
+                node.kubelet.work(&mut self.api, &self.net, &self.inbox, now);
+            }
+            if self.seen == self.api.store().revision() {
+                break;
+            }
+        }
+        self.sync_rules(journal, now);
+        self.due = self.next_at();
+        if self.seen != before {
+            self.changed.notify();
+        }
+    }
+
+    fn next_at(&self) -> Option<Instant> {
+        let nodes = self.nodes.values();
+        let parts = nodes.flat_map(|node| [node.kubelet.next_at(), node.proxy.next_at()]);
+        let joining = self.joining.front().map(|(at, _)| *at);
+        parts.chain([self.control_plane.next_at(), joining]).flatten().min()
+    }
+
+    fn read_reports(&mut self, now: Instant) {
+        loop {
+            let Some((node, report)) = self.inbox.borrow_mut().pop_front() else { return };
+            if let Some(node) = self.nodes.get_mut(&node) {
+                node.kubelet.report(report, &mut self.api, now);
+            }
+        }
+    }
+
+    /// Every change goes to those whom it concerns, in the order in which it was made.
+    fn hand_out(&mut self, journal: &mut Journal, now: Instant) {
+        let store = self.api.store();
+        for change in store.changes_since(self.seen) {
+            if let Some(news) = news::of(change) {
+                let write = if news.is_bad { Journal::complain } else { Journal::note };
+                write(journal, now, news.topic, &news.place, news.text);
+            }
+            if let Some(pod) = change.of::<Pod>() {
+                if let Some(node) = node_of(change).and_then(|name| self.nodes.get_mut(name)) {
+                    node.kubelet.observe(pod, now);
+                }
+            } else if change.of::<Service>().is_some() || change.of::<EndpointSlice>().is_some() {
+                self.nodes.values_mut().for_each(|node| node.proxy.observe(change, now));
+            }
+        }
+        self.seen = store.revision();
+    }
+
+    fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {
+        for node in self.nodes.values_mut() {
+            let Some(news) = node.proxy.work(&self.api, &self.net, now) else { continue };
+            if news.report.is_empty() {
+                continue;
+            }
+            let text = sync_text(&news);
+            journal.note(now, Topic::Rules, &node.name, text);
+        }
+    }
+
+    // ---- nodes ---------------------------------------------------------------------------------------
+
+    /// A node becomes known to the API server and to the other nodes.
+    fn join(&mut self, joining: Joining, now: Instant) {
+        let Joining { runtime, object } = joining;
+        let Ok(object) = self.api.create_typed(object, now) else { return };
+        if runtime.role == Role::ControlPlane {
+            system::create_static_pods(&mut self.api, &object, now);
+        }
+        for other in self.nodes.values() {
+            cni::add_peer(&self.net, runtime.ns, runtime.eth0, other.ip, other.pod_cidr);
+            cni::add_peer(&self.net, other.ns, other.eth0, runtime.ip, runtime.pod_cidr);
+        }
+        self.nodes.insert(runtime.name.clone(), runtime);
+    }
+}
+
+/// `1 Service, 2 EndpointSlices changed: 16 rules written`
+fn sync_text(news: &SyncNews) -> String {
+    let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+    let changed = [(news.services, "Service"), (news.endpoint_slices, "EndpointSlice")];
+    let changed: Vec<String> =
+        changed.iter().filter(|(n, _)| *n > 0).map(|(n, one)| count(*n, one)).collect();
+    let why = if news.is_first {
+        "first sync".to_string()
+    } else if changed.is_empty() {
+        "asked to sync".to_string()
+    } else {
+        format!("{} changed", changed.join(", "))
+    };
+    let deleted = match news.report.chains_deleted.len() {
+        0 => String::new(),
+        n => format!(", {} deleted", count(n, "chain")),
+    };
+    format!("{why}: {} written{deleted}", count(news.report.rules_written, "rule"))
+}
+
+/// The node that a changed Pod is on, or was.
+fn node_of(change: &Change) -> Option<&str> {
+    change.of::<Pod>().map(Rc::as_ref).and_then(controllers::pods::node_name)
+}
+
+/// `kind-control-plane`, `kind-worker`, `kind-worker2`, …
+fn node_names(cluster: &str, config: &KindConfig) -> Vec<(usize, String)> {
+    let mut names = Vec::new();
+    for (role, word) in [(Role::ControlPlane, "control-plane"), (Role::Worker, "worker")] {
+        let of_role = config.nodes.iter().enumerate().filter(|(_, node)| node.role == role);
+        for (count, (index, _)) in of_role.enumerate() {
+            let number = if count == 0 { String::new() } else { (count + 1).to_string() };
+            names.push((index, format!("{cluster}-{word}{number}")));
+        }
+    }
+    names
+}
+
+/// Starts the nodes' containers, control planes first, and publishes their ports.
+fn start_containers(
+    cluster: &str,
+    config: &KindConfig,
+    machine: &mut Machine,
+    net: &Net,
+) -> Result<Vec<Created>, KindError> {
+    let mut created: Vec<Created> = Vec::new();
+    for (order, (index, name)) in node_names(cluster, config).into_iter().enumerate() {
+        let ip = machine.next_address();
+        let ns = net.add_namespace(&name);
+        let eth0 = machine.connect(&name, ns, ip);
+        let pod_cidr = pod_cidr(config.pod_subnet, order);
+        cni::prepare_node(net, ns, config.pod_subnet);
+        created.push(Created { name: name.clone(), index, ns, eth0, ip, pod_cidr });
+        let mappings = config.nodes.get(index).map(|node| node.port_mappings.clone());
+        for mapping in mappings.unwrap_or_default() {
+            let (address, port) = (mapping.listen_address, mapping.host_port);
+            if machine.publish(&name, ip, mapping).is_err() {
+                for container in &created {
+                    net.remove_namespace(container.ns);
+                    machine.disconnect(&container.name, container.ip);
+                }
+                let cluster = cluster.to_string();
+                return Err(KindError::PortTaken { cluster, node: name, address, port });
+            }
+        }
+    }
+    Ok(created)
+}
+
+/// The `order`th network of 256 addresses, or less where the Pod network is small.
+fn pod_cidr(subnet: Cidr, order: usize) -> Cidr {
+    let len = subnet.len.max(24);
+    let size = 1u32.checked_shl(32 - u32::from(len)).unwrap_or(0);
+    let offset = size.wrapping_mul(u32::try_from(order).unwrap_or(0));
+    let first = u32::from(subnet.addr).wrapping_add(offset);
+    Cidr::new(Ipv4Addr::from(first), len)
+}

@@ -1,0 +1,181 @@
+//! A node's parts.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use base::{Instant, Rng};
+use kube_api::core::{
+    Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
+    Taint,
+};
+use kube_api::object::time;
+use kube_proxy::{Balancing, ProxyConfig};
+use netfilter::rule::AddrMask;
+use netsim::{Cidr, IfId, Net, NsId};
+
+use crate::KUBERNETES_VERSION;
+use crate::kind::{NodeConfig, Role};
+use crate::kubelet::Kubelet;
+use crate::proxy::NodeProxy;
+
+/// The taint of control planes.
+pub const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+
+/// A node: a container on your machine's bridge, with a kubelet and a kube-proxy.
+pub struct NodeRuntime {
+    /// Its name, which is its container's.
+    pub name: String,
+    /// Its namespace.
+    pub ns: NsId,
+    /// Its interface on Docker's bridge.
+    pub eth0: IfId,
+    /// Its address there.
+    pub ip: Ipv4Addr,
+    /// Where its Pods have their addresses.
+    pub pod_cidr: Cidr,
+    /// What it is for.
+    pub role: Role,
+    /// What starts and stops its Pods.
+    pub kubelet: Kubelet,
+    /// What writes its rules.
+    pub proxy: NodeProxy,
+}
+
+/// What a node is made with.
+pub(crate) struct NodeParts<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) config: &'a NodeConfig,
+    pub(crate) ns: NsId,
+    pub(crate) eth0: IfId,
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) pod_cidr: Cidr,
+    pub(crate) pod_subnet: Cidr,
+    pub(crate) balancing: Balancing,
+}
+
+impl NodeRuntime {
+    pub(crate) fn new(parts: &NodeParts<'_>, cluster: &str, net: &Net, rng: &Rng) -> NodeRuntime {
+        let NodeParts { name, ns, eth0, ip, pod_cidr, .. } = *parts;
+        let subnet = parts.pod_subnet;
+        let mut config = ProxyConfig::new(name, ip, AddrMask::prefix(subnet.addr, subnet.len));
+        config.balancing = parts.balancing;
+        // kube-proxy lets node ports answer on 127.0.0.1.
+        net.set_route_localnet(ns, true);
+        NodeRuntime {
+            name: name.to_string(),
+            ns,
+            eth0,
+            ip,
+            pod_cidr,
+            role: parts.config.role,
+            kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr),
+            proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
+        }
+    }
+}
+
+/// The Node object of a new node.
+pub(crate) fn node_object(parts: &NodeParts<'_>, is_tainted: bool, now: Instant) -> Node {
+    let mut node = Node::default();
+    node.metadata.name = Some(parts.name.to_string());
+    node.metadata.labels = Some(labels(parts));
+    let taint = Taint {
+        key: CONTROL_PLANE.to_string(),
+        effect: "NoSchedule".to_string(),
+        ..Taint::default()
+    };
+    node.spec = Some(NodeSpec {
+        pod_cidr: Some(parts.pod_cidr.to_string()),
+        pod_cidrs: Some(vec![parts.pod_cidr.to_string()]),
+        provider_id: Some(format!("kind://docker/kind/{}", parts.name)),
+        taints: is_tainted.then(|| vec![taint]),
+        ..NodeSpec::default()
+    });
+    node.status = Some(status(parts, now));
+    node
+}
+
+fn labels(parts: &NodeParts<'_>) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = [
+        ("beta.kubernetes.io/arch", "amd64"),
+        ("beta.kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", "amd64"),
+        ("kubernetes.io/hostname", parts.name),
+        ("kubernetes.io/os", "linux"),
+    ]
+    .map(|(key, value)| (key.to_string(), value.to_string()))
+    .into();
+    if parts.config.role == Role::ControlPlane {
+        labels.insert(CONTROL_PLANE.to_string(), String::new());
+        let exclude = "node.kubernetes.io/exclude-from-external-load-balancers";
+        labels.insert(exclude.to_string(), String::new());
+    }
+    labels.extend(parts.config.labels.iter().cloned());
+    labels
+}
+
+fn status(parts: &NodeParts<'_>, now: Instant) -> NodeStatus {
+    let quantity = |text: &str| kube_api::quantity_object(text);
+    let capacity: BTreeMap<String, _> = [
+        ("cpu", "8"),
+        ("ephemeral-storage", "263174212Ki"),
+        ("hugepages-1Gi", "0"),
+        ("hugepages-2Mi", "0"),
+        ("memory", "16374564Ki"),
+        ("pods", "110"),
+    ]
+    .map(|(name, amount)| (name.to_string(), quantity(amount)))
+    .into();
+    let address = |kind: &str, address: String| NodeAddress { type_: kind.to_string(), address };
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| NodeCondition {
+        type_: kind.to_string(),
+        status: status.to_string(),
+        reason: Some(reason.to_string()),
+        message: Some(message.to_string()),
+        last_heartbeat_time: Some(time(now)),
+        last_transition_time: Some(time(now)),
+    };
+    NodeStatus {
+        addresses: Some(vec![
+            address("InternalIP", parts.ip.to_string()),
+            address("Hostname", parts.name.to_string()),
+        ]),
+        allocatable: Some(capacity.clone()),
+        capacity: Some(capacity),
+        conditions: Some(vec![
+            condition(
+                "MemoryPressure",
+                "False",
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            ),
+            condition(
+                "DiskPressure",
+                "False",
+                "KubeletHasNoDiskPressure",
+                "kubelet has no disk pressure",
+            ),
+            condition(
+                "PIDPressure",
+                "False",
+                "KubeletHasSufficientPID",
+                "kubelet has sufficient PID available",
+            ),
+            condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+        ]),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(kube_api::core::DaemonEndpoint { port: 10250 }),
+        }),
+        node_info: Some(NodeSystemInfo {
+            architecture: "amd64".to_string(),
+            container_runtime_version: "containerd://2.2.0".to_string(),
+            kernel_version: "6.12.0-podwire".to_string(),
+            kube_proxy_version: String::new(),
+            kubelet_version: KUBERNETES_VERSION.to_string(),
+            operating_system: "linux".to_string(),
+            os_image: "Debian GNU/Linux 12 (bookworm)".to_string(),
+            ..NodeSystemInfo::default()
+        }),
+        ..NodeStatus::default()
+    }
+}

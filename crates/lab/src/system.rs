@@ -1,0 +1,100 @@
+//! What is in a cluster that kind has just made: its namespaces, the API server's own Service, CoreDNS,
+//! kube-proxy and kindnet, and the Pods that a control plane runs by itself.
+
+use std::net::Ipv4Addr;
+
+use base::Instant;
+use kube_api::core::{Container, Namespace, Node, Pod, PodSpec, Toleration};
+use kube_api::object::controller_ref;
+use kube_api::{Api, yaml};
+use netsim::Cidr;
+
+use crate::KUBERNETES_VERSION;
+
+/// The namespaces of a new cluster.
+const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// Images that are part of a node's own image.
+pub(crate) const IMAGES: [&str; 7] = [
+    "registry.k8s.io/coredns/coredns:v1.13.1",
+    "registry.k8s.io/kube-proxy:v1.35.0",
+    "docker.io/kindest/kindnetd:v20250512-df8de77b",
+    "registry.k8s.io/etcd:3.6.6-0",
+    "registry.k8s.io/kube-apiserver:v1.35.0",
+    "registry.k8s.io/kube-controller-manager:v1.35.0",
+    "registry.k8s.io/kube-scheduler:v1.35.0",
+];
+
+/// Creates what the cluster itself needs.
+pub(crate) fn create(api: &mut Api, api_server: Ipv4Addr, services: Cidr, now: Instant) {
+    for name in NAMESPACES {
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.to_string());
+        api.create_typed(namespace, now).expect("a new cluster has no namespaces");
+    }
+    let address = |n: u32| services.nth(n).unwrap_or(services.addr).to_string();
+    let text = include_str!("system.yaml")
+        .replace("<first service address>", &address(1))
+        .replace("<dns address>", &address(10))
+        .replace("<api server>", &api_server.to_string())
+        .replace("<version>", KUBERNETES_VERSION);
+    for document in yaml::documents(&text) {
+        create_document(api, document, now).expect("the objects of system.yaml are valid");
+    }
+}
+
+fn create_document(api: &mut Api, document: yaml::Document, now: Instant) -> Result<(), String> {
+    let Some(node) = document.content.map_err(|error| error.message)? else { return Ok(()) };
+    let field = |name: &str| node.get(name).and_then(|node| node.as_str()).unwrap_or_default();
+    let (api_version, kind) = (field("apiVersion"), field("kind"));
+    let info = api.store().kinds().find(api_version, kind).ok_or(kind)?.id;
+    let value = api.decode(info, &node).map_err(|error| error.0.to_string())?;
+    let object = api.object(info, value).map_err(|status| status.to_string())?;
+    api.create(object, now).map_err(|status| status.to_string())?;
+    Ok(())
+}
+
+/// The Pods that the kubelet of a control plane runs from files, and shows in the API.
+pub(crate) fn create_static_pods(api: &mut Api, node: &Node, now: Instant) {
+    let node_name = node.metadata.name.clone().unwrap_or_default();
+    let version = KUBERNETES_VERSION;
+    for (name, image, cpu) in [
+        ("etcd", "registry.k8s.io/etcd:3.6.6-0".to_string(), "100m"),
+        ("kube-apiserver", format!("registry.k8s.io/kube-apiserver:{version}"), "250m"),
+        (
+            "kube-controller-manager",
+            format!("registry.k8s.io/kube-controller-manager:{version}"),
+            "200m",
+        ),
+        ("kube-scheduler", format!("registry.k8s.io/kube-scheduler:{version}"), "100m"),
+    ] {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(format!("{name}-{node_name}"));
+        pod.metadata.namespace = Some("kube-system".to_string());
+        let labels = [("component", name), ("tier", "control-plane")];
+        let labels = labels.map(|(key, value)| (key.to_string(), value.to_string()));
+        pod.metadata.labels = Some(labels.into());
+        let source = ("kubernetes.io/config.source".to_string(), "file".to_string());
+        pod.metadata.annotations = Some([source].into());
+        pod.metadata.owner_references = Some(vec![controller_ref(node)]);
+        let mut container =
+            Container { name: name.to_string(), image: Some(image), ..Container::default() };
+        container.image_pull_policy = Some("IfNotPresent".to_string());
+        let requests = [("cpu".to_string(), kube_api::quantity_object(cpu))];
+        container.resources.get_or_insert_default().requests = Some(requests.into());
+        let everything = Toleration {
+            operator: Some("Exists".to_string()),
+            effect: Some("NoExecute".to_string()),
+            ..Toleration::default()
+        };
+        pod.spec = Some(PodSpec {
+            containers: vec![container],
+            host_network: Some(true),
+            node_name: Some(node_name.clone()),
+            priority_class_name: Some("system-node-critical".to_string()),
+            tolerations: Some(vec![everything]),
+            ..PodSpec::default()
+        });
+        api.create_typed(pod, now).expect("a new control plane has no Pods");
+    }
+}
