@@ -15,6 +15,11 @@ pub enum Balancing {
 }
 
 impl Balancing {
+    /// The choice of this name.
+    pub fn parse(name: &str) -> Option<Balancing> {
+        [Balancing::RoundRobin, Balancing::Random].into_iter().find(|choice| choice.name() == name)
+    }
+
     /// The word it is switched by.
     pub fn name(self) -> &'static str {
         match self {

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant, Rng};
+use controllers::pods;
+use kube_api::core::Pod;
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Advance, Cause, Host, Net, NsId, Process, Sim, StepKind, TraceMode};
+use programs::resolve::Names;
 
 use crate::cluster::Cluster;
 use crate::journal::{Journal, Topic};
@@ -262,6 +265,24 @@ impl Lab {
     /// The network namespace of a place, while it exists.
     pub fn ns(&self, place: &Place) -> Option<NsId> {
         self.net.namespace(&place.ns_name())
+    }
+
+    /// The names that a place knows without asking anybody: its hosts file, and in containers the names of
+    /// the containers on the same Docker network.
+    pub fn names(&self, place: &Place) -> Names {
+        let state = self.state.borrow();
+        let mut names = state.machine.names();
+        if let Place::Node(_) = place {
+            let nodes = state.clusters.values().flat_map(Cluster::nodes);
+            names.hosts.extend(nodes.map(|node| (node.name.clone(), node.ip)));
+        }
+        if let Place::Pod { cluster, namespace, name } = place {
+            let cluster = state.clusters.get(cluster);
+            let pod = cluster.and_then(|c| c.api.store().get::<Pod>(namespace, name));
+            let ip = pod.and_then(|pod| pods::address(pod)?.parse().ok());
+            names.hosts.extend(ip.map(|ip| (name.clone(), ip)));
+        }
+        names
     }
 
     /// Starts a program somewhere.

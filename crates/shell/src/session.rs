@@ -1,0 +1,184 @@
+//! What a shell remembers between commands: variables, functions, directory, the last exit code.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use brush_parser::ast::FunctionBody;
+use lab::{Lab, Place};
+use netsim::Process;
+
+use crate::files::{Files, absolute};
+use crate::grammar::arith::Variables;
+
+/// One shell: at a place, with its files.
+pub struct Session {
+    /// The world it acts in.
+    pub lab: Lab,
+    /// Where it is.
+    pub place: Place,
+    /// The files it sees.
+    pub files: Rc<dyn Files>,
+    state: RefCell<State>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    variables: BTreeMap<String, Variable>,
+    functions: BTreeMap<String, Rc<FunctionBody>>,
+    cwd: String,
+    status: i32,
+    /// `$1`, `$2`, …
+    parameters: Vec<String>,
+    /// `set -e`, `-u`, `-o pipefail`, …
+    options: Vec<String>,
+    jobs: Vec<Job>,
+}
+
+#[derive(Clone, Default)]
+struct Variable {
+    value: String,
+    is_exported: bool,
+}
+
+/// A command in the background.
+#[derive(Clone)]
+pub struct Job {
+    /// `$!`
+    pub pid: u32,
+    /// It.
+    pub process: Process,
+}
+
+impl Session {
+    /// A new shell.
+    pub fn new(lab: &Lab, place: Place, files: Rc<dyn Files>) -> Session {
+        let user = if place == Place::Machine { "you" } else { "root" };
+        let home = if place == Place::Machine { files.home() } else { "/root".to_string() };
+        let state = State { cwd: home.clone(), ..State::default() };
+        let session = Session { lab: lab.clone(), place, files, state: RefCell::new(state) };
+        for (name, value) in [("HOME", home.as_str()), ("USER", user), ("PWD", home.as_str())] {
+            session.set(name, value);
+            session.export(name);
+        }
+        session
+    }
+
+    /// A copy whose changes are its own: `( … )`, the parts of a pipeline.
+    pub(crate) fn fork(&self) -> Session {
+        Session {
+            lab: self.lab.clone(),
+            place: self.place.clone(),
+            files: self.files.clone(),
+            state: RefCell::new(self.state.borrow().clone()),
+        }
+    }
+
+    /// A variable's value, if it is set.
+    pub fn var(&self, name: &str) -> Option<String> {
+        self.state.borrow().variables.get(name).map(|variable| variable.value.clone())
+    }
+
+    /// Sets a variable.
+    pub fn set(&self, name: &str, value: &str) {
+        let mut state = self.state.borrow_mut();
+        state.variables.entry(name.to_string()).or_default().value = value.to_string();
+    }
+
+    pub(crate) fn unset(&self, name: &str) {
+        let mut state = self.state.borrow_mut();
+        state.variables.remove(name);
+        state.functions.remove(name);
+    }
+
+    pub(crate) fn export(&self, name: &str) {
+        let mut state = self.state.borrow_mut();
+        state.variables.entry(name.to_string()).or_default().is_exported = true;
+    }
+
+    /// The variables that commands see, by name.
+    pub(crate) fn exported(&self) -> Vec<(String, String)> {
+        let state = self.state.borrow();
+        let exported = state.variables.iter().filter(|(_, variable)| variable.is_exported);
+        exported.map(|(name, variable)| (name.clone(), variable.value.clone())).collect()
+    }
+
+    pub(crate) fn all_variables(&self) -> Vec<(String, String)> {
+        let state = self.state.borrow();
+        let all = state.variables.iter();
+        all.map(|(name, variable)| (name.clone(), variable.value.clone())).collect()
+    }
+
+    /// The exit code of the last command.
+    pub fn status(&self) -> i32 {
+        self.state.borrow().status
+    }
+
+    pub(crate) fn set_status(&self, status: i32) {
+        self.state.borrow_mut().status = status;
+    }
+
+    /// The directory it is in.
+    pub fn cwd(&self) -> String {
+        self.state.borrow().cwd.clone()
+    }
+
+    pub(crate) fn set_cwd(&self, path: &str) {
+        self.state.borrow_mut().cwd = path.to_string();
+        self.set("PWD", path);
+    }
+
+    /// A path as an absolute one.
+    pub fn path(&self, path: &str) -> String {
+        absolute(&self.state.borrow().cwd, path)
+    }
+
+    pub(crate) fn parameters(&self) -> Vec<String> {
+        self.state.borrow().parameters.clone()
+    }
+
+    pub(crate) fn set_parameters(&self, parameters: Vec<String>) -> Vec<String> {
+        std::mem::replace(&mut self.state.borrow_mut().parameters, parameters)
+    }
+
+    pub(crate) fn function(&self, name: &str) -> Option<Rc<FunctionBody>> {
+        self.state.borrow().functions.get(name).cloned()
+    }
+
+    pub(crate) fn define(&self, name: &str, body: FunctionBody) {
+        self.state.borrow_mut().functions.insert(name.to_string(), Rc::new(body));
+    }
+
+    pub(crate) fn option(&self, name: &str) -> bool {
+        self.state.borrow().options.iter().any(|option| option == name)
+    }
+
+    pub(crate) fn set_option(&self, name: &str, is_on: bool) {
+        let mut state = self.state.borrow_mut();
+        state.options.retain(|option| option != name);
+        if is_on {
+            state.options.push(name.to_string());
+        }
+    }
+
+    pub(crate) fn add_job(&self, process: Process) -> u32 {
+        let mut state = self.state.borrow_mut();
+        let pid = 4001 + state.jobs.len() as u32;
+        state.jobs.push(Job { pid, process });
+        pid
+    }
+
+    pub(crate) fn jobs(&self) -> Vec<Job> {
+        self.state.borrow().jobs.clone()
+    }
+}
+
+impl Variables for Session {
+    fn get(&self, name: &str) -> String {
+        self.var(name).unwrap_or_default()
+    }
+
+    fn set(&self, name: &str, value: i64) {
+        Session::set(self, name, &value.to_string());
+    }
+}
