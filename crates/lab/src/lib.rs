@@ -40,5 +40,7 @@ pub use place::Place;
 pub use requests::{Outcome, Request};
 pub use world::{Lab, Options, World};
 
+pub use netsim::Process;
+
 /// The version of Kubernetes that the lab reports.
 pub const KUBERNETES_VERSION: &str = "v1.35.0";

@@ -1,7 +1,303 @@
-//! kubectl
+//! `kubectl`, in the words of kubectl 1.35.
+//!
+//! - [`run`]: verbs to what they do; [`kube`]: what every verb has at hand; [`target`]: `TYPE NAME…`;
+//! - looking: [`get`] with [`table`], [`mod@yaml`], [`jsonpath`]; [`describe`]; [`pods`] (logs, exec); [`info`];
+//! - changing: [`manifest`] reads files for [`apply`] (and create, replace); [`delete`], [`scale`], [`rollout`],
+//!   [`label`], [`nodes`] (cordon, drain); [`wait`].
+
+mod apply;
+mod delete;
+mod describe;
+mod get;
+mod imperative;
+mod info;
+mod jsonpath;
+mod kube;
+mod label;
+mod manifest;
+mod nodes;
+mod pods;
+mod rollout;
+mod scale;
+mod table;
+mod target;
+mod wait;
+mod yaml;
+
+use base::Duration;
+
 use crate::commands::Ctx;
+use crate::flags::{Args, Flag, optional, switch, value};
 use crate::io::Exit;
-/// x
+
+use kube::{Fail, Kube};
+
+/// What kubectl takes before it asks the API server.
+const START: Duration = Duration::from_millis(60);
+
+const GLOBAL: &[Flag] = &[
+    value("namespace").short('n'),
+    value("context"),
+    value("cluster"),
+    value("kubeconfig"),
+    value("request-timeout"),
+    value("v").short('v'),
+    switch("help").short('h'),
+];
+const SELECT: &[Flag] =
+    &[value("selector").short('l'), value("field-selector"), switch("all-namespaces").short('A')];
+const FILES: &[Flag] = &[
+    value("filename").short('f'),
+    switch("recursive").short('R'),
+    value("kustomize").short('k'),
+    optional("dry-run", "unchanged"),
+    switch("server-side"),
+    switch("prune"),
+    value("output").short('o'),
+    optional("validate", "strict"),
+    value("field-manager"),
+    switch("force-conflicts"),
+    switch("force"),
+    switch("save-config"),
+];
+const GET: &[Flag] = &[
+    value("output").short('o'),
+    switch("watch").short('w'),
+    switch("watch-only"),
+    switch("show-labels"),
+    switch("no-headers"),
+    switch("show-kind"),
+    switch("ignore-not-found"),
+    value("sort-by"),
+    value("filename").short('f'),
+    value("label-columns").short('L'),
+    value("chunk-size"),
+    value("for"),
+    value("types"),
+];
+const DELETE: &[Flag] = &[
+    value("filename").short('f'),
+    switch("recursive").short('R'),
+    switch("all"),
+    value("grace-period"),
+    switch("force"),
+    switch("now"),
+    switch("wait"),
+    switch("ignore-not-found"),
+    value("timeout"),
+    optional("cascade", "background"),
+    value("output").short('o'),
+];
+const CHANGE: &[Flag] = &[
+    value("replicas"),
+    value("current-replicas"),
+    switch("all"),
+    switch("overwrite"),
+    value("timeout"),
+    value("filename").short('f'),
+    switch("list"),
+    value("output").short('o'),
+];
+const ROLLOUT: &[Flag] = &[
+    switch("watch").short('w'),
+    value("timeout"),
+    value("revision"),
+    value("to-revision"),
+    value("filename").short('f'),
+];
+const DRAIN: &[Flag] = &[
+    switch("ignore-daemonsets"),
+    switch("delete-emptydir-data"),
+    switch("force"),
+    switch("disable-eviction"),
+    value("grace-period"),
+    value("timeout"),
+    value("pod-selector"),
+];
+const LOGS: &[Flag] = &[
+    switch("follow").short('f'),
+    switch("previous").short('p'),
+    value("container").short('c'),
+    value("tail"),
+    switch("timestamps"),
+    value("since"),
+    switch("all-containers"),
+    switch("prefix"),
+    switch("stdin").short('i'),
+    switch("tty").short('t'),
+    switch("quiet").short('q'),
+];
+const WAIT: &[Flag] =
+    &[value("for"), value("timeout"), switch("all"), value("filename").short('f')];
+const CREATE: &[Flag] = &[
+    value("image"),
+    value("replicas").short('r'),
+    value("port"),
+    value("target-port"),
+    value("name"),
+    value("type"),
+    value("tcp"),
+    value("node-port"),
+    value("clusterip"),
+    value("labels"),
+    value("protocol"),
+    value("env"),
+    value("from-literal"),
+    value("restart"),
+    switch("expose"),
+    switch("command"),
+];
+const INFO: &[Flag] = &[
+    value("output").short('o'),
+    switch("client"),
+    switch("namespaced"),
+    switch("no-headers"),
+    switch("minify"),
+    switch("current"),
+    value("api-group"),
+];
+
+/// Verbs of kubectl that are not here.
+const ABSENT: &[&str] = &[
+    "alpha",
+    "apply-set",
+    "attach",
+    "auth",
+    "autoscale",
+    "certificate",
+    "completion",
+    "cp",
+    "debug",
+    "diff",
+    "edit",
+    "events",
+    "explain",
+    "kustomize",
+    "options",
+    "patch",
+    "plugin",
+    "port-forward",
+    "proxy",
+    "set",
+    "taint",
+    "top",
+];
+
+/// `kubectl VERB …`
 pub async fn run(ctx: Ctx) -> Exit {
-    ctx.unsupported("x").await
+    ctx.host.sleep(START).await;
+    match verb(&ctx).await {
+        Ok(code) => Ok(code),
+        Err(Fail::Closed(closed)) => Err(closed),
+        Err(Fail::Said(code)) => Ok(code),
+        Err(Fail::Message(text)) => ctx.fail(text, 1).await,
+    }
 }
+
+/// The flags of a verb.
+fn flags(verb: &str) -> Option<Vec<&'static [Flag]>> {
+    Some(match verb {
+        "get" | "describe" => vec![GLOBAL, SELECT, GET],
+        "apply" | "replace" => vec![GLOBAL, SELECT, FILES],
+        "create" => vec![GLOBAL, FILES, CREATE],
+        "run" | "expose" => vec![GLOBAL, CREATE, FILES],
+        "delete" => vec![GLOBAL, SELECT, DELETE],
+        "scale" | "label" | "annotate" => vec![GLOBAL, SELECT, CHANGE],
+        "rollout" => vec![GLOBAL, SELECT, ROLLOUT],
+        "cordon" | "uncordon" | "drain" => vec![GLOBAL, SELECT, DRAIN],
+        "logs" | "exec" => vec![GLOBAL, LOGS, SELECT],
+        "wait" => vec![GLOBAL, SELECT, WAIT],
+        "version" | "cluster-info" | "api-resources" | "api-versions" | "config" => {
+            vec![GLOBAL, INFO]
+        }
+        _ => return None,
+    })
+}
+
+async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
+    // Global flags may stand before the verb: `kubectl -n shop get pods`.
+    let (before, rest) = split_at_verb(&ctx.args);
+    let Some((verb, rest)) = rest.split_first() else {
+        ctx.out(USAGE).await?;
+        return Ok(0);
+    };
+    let Some(known) = flags(verb) else {
+        if ABSENT.contains(&verb.as_str()) {
+            return Ok(ctx.unsupported(&format!("'kubectl {verb}'")).await?);
+        }
+        return Err(Fail::Message(format!("error: unknown command {verb:?} for \"kubectl\"")));
+    };
+    let all: Vec<String> = before.iter().chain(rest).cloned().collect();
+    let args = if verb == "exec" { exec_args(&all, &known) } else { Args::parse(&all, &known) };
+    let args = args.map_err(|error| {
+        Fail::Message(format!("error: {error}\nSee 'kubectl {verb} --help' for usage."))
+    })?;
+    if args.is_on("help") {
+        ctx.out(USAGE).await?;
+        return Ok(0);
+    }
+    if verb == "config" || (verb == "version" && args.is_on("client")) {
+        return info::without_server(ctx, verb, &args).await;
+    }
+    let kube = Kube::new(ctx, &args)?;
+    match verb.as_str() {
+        "get" => get::run(&kube, &args).await,
+        "describe" => describe::run(&kube, &args).await,
+        "apply" => apply::apply(&kube, &args).await,
+        "replace" => apply::replace(&kube, &args).await,
+        "create" => imperative::create(&kube, &args).await,
+        "run" => imperative::run(&kube, &args).await,
+        "expose" => imperative::expose(&kube, &args).await,
+        "delete" => delete::run(&kube, &args).await,
+        "scale" => scale::run(&kube, &args).await,
+        "label" => label::run(&kube, &args, label::What::Labels).await,
+        "annotate" => label::run(&kube, &args, label::What::Annotations).await,
+        "rollout" => rollout::run(&kube, &args).await,
+        "cordon" | "uncordon" | "drain" => nodes::run(&kube, verb, &args).await,
+        "logs" => pods::logs(&kube, &args).await,
+        "exec" => pods::exec(&kube, &args).await,
+        "wait" => wait::run(&kube, &args).await,
+        _ => info::run(&kube, verb, &args).await,
+    }
+}
+
+/// The flags before the verb, and the rest.
+fn split_at_verb(args: &[String]) -> (&[String], &[String]) {
+    let mut at = 0;
+    while let Some(arg) = args.get(at) {
+        let takes_next = matches!(
+            arg.as_str(),
+            "-n" | "--namespace"
+                | "--context"
+                | "--cluster"
+                | "--kubeconfig"
+                | "-v"
+                | "--request-timeout"
+        );
+        match (takes_next, arg.starts_with('-')) {
+            (true, _) => at += 2,
+            (false, true) => at += 1,
+            (false, false) => break,
+        }
+    }
+    args.split_at(at.min(args.len()))
+}
+
+/// `exec POD -- COMMAND…`, and the older `exec POD COMMAND…`: flags end at the command.
+fn exec_args(args: &[String], known: &[&[Flag]]) -> Result<Args, crate::flags::FlagError> {
+    let args = Args::parse(args, known)?;
+    Ok(args)
+}
+
+const USAGE: &str = "kubectl controls the Kubernetes cluster manager.
+
+Commands here:
+  get, describe, logs, exec, wait
+  apply, create, replace, run, expose, delete
+  scale, rollout (status, history, restart, undo), label, annotate
+  cordon, uncordon, drain
+  version, cluster-info, api-resources, api-versions, config
+
+Usage:
+  kubectl [flags] [options]
+";

@@ -1,0 +1,658 @@
+//! `kubectl describe` (`kubectl/pkg/describe/describe.go`).
+
+use std::fmt::Write as _;
+
+use base::calendar::Utc;
+use kube_api::core::{Event, Pod};
+use kube_api::object::instant;
+use kube_api::{AnyObject, KindInfo, MetaExt};
+use serde_json::Value;
+
+use super::kube::{Fail, Kube, error};
+use super::table::{View, human, labels, roles, selector_text};
+use super::target::{Filter, find_all, targets};
+use crate::flags::Args;
+use crate::tabwriter;
+
+/// `kubectl describe TYPE [NAME…]`
+pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
+    if args.words.is_empty() {
+        return Err(error(
+            "You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.",
+        ));
+    }
+    let targets = targets(kube, &args.words)?;
+    let (found, all_there) = find_all(kube, &targets, &Filter::of(kube, args)?, false).await?;
+    if found.is_empty() && all_there {
+        let text = format!("No resources found in {} namespace.\n", kube.namespace);
+        kube.err(text).await?;
+    }
+    for (number, (kind, object)) in found.iter().enumerate() {
+        if number > 0 {
+            kube.out("\n\n").await?;
+        }
+        let text = describe(kube, kind, object)?;
+        kube.out(tabwriter::layout(&text, tabwriter::DESCRIPTION)).await?;
+    }
+    Ok(if all_there { 0 } else { 1 })
+}
+
+fn describe(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<String, Fail> {
+    let value = object.to_value();
+    let v = View(&value);
+    let mut out = String::new();
+    match object {
+        AnyObject::Pod(pod) => describe_pod(kube, pod, &v, &mut out),
+        AnyObject::Service(_) => describe_service(kube, object, &v, &mut out)?,
+        AnyObject::Node(_) => describe_node(kube, object, &v, &mut out)?,
+        AnyObject::Deployment(_) => describe_deployment(kube, object, &v, &mut out)?,
+        _ => describe_any(kind, &value, &mut out),
+    }
+    out.push_str(&events(kube, kind, object)?);
+    Ok(out)
+}
+
+/// `Name:`, and the rest of a list that has a name in front of its first line.
+fn many(out: &mut String, name: &str, value: Option<&Value>, between: &str) {
+    let empty = serde_json::Map::new();
+    let fields = value.and_then(Value::as_object).unwrap_or(&empty);
+    if fields.is_empty() {
+        let _ = writeln!(out, "{name}:\t<none>");
+    }
+    for (number, (key, value)) in fields.iter().enumerate() {
+        let head = if number == 0 { format!("{name}:") } else { String::new() };
+        let text = value.as_str().unwrap_or_default().trim_end();
+        let _ = writeln!(out, "{head}\t{key}{between}{text}");
+    }
+}
+
+fn annotations(out: &mut String, v: &View<'_>) {
+    let mut shown = v.at("/metadata/annotations").cloned().unwrap_or(Value::Null);
+    if let Some(fields) = shown.as_object_mut() {
+        fields.remove(kube_api::patch::LAST_APPLIED);
+    }
+    many(out, "Annotations", Some(&shown), ": ");
+}
+
+fn line(out: &mut String, name: &str, value: impl AsRef<str>) {
+    let _ = writeln!(out, "{name}:\t{}", value.as_ref());
+}
+
+/// `Mon, 05 Jan 2026 09:01:00 +0000`
+fn stamp(v: &View<'_>, pointer: &str) -> String {
+    let time = v.at(pointer).and_then(|value| serde_json::from_value(value.clone()).ok());
+    time.map_or("<unknown>".to_string(), |time: kube_api::meta::Time| {
+        Utc::at(instant(&time)).rfc1123z()
+    })
+}
+
+fn describe_pod(kube: &Kube<'_>, pod: &Pod, v: &View<'_>, out: &mut String) {
+    line(out, "Name", v.text("/metadata/name"));
+    line(out, "Namespace", v.text("/metadata/namespace"));
+    line(out, "Priority", v.text_or("/spec/priority", "0"));
+    line(out, "Service Account", v.text_or("/spec/serviceAccountName", "default"));
+    let node = v.text("/spec/nodeName");
+    if node.is_empty() {
+        line(out, "Node", "<none>");
+    } else {
+        line(out, "Node", format!("{node}/{}", v.text("/status/hostIP")));
+        line(out, "Start Time", stamp(v, "/status/startTime"));
+    }
+    many(out, "Labels", v.at("/metadata/labels"), "=");
+    annotations(out, v);
+    let summary = controllers::pods::summary(pod);
+    if pod.metadata.is_terminating() {
+        let at = v
+            .at("/metadata/deletionTimestamp")
+            .and_then(|t| serde_json::from_value(t.clone()).ok());
+        let lasts = at.map(|at: kube_api::meta::Time| human(instant(&at).since(kube.now())));
+        line(out, "Status", format!("Terminating (lasts {})", lasts.unwrap_or_default()));
+        let grace = v.number("/metadata/deletionGracePeriodSeconds");
+        line(out, "Termination Grace Period", format!("{grace}s"));
+    } else {
+        line(out, "Status", v.text_or("/status/phase", &summary.status));
+    }
+    line(out, "IP", v.text("/status/podIP"));
+    if v.len("/status/podIPs") == 0 {
+        line(out, "IPs", "<none>");
+    } else {
+        out.push_str("IPs:\n");
+        for ip in v.items("/status/podIPs") {
+            let _ = writeln!(out, "  IP:\t{}", View(ip).text("/ip"));
+        }
+    }
+    if let Some(owner) = pod.metadata.controller() {
+        line(out, "Controlled By", format!("{}/{}", owner.kind, owner.name));
+    }
+    out.push_str("Containers:\n");
+    for container in v.items("/spec/containers") {
+        describe_container(v, &View(container), out);
+    }
+    conditions(v, out);
+    line(out, "QoS Class", v.text_or("/status/qosClass", "BestEffort"));
+    many(out, "Node-Selectors", v.at("/spec/nodeSelector"), "=");
+    tolerations(v, out);
+}
+
+fn describe_container(pod: &View<'_>, container: &View<'_>, out: &mut String) {
+    let name = container.text("/name");
+    let status = pod.items("/status/containerStatuses").map(View).find(|s| s.text("/name") == name);
+    let _ = writeln!(out, "  {name}:");
+    let inner = |out: &mut String, name: &str, value: String| {
+        let _ = writeln!(out, "    {name}:\t{value}");
+    };
+    if let Some(status) = &status {
+        inner(out, "Container ID", status.text("/containerID"));
+    }
+    inner(out, "Image", container.text("/image"));
+    if let Some(status) = &status {
+        inner(out, "Image ID", status.text("/imageID"));
+    }
+    let ports: Vec<String> = container
+        .items("/ports")
+        .map(|p| {
+            format!("{}/{}", View(p).number("/containerPort"), View(p).text_or("/protocol", "TCP"))
+        })
+        .collect();
+    let word = if ports.len() > 1 { "Ports" } else { "Port" };
+    inner(out, word, if ports.is_empty() { "<none>".to_string() } else { ports.join(", ") });
+    let host: Vec<String> = container
+        .items("/ports")
+        .map(|p| format!("{}/{}", View(p).number("/hostPort"), View(p).text_or("/protocol", "TCP")))
+        .collect();
+    let word = if host.len() > 1 { "Host Ports" } else { "Host Port" };
+    inner(out, word, if host.is_empty() { "<none>".to_string() } else { host.join(", ") });
+    for (field, pointer) in [("Command", "/command"), ("Args", "/args")] {
+        if container.len(pointer) > 0 {
+            let _ = writeln!(out, "    {field}:");
+            for word in container.items(pointer) {
+                let _ = writeln!(out, "      {}", word.as_str().unwrap_or_default());
+            }
+        }
+    }
+    if let Some(status) = &status {
+        state(status, "/state", "State", out);
+        if status.len("/lastState") > 0 {
+            state(status, "/lastState", "Last State", out);
+        }
+        let ready = status.at("/ready") == Some(&Value::Bool(true));
+        inner(out, "Ready", if ready { "True" } else { "False" }.to_string());
+        inner(out, "Restart Count", status.number("/restartCount"));
+    }
+    for (name, pointer) in [
+        ("Liveness", "/livenessProbe"),
+        ("Readiness", "/readinessProbe"),
+        ("Startup", "/startupProbe"),
+    ] {
+        if let Some(probe) = container.at(pointer) {
+            inner(out, name, probe_text(&View(probe)));
+        }
+    }
+    if container.len("/env") == 0 {
+        inner(out, "Environment", "<none>".to_string());
+    } else {
+        out.push_str("    Environment:\n");
+        for variable in container.items("/env") {
+            let variable = View(variable);
+            let _ = writeln!(out, "      {}:\t{}", variable.text("/name"), variable.text("/value"));
+        }
+    }
+    if container.len("/volumeMounts") == 0 {
+        inner(out, "Mounts", "<none>".to_string());
+    } else {
+        out.push_str("    Mounts:\n");
+        for mount in container.items("/volumeMounts") {
+            let mount = View(mount);
+            let mode = if mount.at("/readOnly") == Some(&Value::Bool(true)) { "ro" } else { "rw" };
+            let _ = writeln!(
+                out,
+                "      {} from {} ({mode})",
+                mount.text("/mountPath"),
+                mount.text("/name")
+            );
+        }
+    }
+}
+
+fn state(status: &View<'_>, pointer: &str, name: &str, out: &mut String) {
+    let at = |field: &str| format!("{pointer}/{field}");
+    if status.at(&at("running")).is_some() {
+        let _ = writeln!(out, "    {name}:\tRunning");
+        let _ = writeln!(out, "      Started:\t{}", stamp(status, &at("running/startedAt")));
+    } else if status.at(&at("waiting")).is_some() {
+        let _ = writeln!(out, "    {name}:\tWaiting");
+        let _ = writeln!(out, "      Reason:\t{}", status.text(&at("waiting/reason")));
+    } else if status.at(&at("terminated")).is_some() {
+        let _ = writeln!(out, "    {name}:\tTerminated");
+        let _ = writeln!(out, "      Reason:\t{}", status.text(&at("terminated/reason")));
+        let _ = writeln!(out, "      Exit Code:\t{}", status.number(&at("terminated/exitCode")));
+        let _ = writeln!(out, "      Started:\t{}", stamp(status, &at("terminated/startedAt")));
+        let _ = writeln!(out, "      Finished:\t{}", stamp(status, &at("terminated/finishedAt")));
+    } else {
+        let _ = writeln!(out, "    {name}:\tWaiting");
+    }
+}
+
+/// `http-get http://:80/ delay=0s timeout=1s period=10s #success=1 #failure=3`
+fn probe_text(probe: &View<'_>) -> String {
+    let what = if probe.at("/httpGet").is_some() {
+        let scheme = probe.text_or("/httpGet/scheme", "HTTP").to_lowercase();
+        let (port, path) = (probe.text("/httpGet/port"), probe.text_or("/httpGet/path", "/"));
+        format!("http-get {scheme}://{}:{port}{path}", probe.text("/httpGet/host"))
+    } else if probe.at("/tcpSocket").is_some() {
+        format!("tcp-socket {}:{}", probe.text("/tcpSocket/host"), probe.text("/tcpSocket/port"))
+    } else if probe.at("/exec").is_some() {
+        let words: Vec<&str> = probe.items("/exec/command").filter_map(Value::as_str).collect();
+        format!("exec [{}]", words.join(" "))
+    } else {
+        "unknown".to_string()
+    };
+    format!(
+        "{what} delay={}s timeout={}s period={}s #success={} #failure={}",
+        probe.number("/initialDelaySeconds"),
+        probe.text_or("/timeoutSeconds", "1"),
+        probe.text_or("/periodSeconds", "10"),
+        probe.text_or("/successThreshold", "1"),
+        probe.text_or("/failureThreshold", "3"),
+    )
+}
+
+fn conditions(v: &View<'_>, out: &mut String) {
+    if v.len("/status/conditions") == 0 {
+        return;
+    }
+    out.push_str("Conditions:\n  Type\tStatus\n");
+    for condition in v.items("/status/conditions") {
+        let condition = View(condition);
+        let _ = writeln!(out, "  {} \t{} ", condition.text("/type"), condition.text("/status"));
+    }
+}
+
+fn tolerations(v: &View<'_>, out: &mut String) {
+    let mut is_first = true;
+    for toleration in v.items("/spec/tolerations") {
+        let t = View(toleration);
+        let mut text = t.text("/key");
+        if !t.text("/value").is_empty() {
+            let _ = write!(text, "={}", t.text("/value"));
+        }
+        if !t.text("/effect").is_empty() {
+            let _ = write!(text, ":{}", t.text("/effect"));
+        }
+        if t.text("/operator") == "Exists" {
+            text.push_str(" op=Exists");
+        }
+        if t.at("/tolerationSeconds").is_some() {
+            let _ = write!(text, " for {}s", t.number("/tolerationSeconds"));
+        }
+        let _ = writeln!(out, "{}\t{text}", if is_first { "Tolerations:" } else { "" });
+        is_first = false;
+    }
+    if is_first {
+        line(out, "Tolerations", "<none>");
+    }
+}
+
+fn describe_service(
+    kube: &Kube<'_>,
+    object: &AnyObject,
+    v: &View<'_>,
+    out: &mut String,
+) -> Result<(), Fail> {
+    line(out, "Name", v.text("/metadata/name"));
+    line(out, "Namespace", v.text("/metadata/namespace"));
+    many(out, "Labels", v.at("/metadata/labels"), "=");
+    annotations(out, v);
+    line(out, "Selector", labels(v.at("/spec/selector")));
+    line(out, "Type", v.text("/spec/type"));
+    line(out, "IP Family Policy", v.text_or("/spec/ipFamilyPolicy", "<none>"));
+    let list = |pointer: &str| {
+        let all: Vec<&str> = v.items(pointer).filter_map(Value::as_str).collect();
+        if all.is_empty() { "<none>".to_string() } else { all.join(",") }
+    };
+    line(out, "IP Families", list("/spec/ipFamilies"));
+    line(out, "IP", v.text("/spec/clusterIP"));
+    line(out, "IPs", list("/spec/clusterIPs"));
+    if v.len("/spec/externalIPs") > 0 {
+        line(out, "External IPs", list("/spec/externalIPs"));
+    }
+    if v.text("/spec/type") == "ExternalName" {
+        line(out, "External Name", v.text("/spec/externalName"));
+    }
+    for port in v.items("/spec/ports") {
+        let port = View(port);
+        let name = port.text_or("/name", "<unset>");
+        let protocol = port.text_or("/protocol", "TCP");
+        line(out, "Port", format!("{name}\t{}/{protocol}", port.number("/port")));
+        line(out, "TargetPort", format!("{}/{protocol}", port.text("/targetPort")));
+        if port.number("/nodePort") != "0" {
+            line(out, "NodePort", format!("{name}\t{}/{protocol}", port.number("/nodePort")));
+        }
+        line(out, "Endpoints", endpoints(kube, object, &port.text("/name"))?);
+    }
+    line(out, "Session Affinity", v.text("/spec/sessionAffinity"));
+    if v.at("/spec/externalTrafficPolicy").is_some() {
+        line(out, "External Traffic Policy", v.text("/spec/externalTrafficPolicy"));
+    }
+    if v.number("/spec/healthCheckNodePort") != "0" {
+        line(out, "HealthCheck NodePort", v.number("/spec/healthCheckNodePort"));
+    }
+    line(out, "Internal Traffic Policy", v.text_or("/spec/internalTrafficPolicy", "Cluster"));
+    Ok(())
+}
+
+/// The ready endpoints of a port, from the Service's slices.
+fn endpoints(kube: &Kube<'_>, service: &AnyObject, port_name: &str) -> Result<String, Fail> {
+    use kube_api::discovery::EndpointSlice;
+    let mut all: Vec<String> = kube.api(|api| {
+        let slices = api.store().list_in::<EndpointSlice>(service.namespace());
+        let own = slices.filter(|s| {
+            s.metadata.label(controllers::endpointslice::SERVICE_NAME) == Some(service.name())
+        });
+        own.flat_map(|slice| {
+            let ports = slice.ports.iter().flatten();
+            let fits = |port: &&kube_api::discovery::EndpointPort| {
+                port.name.as_deref().unwrap_or_default() == port_name
+            };
+            let port = ports.into_iter().find(fits).and_then(|port| port.port);
+            let ready = slice.endpoints.iter().filter(|e| {
+                e.conditions.as_ref().is_none_or(|conditions| conditions.ready != Some(false))
+            });
+            let text = |address: &String| match port {
+                Some(port) => format!("{address}:{port}"),
+                None => address.clone(),
+            };
+            ready.flat_map(|e| e.addresses.iter().map(text)).collect::<Vec<String>>()
+        })
+        .collect()
+    })?;
+    all.sort();
+    let len = all.len();
+    if len > 3 {
+        all.truncate(3);
+        return Ok(format!("{} + {} more...", all.join(","), len - 3));
+    }
+    Ok(all.join(","))
+}
+
+fn describe_deployment(
+    kube: &Kube<'_>,
+    object: &AnyObject,
+    v: &View<'_>,
+    out: &mut String,
+) -> Result<(), Fail> {
+    line(out, "Name", v.text("/metadata/name"));
+    line(out, "Namespace", v.text("/metadata/namespace"));
+    line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
+    many(out, "Labels", v.at("/metadata/labels"), "=");
+    annotations(out, v);
+    line(out, "Selector", selector_text(v.at("/spec/selector")));
+    line(
+        out,
+        "Replicas",
+        format!(
+            "{} desired | {} updated | {} total | {} available | {} unavailable",
+            v.number("/spec/replicas"),
+            v.number("/status/updatedReplicas"),
+            v.number("/status/replicas"),
+            v.number("/status/availableReplicas"),
+            v.number("/status/unavailableReplicas"),
+        ),
+    );
+    let strategy = v.text_or("/spec/strategy/type", "RollingUpdate");
+    line(out, "StrategyType", &strategy);
+    line(out, "MinReadySeconds", v.number("/spec/minReadySeconds"));
+    if strategy == "RollingUpdate" {
+        let text = format!(
+            "{} max unavailable, {} max surge",
+            v.text("/spec/strategy/rollingUpdate/maxUnavailable"),
+            v.text("/spec/strategy/rollingUpdate/maxSurge")
+        );
+        line(out, "RollingUpdateStrategy", text);
+    }
+    out.push_str("Pod Template:\n");
+    let pod_labels = labels(v.at("/spec/template/metadata/labels"));
+    for (number, label) in pod_labels.split(',').enumerate() {
+        let _ = writeln!(out, "  {}\t{label}", if number == 0 { "Labels:" } else { "" });
+    }
+    out.push_str("  Containers:\n");
+    for container in v.items("/spec/template/spec/containers") {
+        let mut text = String::new();
+        describe_container(&View(&Value::Null), &View(container), &mut text);
+        for line in text.lines() {
+            let _ = writeln!(out, " {line}");
+        }
+    }
+    if v.len("/status/conditions") > 0 {
+        out.push_str("Conditions:\n  Type\tStatus\tReason\n  ----\t------\t------\n");
+        for condition in v.items("/status/conditions") {
+            let c = View(condition);
+            let _ = writeln!(
+                out,
+                "  {}\t{}\t{}",
+                c.text("/type"),
+                c.text("/status"),
+                c.text("/reason")
+            );
+        }
+    }
+    replica_sets(kube, object, out)
+}
+
+fn replica_sets(kube: &Kube<'_>, object: &AnyObject, out: &mut String) -> Result<(), Fail> {
+    use controllers::deployment::{revision_of, sets_of};
+    let AnyObject::Deployment(deployment) = object else { return Ok(()) };
+    let sets = kube.api(|api| sets_of(api, deployment))?;
+    let newest = sets.iter().map(|set| revision_of(set)).max().unwrap_or(0);
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for set in &sets {
+        let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+        let have = set.status.as_ref().map_or(0, |status| status.replicas);
+        let text = format!("{} ({have}/{wanted} replicas created)", set.metadata.name());
+        if revision_of(set) == newest { new.push(text) } else { old.push(text) }
+    }
+    let shown =
+        |all: Vec<String>| if all.is_empty() { "<none>".to_string() } else { all.join(", ") };
+    line(out, "OldReplicaSets", shown(old));
+    line(out, "NewReplicaSet", shown(new));
+    Ok(())
+}
+
+fn describe_node(
+    kube: &Kube<'_>,
+    object: &AnyObject,
+    v: &View<'_>,
+    out: &mut String,
+) -> Result<(), Fail> {
+    line(out, "Name", v.text("/metadata/name"));
+    line(out, "Roles", roles(v));
+    many(out, "Labels", v.at("/metadata/labels"), "=");
+    annotations(out, v);
+    line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
+    let taints: Vec<String> = v
+        .items("/spec/taints")
+        .map(|taint| {
+            let t = View(taint);
+            let value = t.text("/value");
+            let value = if value.is_empty() { value } else { format!("={value}") };
+            format!("{}{value}:{}", t.text("/key"), t.text("/effect"))
+        })
+        .collect();
+    if taints.is_empty() {
+        line(out, "Taints", "<none>");
+    }
+    for (number, taint) in taints.iter().enumerate() {
+        let _ = writeln!(out, "{}\t{taint}", if number == 0 { "Taints:" } else { "" });
+    }
+    line(out, "Unschedulable", v.text_or("/spec/unschedulable", "false"));
+    if v.len("/status/conditions") > 0 {
+        out.push_str(
+            "Conditions:\n  Type\tStatus\tReason\tMessage\n  ----\t------\t------\t-------\n",
+        );
+        for condition in v.items("/status/conditions") {
+            let c = View(condition);
+            let (reason, message) = (c.text("/reason"), c.text("/message"));
+            let _ =
+                writeln!(out, "  {}\t{}\t{reason}\t{message}", c.text("/type"), c.text("/status"));
+        }
+    }
+    out.push_str("Addresses:\n");
+    for address in v.items("/status/addresses") {
+        let a = View(address);
+        let _ = writeln!(out, "  {}:\t{}", a.text("/type"), a.text("/address"));
+    }
+    for (name, pointer) in
+        [("Capacity", "/status/capacity"), ("Allocatable", "/status/allocatable")]
+    {
+        let _ = writeln!(out, "{name}:");
+        for (key, value) in v.at(pointer).and_then(Value::as_object).into_iter().flatten() {
+            let _ = writeln!(out, "  {key}:\t{}", value.as_str().unwrap_or_default());
+        }
+    }
+    out.push_str("System Info:\n");
+    for (name, field) in [
+        ("Kernel Version", "kernelVersion"),
+        ("OS Image", "osImage"),
+        ("Operating System", "operatingSystem"),
+        ("Architecture", "architecture"),
+        ("Container Runtime Version", "containerRuntimeVersion"),
+        ("Kubelet Version", "kubeletVersion"),
+    ] {
+        let _ = writeln!(out, "  {name}:\t{}", v.text(&format!("/status/nodeInfo/{field}")));
+    }
+    line(out, "PodCIDR", v.text("/spec/podCIDR"));
+    let cidrs: Vec<&str> = v.items("/spec/podCIDRs").filter_map(Value::as_str).collect();
+    line(out, "PodCIDRs", cidrs.join(","));
+    pods_of_node(kube, object, out)
+}
+
+fn pods_of_node(kube: &Kube<'_>, node: &AnyObject, out: &mut String) -> Result<(), Fail> {
+    let pods: Vec<(String, String, String)> = kube.api(|api| {
+        let pods = api.store().list::<Pod>().filter(|pod| {
+            controllers::pods::node_name(pod) == Some(node.name())
+                && !controllers::pods::has_ended(pod)
+        });
+        pods.map(|pod| {
+            let created = pod.metadata.creation_timestamp.as_ref();
+            let age =
+                created.map_or("<unknown>".to_string(), |at| human(kube.now().since(instant(at))));
+            (pod.metadata.namespace().to_string(), pod.metadata.name().to_string(), age)
+        })
+        .collect()
+    })?;
+    let _ = writeln!(out, "Non-terminated Pods:\t({} in total)", pods.len());
+    out.push_str("  Namespace\tName\t\tAge\n  ---------\t----\t\t---\n");
+    for (namespace, name, age) in pods {
+        let _ = writeln!(out, "  {namespace}\t{name}\t\t{age}");
+    }
+    Ok(())
+}
+
+/// Kinds without a description of their own: their fields, as the generic describer prints them.
+fn describe_any(kind: &KindInfo, value: &Value, out: &mut String) {
+    let v = View(value);
+    line(out, "Name", v.text("/metadata/name"));
+    if kind.is_namespaced {
+        line(out, "Namespace", v.text("/metadata/namespace"));
+    }
+    many(out, "Labels", v.at("/metadata/labels"), "=");
+    annotations(out, &v);
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        if name != "metadata" {
+            field(0, name, inner, out);
+        }
+    }
+}
+
+/// Levels of a description at most.
+const DEPTH_MAX: usize = 20;
+
+fn field(depth: usize, name: &str, value: &Value, out: &mut String) {
+    let indent = "  ".repeat(depth);
+    let title = title(name);
+    match value {
+        Value::Object(fields) if depth < DEPTH_MAX => {
+            let _ = writeln!(out, "{indent}{title}:");
+            fields.iter().for_each(|(name, inner)| field(depth + 1, name, inner, out));
+        }
+        Value::Array(items) if depth < DEPTH_MAX => {
+            let _ = writeln!(out, "{indent}{title}:");
+            for item in items {
+                match item {
+                    Value::Object(fields) => {
+                        fields.iter().for_each(|(name, inner)| field(depth + 1, name, inner, out));
+                    }
+                    other => {
+                        let _ = writeln!(out, "{indent}  {}", super::jsonpath::show(other));
+                    }
+                }
+            }
+        }
+        other => {
+            let _ = writeln!(out, "{indent}{title}:\t{}", super::jsonpath::show(other));
+        }
+    }
+}
+
+/// `addressType` → `Address Type`
+fn title(name: &str) -> String {
+    let mut out = String::new();
+    for (at, c) in name.chars().enumerate() {
+        if at == 0 {
+            out.extend(c.to_uppercase());
+        } else {
+            if c.is_uppercase() {
+                out.push(' ');
+            }
+            out.push(c);
+        }
+    }
+    out.replace("Api ", "API ")
+}
+
+/// What has happened to an object.
+fn events(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<String, Fail> {
+    let now = kube.now();
+    let rows: Vec<String> = kube.api(|api| {
+        let about = |event: &&std::rc::Rc<Event>| {
+            let involved = &event.involved_object;
+            involved.kind.as_deref() == Some(kind.kind.as_str())
+                && involved.name.as_deref() == Some(object.name())
+                && involved.uid.as_ref().is_none_or(|uid| {
+                    Some(uid) == object.meta().uid.as_ref() || kind.plural == "nodes"
+                })
+        };
+        let mut found: Vec<_> = api.store().list::<Event>().filter(about).cloned().collect();
+        found.sort_by_key(|event| event.last_timestamp.as_ref().map(instant));
+        found.iter().map(|event| event_row(event, now)).collect()
+    })?;
+    if rows.is_empty() {
+        return Ok("Events:\t<none>\n".to_string());
+    }
+    let head = "Events:\n  Type\tReason\tAge\tFrom\tMessage\n  ----\t------\t----\t----\t-------\n";
+    Ok(format!("{head}{}", rows.concat()))
+}
+
+fn event_row(event: &Event, now: base::Instant) -> String {
+    let since = |time: &Option<kube_api::meta::Time>| {
+        time.as_ref().map_or("<unknown>".to_string(), |time| human(now.since(instant(time))))
+    };
+    let age = match event.count {
+        Some(count) if count > 1 => {
+            format!(
+                "{} (x{count} over {})",
+                since(&event.last_timestamp),
+                since(&event.first_timestamp)
+            )
+        }
+        _ => since(&event.first_timestamp),
+    };
+    let from = event.source.as_ref().and_then(|source| source.component.clone());
+    let from = from.or_else(|| event.reporting_component.clone()).unwrap_or_default();
+    format!(
+        "  {}\t{}\t{age}\t{from}\t{}\n",
+        event.type_.as_deref().unwrap_or_default(),
+        event.reason.as_deref().unwrap_or_default(),
+        event.message.as_deref().unwrap_or_default().trim()
+    )
+}

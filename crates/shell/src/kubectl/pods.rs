@@ -1,0 +1,235 @@
+//! `kubectl logs` and `kubectl exec`.
+
+use std::rc::Rc;
+
+use base::Duration;
+use kube_api::core::Pod;
+use kube_api::{AnyObject, MetaExt};
+use lab::Place;
+
+use super::kube::{Fail, Kube, error};
+use super::target::{Filter, Target, find, targets};
+use crate::commands::exec::{ExecError, exec as exec_in};
+use crate::flags::Args;
+
+/// A Pod by its name, or one of a workload's.
+fn pod(kube: &Kube<'_>, word: &str) -> Result<Rc<Pod>, Fail> {
+    let target = match word.contains('/') {
+        true => targets(kube, &[word.to_string()])?.into_iter().next(),
+        false => Some(Target { kind: kube.kind("pods")?, name: Some(word.to_string()) }),
+    };
+    let object = match &target {
+        Some(target) => find(kube, target, &Filter::default())?.into_iter().next(),
+        None => None,
+    };
+    match object {
+        Some(AnyObject::Pod(pod)) => Ok(pod),
+        Some(other) => first_of(kube, &other),
+        None => Err(error(format!("no pod found for {word:?}"))),
+    }
+}
+
+/// The first Pod that a selector of a workload or Service fits.
+fn first_of(kube: &Kube<'_>, object: &AnyObject) -> Result<Rc<Pod>, Fail> {
+    let value = object.to_value();
+    let selector = match object {
+        AnyObject::Service(_) => value.pointer("/spec/selector"),
+        _ => value.pointer("/spec/selector/matchLabels"),
+    };
+    let wanted = selector.and_then(serde_json::Value::as_object).cloned().unwrap_or_default();
+    let fits = |pod: &&Rc<Pod>| {
+        !wanted.is_empty()
+            && wanted.iter().all(|(name, value)| pod.metadata.label(name) == value.as_str())
+    };
+    let found =
+        kube.api(|api| api.store().list_in::<Pod>(object.namespace()).find(fits).cloned())?;
+    found.ok_or_else(|| error("timed out waiting for the condition"))
+}
+
+/// The container that is meant; says so where it had to choose.
+async fn container(kube: &Kube<'_>, args: &Args, pod: &Pod) -> Result<String, Fail> {
+    let names: Vec<String> =
+        pod.spec.iter().flat_map(|spec| &spec.containers).map(|c| c.name.clone()).collect();
+    match args.get("container") {
+        Some(name) if names.iter().any(|known| known == name) => Ok(name.to_string()),
+        Some(name) => {
+            Err(error(format!("container {name} is not valid for pod {}", pod.metadata.name())))
+        }
+        None => {
+            let first = names.first().cloned().unwrap_or_default();
+            if names.len() > 1 && !args.is_on("quiet") {
+                kube.err(format!("Defaulted container {first:?} out of: {}\n", names.join(", ")))
+                    .await?;
+            }
+            Ok(first)
+        }
+    }
+}
+
+/// `kubectl logs POD`
+pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
+    if args.get("since").is_some() {
+        return Err(kube.unsupported("'logs --since'"));
+    }
+    let mut chosen: Vec<(Rc<Pod>, String)> = Vec::new();
+    if let Some(selector) = args.get("selector") {
+        if args.is_on("follow") {
+            return Err(kube.unsupported("'logs -f' of several Pods"));
+        }
+        let filter = Filter::of(kube, args)?;
+        let _ = selector;
+        let target = Target { kind: kube.kind("pods")?, name: None };
+        for object in find(kube, &target, &filter)? {
+            if let AnyObject::Pod(pod) = object {
+                let name = container(kube, args, &pod).await?;
+                chosen.push((pod, name));
+            }
+        }
+        if chosen.is_empty() {
+            kube.err(format!("No resources found in {} namespace.\n", kube.namespace)).await?;
+            return Ok(0);
+        }
+    } else {
+        let Some(word) = args.words.first() else {
+            return Err(error(
+                "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command\nSee 'kubectl logs -h' for help and examples",
+            ));
+        };
+        let pod = pod(kube, word)?;
+        if args.is_on("all-containers") {
+            for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
+                chosen.push((pod.clone(), container.name.clone()));
+            }
+        } else {
+            let name = match args.words.get(1) {
+                Some(name) => name.clone(),
+                None => container(kube, args, &pod).await?,
+            };
+            chosen.push((pod, name));
+        }
+    }
+    let tail = args.number("tail")?.and_then(|n| usize::try_from(n).ok());
+    for (pod, container) in &chosen {
+        print_log(kube, args, pod, container, tail).await?;
+    }
+    Ok(0)
+}
+
+type Lines = Vec<(base::Instant, String)>;
+
+fn lines(
+    kube: &Kube<'_>,
+    pod: &Pod,
+    container: &str,
+    previous: bool,
+) -> Result<Option<Lines>, Fail> {
+    let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
+    kube.cluster(|cluster| {
+        let node = controllers::pods::node_name(pod).and_then(|node| cluster.node(node))?;
+        node.kubelet.log_of(namespace, name, container, previous).map(|log| log.lines())
+    })
+}
+
+async fn print_log(
+    kube: &Kube<'_>,
+    args: &Args,
+    pod: &Pod,
+    container: &str,
+    tail: Option<usize>,
+) -> Result<(), Fail> {
+    let previous = args.is_on("previous");
+    let name = pod.metadata.name();
+    let mut shown = 0;
+    let mut is_first = true;
+    loop {
+        let Some(all) = lines(kube, pod, container, previous)? else {
+            if !is_first {
+                return Ok(());
+            }
+            let why = match previous {
+                true => {
+                    format!("previous terminated container {container:?} in pod {name:?} not found")
+                }
+                false => format!(
+                    "container {container:?} in pod {name:?} is waiting to start: ContainerCreating"
+                ),
+            };
+            return Err(Fail::Message(format!("Error from server (BadRequest): {why}")));
+        };
+        if is_first && let Some(tail) = tail {
+            shown = all.len().saturating_sub(tail);
+        }
+        is_first = false;
+        for (at, line) in all.iter().skip(shown) {
+            let prefix = if args.is_on("prefix") {
+                format!("[pod/{name}/{container}] ")
+            } else {
+                String::new()
+            };
+            let stamp = match args.is_on("timestamps") {
+                true => {
+                    let stamp =
+                        serde_json::to_value(kube_api::object::micro_time(*at)).unwrap_or_default();
+                    format!("{} ", stamp.as_str().unwrap_or_default())
+                }
+                false => String::new(),
+            };
+            kube.out(format!("{prefix}{stamp}{line}\n")).await?;
+        }
+        shown = all.len();
+        if !args.is_on("follow") {
+            return Ok(());
+        }
+        kube.ctx.host.sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// `kubectl exec POD -- COMMAND…`
+pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
+    let Some(word) = args.words.first() else {
+        return Err(error("pod, type/name or --filename must be specified"));
+    };
+    let argv = match &args.rest {
+        Some(rest) => rest.clone(),
+        None if args.words.len() > 1 => {
+            return Err(error(
+                "exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- [COMMAND] instead\nSee 'kubectl exec -h' for help and examples",
+            ));
+        }
+        None => Vec::new(),
+    };
+    if argv.is_empty() {
+        return Err(error("you must specify at least one command for the container"));
+    }
+    let pod = pod(kube, word)?;
+    let container = container(kube, args, &pod).await?;
+    let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
+    let place = if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
+        Place::Node(controllers::pods::node_name(&pod).unwrap_or_default().to_string())
+    } else {
+        Place::Pod {
+            cluster: kube.cluster_name().to_string(),
+            namespace: namespace.to_string(),
+            name: name.to_string(),
+        }
+    };
+    if controllers::pods::phase(&pod) != "Running" {
+        return Err(Fail::Message(format!(
+            "error: Internal error occurred: unable to upgrade connection: container not found (\"{container}\")"
+        )));
+    }
+    match exec_in(kube.ctx, &place, &argv, args.is_on("stdin")).await {
+        Ok(0) => Ok(0),
+        Ok(code) => {
+            kube.err(format!("command terminated with exit code {code}\n")).await?;
+            Ok(code)
+        }
+        Err(ExecError::Gone) => Err(Fail::Message(format!(
+            "error: Internal error occurred: unable to upgrade connection: container not found (\"{container}\")"
+        ))),
+        Err(ExecError::NotFound(name)) => {
+            kube.err(format!("error: Internal error occurred: Internal error occurred: error executing command in container: failed to exec in container: failed to start exec: OCI runtime exec failed: exec failed: unable to start container process: exec: {name:?}: executable file not found in $PATH: unknown\n")).await?;
+            Err(Fail::Said(127))
+        }
+    }
+}

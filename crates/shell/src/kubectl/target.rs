@@ -1,0 +1,200 @@
+//! `TYPE`, `TYPE NAME…`, `TYPE/NAME…`, `-l`, `--all`, `-f`: the objects that a command is about
+//! (`cli-runtime/pkg/resource/builder.go`).
+
+use kube_api::labels::Selector;
+use kube_api::{AnyObject, KindInfo, Status};
+
+use super::kube::{Fail, Kube, error};
+use crate::flags::Args;
+
+/// What the words of a command name.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) kind: KindInfo,
+    /// All of the kind, if there is none.
+    pub(crate) name: Option<String>,
+}
+
+/// Reads `TYPE[,TYPE] [NAME…]` or `TYPE/NAME…`.
+pub(crate) fn targets(kube: &Kube<'_>, words: &[String]) -> Result<Vec<Target>, Fail> {
+    let slashed = words.iter().filter(|word| word.contains('/')).count();
+    if slashed > 0 && slashed < words.len() {
+        return Err(error(
+            "there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'kubectl get resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'",
+        ));
+    }
+    if slashed > 0 {
+        return words.iter().map(|word| one(kube, word)).collect();
+    }
+    let Some((types, names)) = words.split_first() else { return Ok(Vec::new()) };
+    let mut result = Vec::new();
+    for kind in kinds(kube, types)? {
+        if names.is_empty() {
+            result.push(Target { kind: kind.clone(), name: None });
+        }
+        for name in names {
+            result.push(Target { kind: kind.clone(), name: Some(name.clone()) });
+        }
+    }
+    Ok(result)
+}
+
+fn one(kube: &Kube<'_>, word: &str) -> Result<Target, Fail> {
+    let (kind, name) = word.split_once('/').unwrap_or((word, ""));
+    if kind.is_empty() || name.is_empty() || name.contains('/') {
+        return Err(error(format!(
+            "arguments in resource/name form must have a single resource and name: {word}"
+        )));
+    }
+    Ok(Target { kind: kube.kind(kind)?, name: Some(name.to_string()) })
+}
+
+/// `pods,svc`; `all`
+fn kinds(kube: &Kube<'_>, types: &str) -> Result<Vec<KindInfo>, Fail> {
+    let mut result = Vec::new();
+    for typed in types.split(',').filter(|typed| !typed.is_empty()) {
+        if typed == "all" {
+            let mut all: Vec<KindInfo> = kube.api(|api| {
+                api.store().kinds().all().iter().filter(|kind| kind.is_in_all()).cloned().collect()
+            })?;
+            all.sort_by_key(order_in_all);
+            result.extend(all);
+        } else {
+            result.push(kube.kind(typed)?);
+        }
+    }
+    Ok(result)
+}
+
+fn order_in_all(kind: &KindInfo) -> usize {
+    const ORDER: [&str; 10] = [
+        "pods",
+        "replicationcontrollers",
+        "services",
+        "daemonsets",
+        "deployments",
+        "replicasets",
+        "statefulsets",
+        "horizontalpodautoscalers",
+        "cronjobs",
+        "jobs",
+    ];
+    ORDER.iter().position(|plural| *plural == kind.plural).unwrap_or(ORDER.len())
+}
+
+/// `-l` and `--field-selector`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    labels: Option<Selector>,
+    fields: Vec<(String, bool, String)>,
+}
+
+impl Filter {
+    pub(crate) fn of(kube: &Kube<'_>, args: &Args) -> Result<Filter, Fail> {
+        let labels = match args.get("selector") {
+            Some(text) => Some(Selector::parse(text).map_err(|bad| error(bad.to_string()))?),
+            None => None,
+        };
+        let mut fields = Vec::new();
+        for part in
+            args.get("field-selector").unwrap_or_default().split(',').filter(|p| !p.is_empty())
+        {
+            let (field, is_equal, value) = if let Some((field, value)) = part.split_once("!=") {
+                (field, false, value)
+            } else if let Some((field, value)) =
+                part.split_once("==").or_else(|| part.split_once('='))
+            {
+                (field, true, value)
+            } else {
+                return Err(error(format!(
+                    "invalid selector: {part:?}; can't understand {part:?}"
+                )));
+            };
+            const KNOWN: [&str; 8] = [
+                "metadata.name",
+                "metadata.namespace",
+                "spec.nodeName",
+                "status.phase",
+                "involvedObject.name",
+                "involvedObject.kind",
+                "type",
+                "reason",
+            ];
+            if !KNOWN.contains(&field) {
+                return Err(kube.unsupported(&format!("the field selector {field:?}")));
+            }
+            fields.push((field.to_string(), is_equal, value.to_string()));
+        }
+        Ok(Filter { labels, fields })
+    }
+
+    pub(crate) fn is_any(&self) -> bool {
+        self.labels.is_some() || !self.fields.is_empty()
+    }
+
+    fn fits(&self, object: &AnyObject) -> bool {
+        let labels = object.meta().labels.as_ref();
+        if !self.labels.as_ref().is_none_or(|selector| selector.matches(labels)) {
+            return false;
+        }
+        if self.fields.is_empty() {
+            return true;
+        }
+        let value = object.to_value();
+        self.fields.iter().all(|(field, is_equal, wanted)| {
+            let pointer = format!("/{}", field.replace('.', "/"));
+            let seen = value.pointer(&pointer).and_then(|v| v.as_str()).unwrap_or_default();
+            (seen == wanted) == *is_equal
+        })
+    }
+}
+
+/// The objects of a target; an error where a name is not there.
+pub(crate) fn find(
+    kube: &Kube<'_>,
+    target: &Target,
+    filter: &Filter,
+) -> Result<Vec<AnyObject>, Fail> {
+    if let Some(name) = &target.name {
+        return Ok(vec![kube.get(&target.kind, name)?]);
+    }
+    let kind = &target.kind;
+    let everywhere = kube.all_namespaces || !kind.is_namespaced;
+    kube.api(|api| {
+        let all: Vec<AnyObject> = if everywhere {
+            api.store().list_any(kind.id).cloned().collect()
+        } else {
+            api.store().list_any_in(kind.id, &kube.namespace).cloned().collect()
+        };
+        all.into_iter().filter(|object| filter.fits(object)).collect()
+    })
+}
+
+/// The objects of all targets. What is not there is told on standard error; `false` then.
+pub(crate) async fn find_all(
+    kube: &Kube<'_>,
+    targets: &[Target],
+    filter: &Filter,
+    ignore_missing: bool,
+) -> Result<(Vec<(KindInfo, AnyObject)>, bool), Fail> {
+    let mut found = Vec::new();
+    let mut all_there = true;
+    for target in targets {
+        match find(kube, target, filter) {
+            Ok(objects) => found.extend(objects.into_iter().map(|o| (target.kind.clone(), o))),
+            Err(Fail::Message(text)) if target.name.is_some() => {
+                if !ignore_missing {
+                    all_there = false;
+                    kube.err(format!("{text}\n")).await?;
+                }
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((found, all_there))
+}
+
+/// Not there, in the server's words.
+pub(crate) fn not_found(kind: &KindInfo, name: &str) -> Fail {
+    Fail::from(Status::not_found(&kind.resource(), name))
+}
