@@ -61,6 +61,15 @@ enum LoadBalancing {
     Random,
 }
 
+impl From<LoadBalancing> for lab::Balancing {
+    fn from(choice: LoadBalancing) -> Self {
+        match choice {
+            LoadBalancing::RoundRobin => lab::Balancing::RoundRobin,
+            LoadBalancing::Random => lab::Balancing::Random,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let Verb::Run(run) = Command::parse().verb;
     let text = match read(&run.file) {

@@ -40,6 +40,7 @@ pub use place::Place;
 pub use requests::{Outcome, Request};
 pub use world::{Lab, Options, World};
 
+pub use kube_proxy::Balancing;
 pub use netsim::Process;
 
 /// The version of Kubernetes that the lab reports.

@@ -1,6 +1,69 @@
-//! Scripts: texts of many commands, one complete command after the other.
+//! Scripts: texts of many commands, one complete command after the other, and their transcripts.
+
+use lab::World;
+use netsim::Process;
 
 use crate::grammar::{SyntaxError, parse};
+use crate::{Shell, Terminal};
+
+/// How a script is played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlayOptions {
+    /// Go on after failures.
+    pub keep_going: bool,
+    /// Outputs only, no `$ command` lines.
+    pub quiet: bool,
+}
+
+/// Plays a script in virtual time; the transcript goes to the terminal, which should be the shell's. The exit
+/// code is the first failing command's, or 1 at the end of a script that went on after failures.
+pub fn play(world: &World, shell: &Shell, script: &str, options: PlayOptions) -> i32 {
+    play_with(shell, script, options, &|process| world.run(process))
+}
+
+/// The same with another way to let time pass until a process has ended.
+pub fn play_with(
+    shell: &Shell,
+    script: &str,
+    options: PlayOptions,
+    run: &dyn Fn(&Process) -> Option<i32>,
+) -> i32 {
+    let terminal = shell.terminal.as_ref();
+    let mut result = 0;
+    for chunk in chunks(script) {
+        if !options.quiet {
+            let mut lines = chunk.text.lines();
+            terminal.show(format!("$ {}\n", lines.next().unwrap_or_default()).as_bytes());
+            lines.for_each(|line| terminal.show(format!("> {line}\n").as_bytes()));
+        }
+        let code = play_chunk(shell, &chunk, terminal, run);
+        if code != 0 && !options.keep_going {
+            return code;
+        }
+        result = result.max(i32::from(code != 0));
+    }
+    result
+}
+
+fn play_chunk(
+    shell: &Shell,
+    chunk: &Chunk,
+    terminal: &dyn Terminal,
+    run: &dyn Fn(&Process) -> Option<i32>,
+) -> i32 {
+    let process = match shell.start(&chunk.text) {
+        Ok(process) => process,
+        Err(error) => {
+            terminal.show(format!("{error}\n").as_bytes());
+            return 2;
+        }
+    };
+    run(&process).unwrap_or_else(|| {
+        // Nothing is left that could wake it: as if it had been interrupted.
+        terminal.show(b"podwire: the command waits for something that will never happen\n");
+        130
+    })
+}
 
 /// A command of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]

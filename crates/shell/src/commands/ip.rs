@@ -103,8 +103,11 @@ fn interface(iface: &IfaceView, with_addresses: bool) -> String {
 }
 
 async fn routes(ctx: &Ctx) -> Exit {
-    for route in ctx.host.net().routes(ctx.host.ns()) {
-        ctx.out(format!("{}\n", route_line(&route))).await?;
+    // The kernel walks its trie: by address, wider prefixes first.
+    let mut all = ctx.host.net().routes(ctx.host.ns());
+    all.sort_by_key(|route| (route.dst.addr, route.dst.len));
+    for route in &all {
+        ctx.out(format!("{}\n", route_line(route))).await?;
     }
     Ok(0)
 }

@@ -26,6 +26,15 @@ pub enum SyntaxError {
     Wrong(String),
 }
 
+impl std::fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SyntaxError::Incomplete => f.write_str("bash: syntax error: unexpected end of file"),
+            SyntaxError::Wrong(why) => write!(f, "bash: {why}"),
+        }
+    }
+}
+
 /// Reads commands.
 pub fn parse(text: &str) -> Result<Program, SyntaxError> {
     guard(text)?;
