@@ -23,6 +23,7 @@ use netsim::{Cause, Cidr, Host, IfId, Net, NsId, Process};
 use programs::http::Headers;
 use programs::http::client::{Ask, fetch};
 use programs::{Container as Program, Log, images};
+use sha2::{Digest, Sha256};
 
 use crate::cni::{self, Ipam};
 use crate::place::pod_ns_name;
@@ -708,7 +709,7 @@ impl Container {
         wait
     }
 
-    fn status(&self) -> ContainerStatus {
+    fn status(&self, pod_uid: &str) -> ContainerStatus {
         let waiting = |reason: &str, message: Option<String>| ContainerState {
             waiting: Some(ContainerStateWaiting { reason: Some(reason.to_string()), message }),
             ..ContainerState::default()
@@ -751,7 +752,7 @@ impl Container {
             image: full_name(&image),
             image_id: String::new(),
             container_id: (self.generation > 0)
-                .then(|| format!("containerd://{:064x}", self.generation)),
+                .then(|| container_id(pod_uid, &self.spec.name, self.generation)),
             state: Some(state),
             last_state: Some(self.last_end.as_ref().map(ended).unwrap_or_default()),
             ready: if self.is_init {
@@ -870,12 +871,13 @@ impl Worker {
     }
 
     fn status(&self, pod: &Pod, node_ip: Ipv4Addr, now: Instant) -> PodStatus {
+        let uid = pod.metadata.uid();
         let mut status = pod.status.clone().unwrap_or_default();
         let (init, main): (Vec<&Container>, Vec<&Container>) =
             self.containers.iter().partition(|container| container.is_init);
         let has_begun = main.iter().chain(&init).any(|container| container.generation > 0);
         let is_initialized = self.may_run(self.containers.len());
-        let all_ready = main.iter().all(|c| c.status().ready);
+        let all_ready = main.iter().all(|c| c.status(uid).ready);
         status.phase = Some(self.phase(&main, pod, is_initialized).to_string());
         status.host_ip = Some(node_ip.to_string());
         status.host_ips = Some(vec![HostIP { ip: node_ip.to_string() }]);
@@ -886,12 +888,12 @@ impl Worker {
         if status.start_time.is_none() {
             status.start_time = Some(time(now));
         }
-        let statuses = |list: &[&Container]| list.iter().map(|c| c.status()).collect::<Vec<_>>();
+        let statuses = |list: &[&Container]| list.iter().map(|c| c.status(uid)).collect::<Vec<_>>();
         status.container_statuses = Some(statuses(&main));
         status.init_container_statuses = (!init.is_empty()).then(|| statuses(&init));
         let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let unready: Vec<&str> =
-            main.iter().filter(|c| !c.status().ready).map(|c| c.spec.name.as_str()).collect();
+            main.iter().filter(|c| !c.status(uid).ready).map(|c| c.spec.name.as_str()).collect();
         let not_ready = format!("containers with unready status: [{}]", unready.join(" "));
         let why = |is_true: bool| match (is_true, is_over) {
             (true, _) => (None, None),
@@ -1074,4 +1076,11 @@ async fn probe_once(host: &Host, target: &ProbeTarget) -> Result<(), String> {
             }
         }
     }
+}
+
+/// A container's id: of the right form, and another one for each start.
+fn container_id(pod_uid: &str, name: &str, generation: u32) -> String {
+    let digest = Sha256::digest(format!("{pod_uid}/{name}/{generation}"));
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("containerd://{hex}")
 }

@@ -70,7 +70,8 @@ impl Machine {
         match result {
             Ok(fetched) => {
                 let head = String::from_utf8(fetched.response.head()).unwrap();
-                head.replace("\r\n", "\n") + &String::from_utf8(fetched.response.body).unwrap()
+                let body = String::from_utf8(fetched.response.body).unwrap();
+                format!("{head}{body}").replace("\r\n", "\n")
             }
             Err(error) => format!("{error:?}"),
         }
