@@ -40,7 +40,12 @@ pub fn parse(text: &str) -> Result<Program, SyntaxError> {
     guard(text)?;
     let mut parser = Parser::new(text.as_bytes(), &ParserOptions::default());
     parser.parse_program().map_err(|error| match error {
-        ParseError::ParsingAtEndOfInput => SyntaxError::Incomplete,
+        ParseError::ParsingAtEndOfInput => match stray(text) {
+            Some(word) => {
+                SyntaxError::Wrong(format!("syntax error near unexpected token `{word}'"))
+            }
+            None => SyntaxError::Incomplete,
+        },
         ParseError::ParsingNear(position) => SyntaxError::Wrong(format!(
             "syntax error near {}",
             near(text, position.line, position.column)
@@ -50,6 +55,13 @@ pub fn parse(text: &str) -> Result<Program, SyntaxError> {
             SyntaxError::Wrong(format!("syntax error: {inner}"))
         }
     })
+}
+
+/// A word that closes or continues something, where nothing is open: no more lines make it a command.
+fn stray(text: &str) -> Option<&str> {
+    const CLOSING: [&str; 8] = ["do", "done", "then", "elif", "else", "fi", "esac", "}"];
+    let first = text.trim_start().split([' ', '\t', '\n', ';']).next()?;
+    CLOSING.contains(&first).then_some(first)
 }
 
 /// The word that the parser stumbled over.

@@ -92,8 +92,12 @@ fn means_something_else(text: &str) -> bool {
     }
     let documents = kube_api::yaml::documents(text);
     let content = documents.into_iter().next().map(|document| document.content);
-    let Some(Ok(Some(node))) = content else { return false };
-    !matches!(node.kind, NodeKind::String(_))
+    match content {
+        Some(Ok(Some(node))) => !matches!(node.kind, NodeKind::String(_)),
+        // A document that says nothing: `null`, `~`.
+        Some(Ok(None)) => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
