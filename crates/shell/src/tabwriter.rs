@@ -17,6 +17,33 @@ pub const TABLE: Layout = Layout { min_width: 6, padding: 3 };
 /// `kubectl describe` (`kubectl/pkg/describe`).
 pub const DESCRIPTION: Layout = Layout { min_width: 0, padding: 2 };
 
+/// Lays out lines of a table that goes on: columns are at least as wide as they were in the lines before
+/// (`RememberWidths` of kubectl's writer). `widths` is what is remembered.
+pub fn layout_on(text: &str, layout: Layout, widths: &mut Vec<usize>) -> String {
+    let mut out = String::new();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    for cells in &lines {
+        for (column, cell) in cells.iter().enumerate().take(cells.len().saturating_sub(1)) {
+            let width = (cell.chars().count() + layout.padding).max(layout.min_width);
+            match widths.get_mut(column) {
+                Some(known) => *known = width.max(*known),
+                None => widths.push(width),
+            }
+        }
+    }
+    for cells in &lines {
+        for (column, cell) in cells.iter().enumerate() {
+            out.push_str(cell);
+            if column + 1 < cells.len() {
+                let width = widths.get(column).copied().unwrap_or(0);
+                out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// Lays out lines whose cells are separated by tabs.
 pub fn layout(text: &str, layout: Layout) -> String {
     let lines: Vec<Vec<&str>> = text.split('\n').map(|line| line.split('\t').collect()).collect();

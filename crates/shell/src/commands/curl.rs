@@ -356,7 +356,6 @@ impl Transfer<'_> {
             Ok(fetched) => {
                 if keeps_alive(&fetched) {
                     self.open = Some((url.host_and_port(), stream));
-                    self.note(&format!("Connection #0 to host {} left intact", url.host)).await?;
                 }
                 Ok(fetched)
             }
@@ -526,6 +525,11 @@ impl Transfer<'_> {
                     format!("The requested URL returned error: {}", fetched.response.status);
                 status = self.complain(&Trouble(22, message)).await?;
             }
+            let note = match self.open {
+                Some(_) => format!("Connection #0 to host {} left intact", url.host),
+                None => "Closing connection".to_string(),
+            };
+            self.note(&note).await?;
         }
         if let Some(trouble) = &done.trouble {
             self.meter(0, &done, to_terminal).await?;

@@ -299,6 +299,7 @@ async fn watch(
     };
     let mut shown: BTreeMap<(String, String, String), String> = BTreeMap::new();
     let mut is_first = true;
+    let mut widths = Vec::new();
     loop {
         let (found, _) = find_all(kube, targets, filter, !is_first).await?;
         let mut text = String::new();
@@ -314,7 +315,7 @@ async fn watch(
         }
         let is_old = is_first && args.is_on("watch-only");
         if !text.is_empty() && !is_old {
-            kube.out(tabwriter::layout(&text, tabwriter::TABLE)).await?;
+            kube.out(tabwriter::layout_on(&text, tabwriter::TABLE, &mut widths)).await?;
         }
         is_first = false;
         kube.changed(None).await;

@@ -193,7 +193,8 @@ async fn send(kube: &Kube<'_>, args: &Args, mut value: Value, what: &str) -> Res
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let found = kube.api(|api| api.store().kinds().find(&api_version, &kind).cloned())?;
     let kind: KindInfo = found.ok_or_else(|| error(format!("no matches for kind {kind:?}")))?;
-    if kind.is_namespaced {
+    // Shown only, it is in no namespace yet.
+    if kind.is_namespaced && (dry_run != DryRun::Client || kube.has_namespace) {
         super::scale::set(&mut value, "/metadata", "namespace", kube.namespace.clone().into());
     }
     let now = kube.now();
