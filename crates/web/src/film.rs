@@ -1,0 +1,436 @@
+//! A request's packets as the inspector shows them: plain words and lines, made from a [`Journey`].
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used)]
+
+use lab::path::{Ending, Journey, Matched, PacketKind, PacketPath, Stay};
+use lab::{Place, Request};
+use netfilter::Target;
+use netfilter::ext::{Match, TargetExt};
+use netfilter::text::save::append_line;
+use netfilter::trace::{Effect, HookEvent, Outcome};
+use netsim::StepKind;
+use netsim::trace::Routed;
+
+use crate::map::layout::{Layout, Point};
+use crate::map::packets::way;
+
+/// A request, its packets, and one of them hop by hop.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Film {
+    /// The request's number.
+    pub request: u32,
+    /// The command that sent it.
+    pub command: String,
+    /// Its packets.
+    pub packets: Vec<Frame>,
+    /// Which of them is shown.
+    pub shown: usize,
+    /// Where that one was.
+    pub hops: Vec<Hop>,
+    /// The beginning of what was answered.
+    pub body: String,
+    /// The wires that the packet that is shown has passed.
+    pub wires: Vec<Vec<Point>>,
+}
+
+/// A packet in the list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// What it is.
+    pub kind: PacketKind,
+    /// When it was made, in microseconds since the request began.
+    pub after: u64,
+    /// Its ends, in brief.
+    pub ends: String,
+    /// tcpdump's line for it.
+    pub line: String,
+    /// It was lost.
+    pub is_lost: bool,
+    /// The places it passed.
+    pub way: String,
+    /// Over what it went.
+    pub group: Group,
+}
+
+/// Over what a packet went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// Your machine's loopback interface.
+    Loopback,
+    /// The network.
+    Network,
+    /// It is a question about a hardware address, or the answer.
+    Arp,
+}
+
+impl Group {
+    /// In the order in which they are shown, with their words.
+    pub const ALL: [(Group, &'static str); 3] = [
+        (Group::Loopback, "on your machine, to the published port"),
+        (Group::Network, "over the network"),
+        (Group::Arp, "ARP: who has this address?"),
+    ];
+}
+
+/// A packet's stay at one place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hop {
+    /// Where, as people say it.
+    pub place: String,
+    /// In by which interface, and out by which.
+    pub by: String,
+    /// What happened there, in one sentence or two.
+    pub sentence: String,
+    /// What the rules did, chain by chain.
+    pub chains: Vec<Chain>,
+    /// How many rules looked at it.
+    pub asked: usize,
+    /// What was rewritten.
+    pub rewritten: Vec<Change>,
+    /// The route that it took from there.
+    pub route: Option<String>,
+    /// It was lost there.
+    pub is_lost: bool,
+    /// It arrived there.
+    pub is_end: bool,
+    /// Which of the rules that looked at it fitted: how far down they stand, and whether they rewrote.
+    pub marks: Vec<(f64, bool)>,
+}
+
+/// The rules of a chain that fitted, at one hook.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    /// `PREROUTING`
+    pub hook: &'static str,
+    /// `nat`
+    pub table: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The rules.
+    pub rules: Vec<Line>,
+}
+
+/// A rule that fitted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Its number in its chain.
+    pub number: u32,
+    /// The rule, as it would be typed, its comment left out.
+    pub text: String,
+    /// Its comment.
+    pub comment: String,
+    /// What it did.
+    pub effect: String,
+    /// How that is to be shown.
+    pub tone: Tone,
+}
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// It went on.
+    Plain,
+    /// The packet was rewritten, or will be.
+    Rewrites,
+    /// The packet is gone.
+    Loses,
+}
+
+/// One end of a packet before and after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// `source`, `destination`
+    pub end: &'static str,
+    /// Before.
+    pub was: String,
+    /// After.
+    pub now: String,
+    /// Decided by a rule just now; else as with the first packet of the connection.
+    pub is_new: bool,
+}
+
+/// The packet that is shown when none was chosen: the first that asks for a connection and leaves the machine,
+/// or else the first.
+pub fn first_shown(journey: &Journey) -> usize {
+    let asks = |packet: &PacketPath| matches!(packet.kind, PacketKind::Syn | PacketKind::Udp);
+    let places = |packet: &PacketPath| packet.stays.len();
+    let syns = journey.packets.iter().enumerate().filter(|(_, packet)| asks(packet));
+    let far = syns.max_by_key(|(at, packet)| (places(packet), std::cmp::Reverse(*at)));
+    far.map_or(0, |(at, _)| at)
+}
+
+/// Makes the film of a request.
+pub fn film(request: &Request, journey: &Journey, shown: Option<usize>, map: &Layout) -> Film {
+    let last = journey.packets.len().saturating_sub(1);
+    let shown = shown.unwrap_or_else(|| first_shown(journey)).min(last);
+    let shown_packet = journey.packets.get(shown);
+    let body = String::from_utf8_lossy(&request.body);
+    Film {
+        request: request.cause.0,
+        command: request.command.clone(),
+        packets: journey.packets.iter().map(|packet| frame(request, packet)).collect(),
+        shown,
+        hops: shown_packet.map(hops).unwrap_or_default(),
+        body: body.chars().take(400).collect(),
+        wires: shown_packet.map(|packet| way(map, packet)).unwrap_or_default(),
+    }
+}
+
+fn frame(request: &Request, packet: &PacketPath) -> Frame {
+    let ends = packet.ends().filter(|_| packet.kind != PacketKind::Arp);
+    let mut way: Vec<&str> = Vec::new();
+    for stay in &packet.stays {
+        let place = if stay.is_switched() { "Docker network" } else { stay.place.short() };
+        if way.last() != Some(&place) {
+            way.push(place);
+        }
+    }
+    Frame {
+        kind: packet.kind,
+        after: packet.at.since(request.at).as_micros() as u64,
+        ends: ends.map(|(src, dst)| format!("{src} → {dst}")).unwrap_or_default(),
+        line: packet.line.clone(),
+        is_lost: packet.lost().is_some(),
+        way: way.join(" → "),
+        group: group(packet),
+    }
+}
+
+fn group(packet: &PacketPath) -> Group {
+    match packet.ends() {
+        _ if packet.kind == PacketKind::Arp => Group::Arp,
+        Some((src, _)) if src.ip().is_loopback() => Group::Loopback,
+        _ => Group::Network,
+    }
+}
+
+fn hops(packet: &PacketPath) -> Vec<Hop> {
+    packet.stays.iter().map(|stay| hop(packet, stay)).collect()
+}
+
+fn hop(packet: &PacketPath, stay: &Stay) -> Hop {
+    let ending = stay.ending();
+    let out = match &ending {
+        Ending::Left(iface) => Some(iface.as_str()),
+        _ => None,
+    };
+    let by = match (stay.came_by(), out) {
+        (Some(iface), Some(out)) => format!("{iface} → {out}"),
+        (Some(iface), None) => format!("in by {iface}"),
+        (None, Some(out)) => format!("out by {out}"),
+        (None, None) => String::new(),
+    };
+    Hop {
+        place: place_words(stay),
+        by,
+        sentence: sentence(packet, stay),
+        chains: chains(stay),
+        asked: stay.rules_asked(),
+        rewritten: changes(stay),
+        route: route(stay),
+        is_lost: matches!(ending, Ending::Lost(_)),
+        is_end: ending == Ending::Delivered,
+        marks: marks(stay),
+    }
+}
+
+fn place_words(stay: &Stay) -> String {
+    match (&stay.place, stay.is_switched()) {
+        (Place::Machine, true) => "Docker network".to_string(),
+        (Place::Machine, false) => "Your machine".to_string(),
+        (place, _) => place.to_string(),
+    }
+}
+
+fn changes(stay: &Stay) -> Vec<Change> {
+    let events = stay.steps.iter().flat_map(|step| match &step.kind {
+        StepKind::Hook(trace) => trace.events.as_slice(),
+        _ => &[],
+    });
+    let changes = events.filter_map(|event| match event {
+        HookEvent::Translated { from, to, is_new, .. } => Some(Change {
+            end: end_word(event),
+            was: format!("{}:{}", from.0, from.1),
+            now: format!("{}:{}", to.0, to.1),
+            is_new: *is_new,
+        }),
+        _ => None,
+    });
+    changes.collect()
+}
+
+fn marks(stay: &Stay) -> Vec<(f64, bool)> {
+    let events = stay.steps.iter().flat_map(|step| match &step.kind {
+        StepKind::Hook(trace) => trace.events.as_slice(),
+        _ => &[],
+    });
+    let evals: Vec<_> = events
+        .filter_map(|event| match event {
+            HookEvent::Table { evals, .. } => Some(evals),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let all = evals.len().max(1) as f64;
+    let fits = evals.iter().enumerate().filter_map(|(at, eval)| match eval.outcome {
+        Outcome::Matched(effect) => Some((at as f64 / all, effect == Effect::Translated)),
+        Outcome::Missed(_) => None,
+    });
+    fits.collect()
+}
+
+/// Which end of a packet was rewritten: `source` or `destination`.
+pub fn end_word(event: &HookEvent) -> &'static str {
+    // The event's own text begins with the word; its type belongs to a crate that this one need not know.
+    if event.to_string().starts_with("source") { "source" } else { "destination" }
+}
+
+fn route(stay: &Stay) -> Option<String> {
+    stay.steps.iter().rev().find_map(|step| match &step.kind {
+        StepKind::Routed(Routed::By { .. }) => {
+            Some(step.kind.to_string().trim_start_matches("route ").to_string())
+        }
+        _ => None,
+    })
+}
+
+fn chains(stay: &Stay) -> Vec<Chain> {
+    let mut chains: Vec<Chain> = Vec::new();
+    for matched in stay.matched() {
+        let (hook, table) = (matched.hook.chain(), matched.table.name());
+        let name = &*matched.eval.chain;
+        let is_same = |last: &Chain| last.hook == hook && last.table == table && last.name == name;
+        if !chains.last().is_some_and(is_same) {
+            chains.push(Chain { hook, table, name: name.to_string(), rules: Vec::new() });
+        }
+        if let Some(chain) = chains.last_mut() {
+            chain.rules.push(line(&matched));
+        }
+    }
+    chains
+}
+
+fn line(matched: &Matched<'_>) -> Line {
+    let eval = matched.eval;
+    let Outcome::Matched(effect) = eval.outcome else {
+        return Line {
+            number: eval.number,
+            text: String::new(),
+            comment: String::new(),
+            effect: String::new(),
+            tone: Tone::Plain,
+        };
+    };
+    let mut rule = (*eval.rule).clone();
+    let mut comments = Vec::new();
+    rule.matches.retain(|m| match m {
+        Match::Comment(text) => {
+            comments.push(text.clone());
+            false
+        }
+        _ => true,
+    });
+    let text = append_line("", &rule);
+    let will_rewrite = matches!(&rule.target, Target::Ext(TargetExt::Nat(_)));
+    let tone = match effect {
+        Effect::Translated => Tone::Rewrites,
+        Effect::Dropped | Effect::Rejected => Tone::Loses,
+        _ if will_rewrite => Tone::Rewrites,
+        _ => Tone::Plain,
+    };
+    Line {
+        number: eval.number,
+        text: text.trim_start_matches("-A").trim().to_string(),
+        comment: comments.join(" "),
+        effect: effect.words(&eval.rule),
+        tone,
+    }
+}
+
+/// What happened at a place, as one would tell it.
+fn sentence(packet: &PacketPath, stay: &Stay) -> String {
+    if packet.kind == PacketKind::Arp {
+        return arp_sentence(stay);
+    }
+    if stay.is_switched() {
+        return "Docker's bridge on your machine passes the frame on to the port where its \
+                hardware address is. No rule looks at it here."
+            .to_string();
+    }
+    let mut said = Vec::new();
+    said.extend(beginning(packet, stay));
+    said.extend(changes(stay).iter().map(|change| rewriting(stay, change)));
+    said.push(end(packet, stay));
+    said.join(" ")
+}
+
+fn arp_sentence(stay: &Stay) -> String {
+    match stay.ending() {
+        Ending::Delivered => "It is asked for its hardware address, and knows it.".to_string(),
+        Ending::Lost(_) => "The question is for somebody else.".to_string(),
+        _ if stay.came_by().is_none() => {
+            "Before a packet can be sent, the hardware address of the next hop must be known: ask all."
+                .to_string()
+        }
+        _ => "Passed on.".to_string(),
+    }
+}
+
+fn beginning(packet: &PacketPath, stay: &Stay) -> Option<String> {
+    if stay.came_by().is_some() {
+        return None;
+    }
+    let what = match packet.kind {
+        PacketKind::Syn => "A connection is asked for",
+        PacketKind::SynAck => "The connection is granted",
+        PacketKind::Ack => "What has come is acknowledged",
+        PacketKind::Data => "Data is sent",
+        PacketKind::Fin => "There is no more to say",
+        PacketKind::Rst => "The connection is refused or broken off",
+        PacketKind::Udp => "A datagram is sent",
+        PacketKind::Icmp => "A message about the network is sent",
+        PacketKind::Arp | PacketKind::Other => "A packet is sent",
+    };
+    let to = packet.ends().map(|(_, dst)| format!(", to {dst}")).unwrap_or_default();
+    Some(format!("{what}{to}."))
+}
+
+fn rewriting(stay: &Stay, change: &Change) -> String {
+    let place = stay.place.short();
+    match (change.is_new, change.end) {
+        (true, "destination") => format!(
+            "{place} decides who answers: the destination is rewritten here, once, and conntrack remembers \
+             it for the rest of the connection."
+        ),
+        (true, _) => {
+            "The source is rewritten too, so that the answer comes back through this place."
+                .to_string()
+        }
+        (false, end) => {
+            format!(
+                "The {end} is rewritten as conntrack remembers from the connection’s first packet."
+            )
+        }
+    }
+}
+
+fn end(packet: &PacketPath, stay: &Stay) -> String {
+    match stay.ending() {
+        Ending::Lost(why) => format!("Here it is lost: {why}."),
+        Ending::Delivered => match (&stay.place, packet.kind) {
+            (Place::Pod { name, .. }, PacketKind::Syn) => {
+                format!("It has arrived: {name} listens on this port.")
+            }
+            _ => "It has arrived: a program here has this connection.".to_string(),
+        },
+        Ending::Left(iface) if iface == "lo" => {
+            "It is for this machine itself and takes the loopback interface.".to_string()
+        }
+        Ending::Left(iface) => match (stay.came_by(), route(stay)) {
+            (Some(_), Some(_)) => "It is not for this place; a route leads on.".to_string(),
+            (None, Some(_)) => "A route leads out.".to_string(),
+            _ => format!("It leaves by {iface}."),
+        },
+        Ending::Open => "It is here now.".to_string(),
+    }
+}
