@@ -4,6 +4,7 @@
 //! Sources: `apimachinery/pkg/util/yaml/decoder.go` (splitting), go-yaml v2 `resolve.go` and `decode.go`.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! kind's configuration: `kind: Cluster` of `kind.x-k8s.io/v1alpha4`.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::fmt;
 use std::net::Ipv4Addr;

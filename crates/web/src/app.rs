@@ -1,5 +1,7 @@
 //! The page: it hands frames to the [`Engine`], and shows what that has become.
 
+mod panels;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -9,18 +11,18 @@ use lab::{Entry, Options};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::closure::Closure;
-use web_sys::{Element, HtmlCanvasElement, HtmlInputElement, HtmlSelectElement, Window};
+use web_sys::{Element, HtmlCanvasElement, HtmlInputElement, Window};
 use yew::prelude::*;
 
-use crate::clock::{Going, Speed};
+use crate::advice::{Advice, advise};
+use crate::clock::Speed;
 use crate::engine::Engine;
-use crate::events::{EventsList, newest};
+use crate::events::newest;
 use crate::film::Film;
 use crate::glue::{Door, Editor, Terminal};
 use crate::inspector::Inspector;
 use crate::map::paint::{Painter, Palette, Scene};
-use crate::map::view::Map;
-use crate::requests::{Mood, RequestsList, Row, rows};
+use crate::requests::{Row, rows};
 
 /// Milliseconds of a frame that the engine may take.
 const BUDGET_MS: f64 = 8.0;
@@ -133,9 +135,6 @@ pub enum Msg {
     SetTheme(Theme),
 }
 
-/// What to do next: the button's name, if one is meant, and a sentence.
-type Advice = (&'static str, String);
-
 /// The page.
 pub struct App {
     engine: Rc<RefCell<Engine>>,
@@ -235,10 +234,10 @@ impl Component for App {
             theme: saved_theme(),
             shown_theme: "",
             is_still: prefers("(prefers-reduced-motion: reduce)"),
-            advice: ("", String::new()),
+            advice: Advice::default(),
             is_running: false,
         };
-        app.advice = app.advise();
+        app.advice = advise(&app.engine.borrow(), None);
         app.wear_theme();
         app
     }
@@ -429,7 +428,7 @@ impl App {
         changed |= self.engine.borrow_mut().look();
         changed |= self.read_journal();
         changed |= self.make_film();
-        let advice = self.advise();
+        let advice = advise(&self.engine.borrow(), self.rows.first());
         if advice != self.advice {
             self.advice = advice;
             changed = true;
@@ -617,390 +616,5 @@ fn rate_words(rate: f64) -> String {
         format!("1/{:.0}×", 1.0 / rate)
     } else {
         format!("{rate:.0}×")
-    }
-}
-
-fn is_own(service: &ServiceView) -> bool {
-    let is_system = service.namespace == "kube-system";
-    !is_system && (service.namespace.as_str(), service.name.as_str()) != ("default", "kubernetes")
-}
-
-/// What to do next.
-impl App {
-    fn advise(&self) -> Advice {
-        let engine = self.engine.borrow();
-        let view = engine.view();
-        let say = |button: &'static str, words: &str| (button, words.to_string());
-        if engine.clock.is_paused {
-            return say("", "The clock stands still. Step, or let it run.");
-        }
-        if matches!(engine.going(), Going::Opening | Going::Packets) {
-            return say("", "The packet is on its way; the clock runs slowly to let you follow.");
-        }
-        if view.nodes.is_empty() {
-            return say("", "There is no cluster. Open kind.yml and create one.");
-        }
-        if engine.is_running() {
-            return say("", "A command runs in the terminal; Ctrl-C ends it.");
-        }
-        let own: Vec<&ServiceView> = view.services.iter().filter(|s| is_own(s)).collect();
-        let pods = view.nodes.iter().flat_map(|node| &node.pods);
-        let own_pods: Vec<_> = pods.filter(|pod| pod.namespace != "kube-system").collect();
-        if own.is_empty() {
-            return say("Apply", "sends the files in the editor to the cluster.");
-        }
-        if own_pods.iter().any(|pod| !pod.is_ready && !pod.is_ending) {
-            return say(
-                "",
-                "Pods are starting. Each gate blinks when its node’s rules are rewritten.",
-            );
-        }
-        if own.iter().all(|service| service.endpoints.is_empty()) {
-            return say("", "No endpoints: the Service’s selector fits no ready Pod’s labels.");
-        }
-        if !own.iter().any(|service| engine.send_command(service).is_some()) {
-            return say(
-                "",
-                "kind publishes none of the Services’ node ports on your machine; ask from a node: docker exec.",
-            );
-        }
-        match self.rows.first() {
-            None => say("Send request", "asks the Service from your machine. Follow the packet."),
-            Some(row) if row.mood == Mood::Bad => (
-                "",
-                format!(
-                    "Request {} went wrong: {}. Its packets on the right say where.",
-                    row.number, row.status
-                ),
-            ),
-            Some(row) => (
-                "",
-                format!("Answered by {}. Its packets are on the right, hop by hop.", row.answer),
-            ),
-        }
-    }
-}
-
-/// The panels.
-impl App {
-    fn head(&self, ctx: &Context<Self>) -> Html {
-        let engine = self.engine.borrow();
-        let view = engine.view();
-        let nodes = view.nodes.len();
-        let cluster = match view.name.as_str() {
-            "" => "no cluster".to_string(),
-            name => format!("kind-{name}"),
-        };
-        let pick_theme = ctx.link().callback(|event: Event| {
-            let select =
-                event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
-            Msg::SetTheme(Theme::named(&select.map(|select| select.value()).unwrap_or_default()))
-        });
-        html! {
-            <header class="head">
-                <h1 class="brand">
-                    <svg viewBox="0 0 20 20" fill="none" stroke-width="2" aria-hidden="true"><circle cx="4" cy="10" r="2.5"/><circle cx="16" cy="4.5" r="2.5"/><circle cx="16" cy="15.5" r="2.5"/><path d="M6.4 9 13.6 5.4M6.4 11l7.2 3.6"/></svg>
-                    { "podwire" }
-                </h1>
-                <div class="context"><b>{ cluster }</b>{ format!(" · {nodes} nodes · {}", engine.lab().balancing().name()) }</div>
-                { self.clock_controls(ctx, engine.clock.is_paused, engine.clock.speed) }
-                <select class="theme" aria-label="Theme" onchange={pick_theme}>
-                    { for Theme::ALL.iter().map(|(theme, name)| html! {
-                        <option value={*name} selected={*theme == self.theme}>{ format!("{name} theme") }</option>
-                    }) }
-                </select>
-            </header>
-        }
-    }
-
-    fn clock_controls(&self, ctx: &Context<Self>, is_paused: bool, speed: Speed) -> Html {
-        let link = ctx.link();
-        let pick = link.callback(|event: Event| {
-            let select =
-                event.target().and_then(|target| target.dyn_into::<HtmlSelectElement>().ok());
-            Msg::Speed(select.map(|select| select.value()).unwrap_or_default())
-        });
-        let (label, icon) = match is_paused {
-            true => ("Run the clock", "M3 2v10l9-5z"),
-            false => ("Pause the clock", "M3 2h3v10H3zM8 2h3v10H8z"),
-        };
-        html! {
-            <div class="clock" role="group" aria-label="Clock">
-                <span class="rate" ref={self.rate.clone()}></span>
-                <span class="time" id="clock-time" ref={self.time.clone()}></span>
-                <button id="clock-toggle" class={classes!(is_paused.then_some("on"))} title={label} aria-label={label}
-                    aria-pressed={is_paused.to_string()} onclick={link.callback(|_| Msg::ToggleClock)}>
-                    <svg width="14" height="14" viewBox="0 0 14 14" fill="currentColor" aria-hidden="true"><path d={icon}/></svg>
-                </button>
-                <button id="clock-step" title="Step to the next thing that happens to a packet"
-                    aria-label="Step to the next thing that happens to a packet" onclick={link.callback(|_| Msg::Step)}>
-                    <svg width="14" height="14" viewBox="0 0 14 14" fill="currentColor" aria-hidden="true"><path d="M1 2v10l8-5zM10 2h2v10h-2z"/></svg>
-                </button>
-                <select id="speed" aria-label="Speed" onchange={pick}>
-                    { for Speed::CHOICES.iter().map(|(name, choice)| html! {
-                        <option value={*name} selected={*choice == speed}>{ *name }</option>
-                    }) }
-                </select>
-            </div>
-        }
-    }
-
-    fn files_panel(&self, ctx: &Context<Self>) -> Html {
-        let link = ctx.link();
-        let command = self.engine.borrow().apply_command(&self.tab);
-        let is_kind = self.engine.borrow().files.is_kind_config(&self.tab);
-        let button = if is_kind { "Recreate cluster" } else { "Apply" };
-        let is_next = self.advice.0 == "Apply";
-        html! {
-            <section class="panel files" aria-label="Files">
-                <div class="tabs">
-                    { for self.tabs.iter().map(|name| self.tab(ctx, name)) }
-                    <button id="add-file" aria-label="New file" title="New file" onclick={link.callback(|_| Msg::AddTab)}>{ "+" }</button>
-                </div>
-                <div class="editor" ref={self.editor_place.clone()}></div>
-                <div class="foot">
-                    <code>{ command.clone().unwrap_or_else(|| "No manifest to apply".to_string()) }</code>
-                    <span class="sp"></span>
-                    <button id="apply" class={classes!("btn", "primary", is_next.then_some("next"))} disabled={command.is_none()}
-                        title="Ctrl-Enter" onclick={link.callback(|_| Msg::Apply)}>{ button }</button>
-                </div>
-            </section>
-        }
-    }
-
-    fn tab(&self, ctx: &Context<Self>, name: &str) -> Html {
-        let link = ctx.link();
-        let (to_open, to_close, to_rename) = (name.to_string(), name.to_string(), name.to_string());
-        let is_on = self.tab == name;
-        if self.renaming.as_deref() == Some(name) {
-            return self.rename_tab(ctx, name);
-        }
-        html! {
-            <div key={name} class={classes!("tab", is_on.then_some("on"))} data-file={name.to_string()}>
-                <button class="open" aria-current={is_on.then_some("true")} title="Double-click to rename"
-                    onclick={link.callback(move |_| Msg::OpenTab(to_open.clone()))}
-                    ondblclick={link.callback(move |_| Msg::BeginRename(to_rename.clone()))}>{ name }</button>
-                <button class="close" aria-label={format!("Delete {name}")} title={format!("Delete {name}")}
-                    onclick={link.callback(move |_| Msg::CloseTab(to_close.clone()))}>{ "×" }</button>
-            </div>
-        }
-    }
-
-    fn rename_tab(&self, ctx: &Context<Self>, name: &str) -> Html {
-        let link = ctx.link();
-        let kept = name.to_string();
-        let read = |event: &Event| {
-            let field =
-                event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
-            field.map(|field| field.value()).unwrap_or_default()
-        };
-        let finish = link.callback(move |event: FocusEvent| Msg::Rename(read(&event)));
-        let key = link.batch_callback(move |event: KeyboardEvent| match event.key().as_str() {
-            "Enter" => Some(Msg::Rename(read(&event))),
-            "Escape" => Some(Msg::Rename(kept.clone())),
-            _ => None,
-        });
-        html! {
-            <div key={format!("rename {name}")} class="tab on" data-file={name.to_string()}>
-                <input ref={self.rename_field.clone()} aria-label="File name" value={name.to_string()} onblur={finish} onkeydown={key} />
-            </div>
-        }
-    }
-
-    fn map_panel(&self, ctx: &Context<Self>) -> Html {
-        let engine = self.engine.borrow();
-        let (button, words) = &self.advice;
-        html! {
-            <section class="map" aria-label="Map">
-                <div class="mapbar">
-                    <p id="status-line" class="advice" role="status" aria-live="polite">
-                        if !button.is_empty() { <b>{ *button }</b> }
-                        <span>{ words }</span>
-                    </p>
-                </div>
-                <div class="stage" ref={self.stage.clone()}>
-                    { legend() }
-                    <Map layout={engine.layout().clone()} rewrites={self.rewrites.clone()} pointed={self.pointed.clone()}
-                        published={self.published.clone()} wires={self.wires.clone()} marks={self.marks.clone()}
-                        flow={self.shown_request().unwrap_or(1)} is_running={self.is_running} />
-                    <canvas ref={self.canvas.clone()} aria-hidden="true"></canvas>
-                </div>
-                { self.services(ctx, &engine) }
-            </section>
-        }
-    }
-
-    fn services(&self, ctx: &Context<Self>, engine: &Engine) -> Html {
-        let (own, system): (Vec<_>, Vec<_>) =
-            engine.view().services.iter().partition(|s| is_own(s));
-        let sends = own.iter().map(|service| engine.send_command(service));
-        let first = sends.clone().position(|command| command.is_some());
-        let cards = own.iter().zip(sends).enumerate();
-        html! {
-            <div class="services" aria-label="Services">
-                { for cards.map(|(at, (service, command))| self.service(ctx, service, command, first == Some(at))) }
-                if first.is_none() {
-                    <div class="svc">
-                        <div>
-                            <div class="h">{ "Send a request" }</div>
-                            <div class="a">{ "once a NodePort of a Service is published on your machine" }</div>
-                        </div>
-                        <button id="send-request" class="btn primary" disabled=true>{ "Send request" }</button>
-                    </div>
-                }
-                if !system.is_empty() {
-                    <div class="system">{ for system.iter().map(|service| self.system_service(ctx, service)) }</div>
-                }
-            </div>
-        }
-    }
-
-    fn service(
-        &self,
-        ctx: &Context<Self>,
-        service: &ServiceView,
-        command: Option<String>,
-        is_first: bool,
-    ) -> Html {
-        let link = ctx.link();
-        let shared = Rc::new(service.clone());
-        let point = link.callback(move |_: MouseEvent| Msg::PointAt(Some(shared.clone())));
-        let leave = link.callback(|_: MouseEvent| Msg::PointAt(None));
-        let ports = service.ports.iter().map(|port| match port.node_port {
-            Some(node_port) => format!("NodePort {node_port} → {} → {}", port.port, port.target),
-            None => format!("{} → {}", port.port, port.target),
-        });
-        let ports = ports.collect::<Vec<_>>().join(", ");
-        let address = service.cluster_ip.clone().unwrap_or_default();
-        let is_next = self.advice.0 == "Send request";
-        let button = command.map(|command| {
-            let title = command.clone();
-            html! {
-                <button id={is_first.then_some("send-request")} class={classes!("btn", "primary", is_next.then_some("next"))}
-                    title={title} onclick={link.callback(move |_| Msg::Run(command.clone()))}>{ "Send request" }</button>
-            }
-        });
-        html! {
-            <div key={format!("{}/{}", service.namespace, service.name)} class="svc"
-                data-service={service.name.clone()} onmouseenter={point} onmouseleave={leave}>
-                <div>
-                    <div class="h">{ &service.name }</div>
-                    <div class="a">{ format!("{address}  {ports}") }</div>
-                    { endpoints(service) }
-                </div>
-                { self.answers(service) }
-                { button.unwrap_or_default() }
-            </div>
-        }
-    }
-
-    /// A Service of the cluster's own, in a line.
-    fn system_service(&self, ctx: &Context<Self>, service: &ServiceView) -> Html {
-        let link = ctx.link();
-        let shared = Rc::new(service.clone());
-        let point = link.callback(move |_: MouseEvent| Msg::PointAt(Some(shared.clone())));
-        let leave = link.callback(|_: MouseEvent| Msg::PointAt(None));
-        html! {
-            <div class="a" data-service={service.name.clone()} onmouseenter={point} onmouseleave={leave}>
-                <b>{ &service.name }</b>{ " " }{ service.cluster_ip.clone().unwrap_or_default() }
-            </div>
-        }
-    }
-
-    /// Who has answered how often.
-    fn answers(&self, service: &ServiceView) -> Html {
-        let pods: Vec<&String> =
-            service.endpoints.iter().filter_map(|end| end.pod.as_ref()).collect();
-        let count = |pod: &str| self.rows.iter().filter(|row| row.answer == pod).count();
-        let counts: Vec<usize> = pods.iter().map(|pod| count(pod)).collect();
-        let most = counts.iter().copied().max().unwrap_or_default();
-        if most == 0 {
-            return Html::default();
-        }
-        let words = counts.iter().map(usize::to_string).collect::<Vec<_>>().join(" : ");
-        let bar = |count: &usize| {
-            let height = 26 * count / most;
-            html! { <i style={format!("height:{height}px")}></i> }
-        };
-        html! {
-            <>
-                <div class="bars" role="img" aria-label={format!("Answers per Pod: {words}")}>{ for counts.iter().take(24).map(bar) }</div>
-                if counts.len() <= 6 { <div class="a">{ words }</div> }
-            </>
-        }
-    }
-
-    fn dock(&self, ctx: &Context<Self>) -> Html {
-        let link = ctx.link();
-        let side = |shows: bool, name: &str| {
-            let is_on = shows == self.shows_events;
-            html! {
-                <button class={classes!(is_on.then_some("on"))} aria-pressed={is_on.to_string()}
-                    onclick={link.callback(move |_| Msg::ShowEvents(shows))}>{ name.to_string() }</button>
-            }
-        };
-        html! {
-            <div class="dock">
-                <section class="panel shell" aria-label="Terminal">
-                    <div class="tabs"><button class="on" aria-current="true">{ "Terminal" }</button></div>
-                    <div class="around"><div id="terminal" class="terminal" ref={self.terminal_place.clone()}></div></div>
-                </section>
-                <section class="panel lists" aria-label="Requests and events">
-                    <div class="tabs">{ side(false, "Requests") }{ side(true, "Events") }</div>
-                    <div class="list" tabindex="0" role="region" aria-label={if self.shows_events { "Events" } else { "Requests" }}>
-                        if self.shows_events {
-                            <EventsList entries={self.entries.clone()} />
-                        } else {
-                            <RequestsList rows={self.rows.clone()} selected={self.shown_request()}
-                                on_select={link.callback(Msg::SelectRequest)} />
-                        }
-                    </div>
-                </section>
-            </div>
-        }
-    }
-
-    fn panels(&self, ctx: &Context<Self>) -> Html {
-        let button = |(panel, name, _): &(Panel, &'static str, &'static str)| {
-            let panel = *panel;
-            let is_on = panel == self.panel;
-            html! {
-                <button class={classes!(is_on.then_some("on"))} aria-pressed={is_on.to_string()}
-                    onclick={ctx.link().callback(move |_| Msg::Show(panel))}>{ *name }</button>
-            }
-        };
-        html! { <nav class="panels" aria-label="Panels">{ for Panel::ALL.iter().map(button) }</nav> }
-    }
-}
-
-fn endpoints(service: &ServiceView) -> Html {
-    let ready: Vec<&str> = service
-        .endpoints
-        .iter()
-        .filter(|end| end.is_ready)
-        .map(|end| end.address.as_str())
-        .collect();
-    match ready.as_slice() {
-        [] => html! { <div class="a none">{ "no ready endpoints" }</div> },
-        [.., _] if ready.len() > 3 => {
-            html! { <div class="a">{ format!("{} endpoints", ready.len()) }</div> }
-        }
-        ready => html! { <div class="a">{ format!("endpoints {}", ready.join(" ")) }</div> },
-    }
-}
-
-fn legend() -> Html {
-    let item = |d: &'static str, word: &'static str, hollow: bool| {
-        let fill = if hollow { "none" } else { "" };
-        html! { <span><svg viewBox="0 0 12 12" aria-hidden="true"><path d={d} fill={if fill.is_empty() { None } else { Some(fill) }} stroke-width="2"/></svg>{ word }</span> }
-    };
-    html! {
-        <div class="legend" aria-hidden="true">
-            { item("M6 2a4 4 0 1 1 0 8a4 4 0 0 1 0-8z", "SYN", false) }
-            { item("M6 2a4 4 0 1 1 0 8a4 4 0 0 1 0-8z", "SYN-ACK", true) }
-            { item("M1.5 3h9v6h-9z", "data", false) }
-            { item("M6 4.5a1.5 1.5 0 1 1 0 3a1.5 1.5 0 0 1 0-3z", "ACK", false) }
-            { item("M6 2l4 4l-4 4l-4-4z", "FIN", false) }
-        </div>
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing here knows a browser: the page hands in what its clock says and what was typed.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;

@@ -1,8 +1,9 @@
 //! A request's packets as the inspector shows them: plain words and lines, made from a [`Journey`].
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
-use lab::path::{Ending, Journey, Matched, PacketKind, PacketPath, Stay};
+use lab::path::{Ending, Journey, Matched, PacketKind, PacketPath, Stay, ends};
 use lab::{Place, Request};
 use netfilter::Target;
 use netfilter::ext::{Match, TargetExt};
@@ -66,7 +67,7 @@ pub enum Group {
 impl Group {
     /// In the order in which they are shown, with their words.
     pub const ALL: [(Group, &'static str); 3] = [
-        (Group::Loopback, "on your machine, to the published port"),
+        (Group::Loopback, "on your machine itself"),
         (Group::Network, "over the network"),
         (Group::Arp, "ARP: who has this address?"),
     ];
@@ -153,9 +154,11 @@ pub struct Change {
 /// or else the first.
 pub fn first_shown(journey: &Journey) -> usize {
     let asks = |packet: &PacketPath| matches!(packet.kind, PacketKind::Syn | PacketKind::Udp);
-    let places = |packet: &PacketPath| packet.stays.len();
-    let syns = journey.packets.iter().enumerate().filter(|(_, packet)| asks(packet));
-    let far = syns.max_by_key(|(at, packet)| (places(packet), std::cmp::Reverse(*at)));
+    let asking = journey.packets.iter().enumerate().filter(|(_, packet)| asks(packet));
+    let far = asking.max_by_key(|(at, packet)| {
+        let is_far = group(packet) == Group::Network;
+        (is_far, packet.stays.len(), std::cmp::Reverse(*at))
+    });
     far.map_or(0, |(at, _)| at)
 }
 
@@ -170,14 +173,14 @@ pub fn film(request: &Request, journey: &Journey, shown: Option<usize>, map: &La
         command: request.command.clone(),
         packets: journey.packets.iter().map(|packet| frame(request, packet)).collect(),
         shown,
-        hops: shown_packet.map(hops).unwrap_or_default(),
+        hops: shown_packet.map(|packet| hops(journey, packet)).unwrap_or_default(),
         body: body.chars().take(400).collect(),
         wires: shown_packet.map(|packet| way(map, packet)).unwrap_or_default(),
     }
 }
 
 fn frame(request: &Request, packet: &PacketPath) -> Frame {
-    let ends = packet.ends().filter(|_| packet.kind != PacketKind::Arp);
+    let between = packet.ends().filter(|_| packet.kind != PacketKind::Arp);
     let mut way: Vec<&str> = Vec::new();
     for stay in &packet.stays {
         let place = if stay.is_switched() { "Docker network" } else { stay.place.short() };
@@ -188,7 +191,7 @@ fn frame(request: &Request, packet: &PacketPath) -> Frame {
     Frame {
         kind: packet.kind,
         after: packet.at.since(request.at).as_micros() as u64,
-        ends: ends.map(|(src, dst)| format!("{src} → {dst}")).unwrap_or_default(),
+        ends: between.map(|(src, dst)| format!("{src} → {dst}")).unwrap_or_default(),
         line: packet.line.clone(),
         is_lost: packet.lost().is_some(),
         way: way.join(" → "),
@@ -204,8 +207,32 @@ fn group(packet: &PacketPath) -> Group {
     }
 }
 
-fn hops(packet: &PacketPath) -> Vec<Hop> {
-    packet.stays.iter().map(|stay| hop(packet, stay)).collect()
+fn hops(journey: &Journey, packet: &PacketPath) -> Vec<Hop> {
+    let mut hops: Vec<Hop> = packet.stays.iter().map(|stay| hop(packet, stay)).collect();
+    if is_refused(journey, packet)
+        && let Some(last) = hops.last_mut()
+    {
+        last.sentence =
+            "It has arrived, but nobody listens on this port: the answer is RST.".to_string();
+        (last.is_end, last.is_lost) = (false, true);
+    }
+    hops
+}
+
+/// The question for a connection was answered with RST, there where it arrived.
+fn is_refused(journey: &Journey, packet: &PacketPath) -> bool {
+    let Some(last) = packet.stays.last().filter(|_| packet.kind == PacketKind::Syn) else {
+        return false;
+    };
+    let port = last.steps.last().and_then(|step| ends(&step.bytes)).map(|(_, dst)| dst.port());
+    let answers = |kind: PacketKind| {
+        journey.packets.iter().any(|answer| {
+            let from = answer.ends().map(|(src, _)| src.port());
+            let is_from_there = answer.stays.first().is_some_and(|stay| stay.ns == last.ns);
+            answer.kind == kind && is_from_there && from == port
+        })
+    };
+    last.ending() == Ending::Delivered && answers(PacketKind::Rst) && !answers(PacketKind::SynAck)
 }
 
 fn hop(packet: &PacketPath, stay: &Stay) -> Hop {
@@ -432,5 +459,71 @@ fn end(packet: &PacketPath, stay: &Stay) -> String {
             _ => format!("It leaves by {iface}."),
         },
         Ending::Open => "It is here now.".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lab::Options;
+
+    use super::*;
+    use crate::engine::Engine;
+
+    /// An engine in which these commands were run, one after the other.
+    fn after(commands: &[&str]) -> Engine {
+        let mut engine = Engine::new(&Options::default());
+        let mut reader = 0.0;
+        for command in commands {
+            engine.run(command);
+            for _ in 0..3000 {
+                reader += 16.0;
+                engine.frame(reader, || false);
+                if engine.is_idle() {
+                    break;
+                }
+            }
+        }
+        engine.look();
+        engine
+    }
+
+    #[test]
+    fn the_way_of_a_request() {
+        let apply = "kubectl apply -f deployment.yml -f service.yml";
+        let engine = after(&[apply, "sleep 10", "curl -s localhost:30007"]);
+        let film = engine.film(1, None);
+        let places: Vec<&str> = film.hops.iter().map(|hop| hop.place.as_str()).collect();
+        let (last, before) = places.split_last().unwrap();
+        let worker = before.last().unwrap();
+        assert_eq!(before, ["Your machine", "kind-control-plane", "Docker network", worker]);
+        assert!(last.starts_with("Pod default/nginx-deployment-"), "{last}");
+        let gate = film.hops.get(1).unwrap();
+        let ends: Vec<&str> = gate.rewritten.iter().map(|change| change.end).collect();
+        assert_eq!(ends, ["destination", "source"]);
+        let rules = gate.chains.iter().flat_map(|chain| &chain.rules);
+        let rewrites: Vec<&str> =
+            rules.filter(|r| r.tone == Tone::Rewrites).map(|r| r.text.as_str()).collect();
+        assert!(
+            rewrites.iter().any(|text| text.contains("-j DNAT --to-destination")),
+            "{rewrites:?}"
+        );
+        assert!(film.hops.last().unwrap().is_end);
+        assert!(film.wires.len() >= 4, "{:?}", film.wires);
+        let words: Vec<&str> = film.packets.iter().map(|packet| packet.kind.word()).collect();
+        assert_eq!(words.first(), Some(&"SYN"));
+        assert!(film.packets.iter().all(|packet| !packet.is_lost));
+    }
+
+    #[test]
+    fn nobody_listens() {
+        let engine = after(&["curl -s localhost:30008"]);
+        let film = engine.film(1, None);
+        let last = film.hops.last().unwrap();
+        assert!(last.is_lost && last.sentence.contains("nobody listens"), "{last:?}");
+    }
+
+    #[test]
+    fn a_request_that_there_is_not() {
+        assert_eq!(after(&[]).film(7, Some(3)), Film::default());
     }
 }

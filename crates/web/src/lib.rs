@@ -5,7 +5,8 @@
 //!   [`clock`]: how fast it goes; [`files`]: the tabs, which are the shell's files; [`terminal`],
 //!   [`line_editor`]: what the terminal shows, and the line that is typed;
 //! - [`film`]: a request's packets in plain words; [`map`]: where everything stands, what flies, how it is drawn;
-//! - [`app`]: the page; [`inspector`], [`requests`], [`events`]: its panels;
+//! - [`advice`]: what to do next; [`app`]: the page; [`services`], [`inspector`], [`requests`], [`events`]: its
+//!   panels;
 //! - [`glue`]: the JavaScript it leans on, and the door for scripts.
 //!
 //! Scripts and tests find `window.podwire` with `terminalText()`, `setFile(name, text)`, `run(command)`,
@@ -16,6 +17,7 @@
 //! **Invariant:** whatever was typed, pasted or answered is shown as text, never as markup.
 //! **Invariant:** only [`app`], [`glue`] and [`map::paint`] know the browser.
 
+pub mod advice;
 pub mod app;
 pub mod clock;
 pub mod engine;
@@ -27,6 +29,7 @@ pub mod inspector;
 pub mod line_editor;
 pub mod map;
 pub mod requests;
+pub mod services;
 pub mod terminal;
 
 /// Puts the page into its document.

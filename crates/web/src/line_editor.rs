@@ -1,6 +1,7 @@
 //! The line that is being typed: what keys do to it, and how a terminal is made to show it.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::fmt::Write as _;
 

@@ -26,6 +26,8 @@ pub struct Row {
     pub answer: String,
     /// The HTTP status, or the failure in a word or two.
     pub status: String,
+    /// The same at length.
+    pub why: String,
     /// How that is to be shown.
     pub mood: Mood,
     /// How long it took.
@@ -54,7 +56,11 @@ fn row(request: &Request) -> Row {
         None => ("on its way".to_string(), Mood::Open),
         Some(Outcome::Answered(status @ ..400)) => (status.to_string(), Mood::Good),
         Some(Outcome::Answered(status)) => (status.to_string(), Mood::Bad),
-        Some(Outcome::Failed(why)) => (why.clone(), Mood::Bad),
+        Some(Outcome::Failed(why)) => (in_brief(why), Mood::Bad),
+    };
+    let why = match &request.outcome {
+        Some(Outcome::Failed(why)) => why.clone(),
+        _ => status.clone(),
     };
     Row {
         number: request.cause.0,
@@ -64,8 +70,27 @@ fn row(request: &Request) -> Row {
         path: path.join(" → "),
         answer: request.answered_by.clone().unwrap_or_else(|| "–".to_string()),
         status,
+        why,
         mood,
         took: request.done.map(|done| done.since(request.at)),
+    }
+}
+
+/// A failure, as curl says it, in a word or two.
+fn in_brief(why: &str) -> String {
+    const WORDS: [(&str, &str); 7] = [
+        ("timed out", "timed out"),
+        ("Timeout", "timed out"),
+        ("Couldn't connect", "refused"),
+        ("refused", "refused"),
+        ("resolve", "unknown host"),
+        ("Empty reply", "no answer"),
+        ("reset", "broken off"),
+    ];
+    match WORDS.iter().find(|(sign, _)| why.contains(sign)) {
+        Some((_, words)) => (*words).to_string(),
+        None if why.chars().count() > 18 => why.chars().take(17).chain(['…']).collect(),
+        None => why.to_string(),
     }
 }
 
@@ -131,7 +156,7 @@ pub fn RequestsList(props: &RequestsProps) -> Html {
                 <td class="mono">{ moment(row.at) }</td>
                 <td>{ &row.from }</td>
                 <td class="mono">{ &row.to }</td>
-                <td><span class={mood}>{ &row.status }</span></td>
+                <td><span class={mood} title={row.why.clone()}>{ &row.status }</span></td>
                 <td class="mono">{ took }</td>
                 <td class="mono answer" title={row.answer.clone()}>{ &row.answer }</td>
                 <td class="way" title={row.path.clone()}>{ &row.path }</td>
@@ -152,6 +177,21 @@ pub fn RequestsList(props: &RequestsProps) -> Html {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_in_brief() {
+        for (why, words) in [
+            (
+                "Failed to connect to localhost port 1 after 0 ms: Couldn't connect to server",
+                "refused",
+            ),
+            ("Connection timed out after 1001 milliseconds", "timed out"),
+            ("Could not resolve host: nowhere", "unknown host"),
+            ("something else that is long", "something else th…"),
+        ] {
+            assert_eq!(in_brief(why), words);
+        }
+    }
 
     #[test]
     fn durations_in_brief() {

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 
 use crate::chore::{Outcome, Workspace, timed};
 
-/// What a visitor may have to load, in bytes after gzip.
-const BUDGET: u64 = 1_000_000;
+/// What a visitor should have to load at most, in bytes as servers of files compress it (brotli).
+const GOAL: u64 = 1_000_000;
+/// Heavier than this the page may not become. It goes down with every gain, until it meets the goal.
+const LIMIT: u64 = 1_120_000;
 
 /// Prints raw and compressed size of each file named; Node.js is here anyway, and its zlib is the real one.
 const WEIGH: &str = r#"
 const { readFileSync } = require("node:fs");
-const { gzipSync } = require("node:zlib");
+const { brotliCompressSync } = require("node:zlib");
 for (const name of process.argv.slice(1)) {
   const bytes = readFileSync(name);
-  console.log(bytes.length, gzipSync(bytes, { level: 9 }).length);
+  console.log(bytes.length, brotliCompressSync(bytes).length);
 }"#;
 
 /// Builds the page into `dist/`; fails if it has become too heavy.
@@ -26,8 +28,11 @@ pub(crate) fn build(ws: &Workspace) -> Outcome {
     let sizes = weigh(ws, &files)?;
     print!("{}", table(&ws.root, &files, &sizes));
     let total: u64 = sizes.iter().map(|size| size.1).sum();
-    if total >= BUDGET {
-        return Err(format!("The page has {total} bytes gzipped; it must stay below {BUDGET}."));
+    if total > GOAL {
+        println!("The goal of {GOAL} bytes compressed is not met yet.");
+    }
+    if total > LIMIT {
+        return Err(format!("The page has {total} bytes compressed; it must stay below {LIMIT}."));
     }
     Ok(())
 }
@@ -55,19 +60,23 @@ fn weigh(ws: &Workspace, files: &[PathBuf]) -> Outcome<Vec<(u64, u64)>> {
 }
 
 fn size(line: &str) -> Option<(u64, u64)> {
-    let (raw, gzipped) = line.split_once(' ')?;
-    Some((raw.parse().ok()?, gzipped.parse().ok()?))
+    let (raw, brotli) = line.split_once(' ')?;
+    Some((raw.parse().ok()?, brotli.parse().ok()?))
 }
 
 fn table(root: &Path, files: &[PathBuf], sizes: &[(u64, u64)]) -> String {
-    let row = |raw, gzipped, name| format!("{raw:>10} {gzipped:>10}  {name}\n");
-    let mut text = row("bytes".into(), "gzipped".into(), "file".into());
-    for (file, (raw, gzipped)) in files.iter().zip(sizes) {
+    let row = |raw, brotli, name| format!("{raw:>10} {brotli:>10}  {name}\n");
+    let mut text = row("bytes".into(), "brotli".into(), "file".into());
+    for (file, (raw, brotli)) in files.iter().zip(sizes) {
         let name = file.strip_prefix(root).unwrap_or(file).display();
-        text += &row(raw.to_string(), gzipped.to_string(), name.to_string());
+        text += &row(raw.to_string(), brotli.to_string(), name.to_string());
     }
-    let (raw, gzipped) = sizes.iter().fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
-    text + &row(raw.to_string(), gzipped.to_string(), format!("total (gzipped it may be {BUDGET})"))
+    let (raw, brotli) = sizes.iter().fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
+    text + &row(
+        raw.to_string(),
+        brotli.to_string(),
+        format!("total (compressed it may be {LIMIT})"),
+    )
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! node's gate first.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::net::Ipv4Addr;
 

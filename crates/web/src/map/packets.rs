@@ -4,8 +4,10 @@
 //! loss stays readable is the reader's time, in milliseconds.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use base::{Duration, Instant};
@@ -31,6 +33,8 @@ pub const REWRITE_MS: f64 = 4_200.0;
 pub const LOSS_MS: f64 = 4_500.0;
 /// How long the ring of an arrival grows.
 pub const RING_MS: f64 = 500.0;
+/// More rewritings than these are not kept readable at once: the newest are.
+const REWRITINGS_MAX: usize = 4;
 /// More than this many at once are not drawn: nobody could follow them.
 const FLIGHTS_MAX: usize = 600;
 
@@ -220,7 +224,7 @@ impl Traffic {
     /// The Docker network's switch has a frame: it goes along the network to where it will leave it.
     fn switching(&mut self, layout: &Layout, step: &Step) {
         let Some(&(from @ Spot::Bus(_), _)) = self.at.get(&step.packet) else { return };
-        let out = ends(&step.bytes).and_then(|(_, dst)| layout.way_out(*dst.ip()));
+        let out = destination(&step.bytes).and_then(|dst| layout.way_out(dst));
         let is_proxied = self.proxied.contains(&step.cause);
         let machine = if is_proxied { Spot::Published } else { Spot::Client };
         let to = out.map_or(machine, Spot::Bus);
@@ -236,9 +240,14 @@ impl Traffic {
         arrives: Instant,
     ) {
         let known = self.at.get(&step.packet).map(|(spot, _)| *spot);
-        // A question to all stations goes by several wires at once.
-        let stands = known.filter(|spot| !matches!((place, spot), (Place::Machine, Spot::Gate(_))));
-        let Some(from) = stands.or_else(|| layout.spot(place)) else { return };
+        // A question to all stations leaves the network by several ports at once.
+        let asks_all = |spot: &Spot| matches!((place, spot), (Place::Machine, Spot::Gate(_)));
+        let port = || layout.node(to.short()).map(Spot::Bus);
+        let from = match known {
+            Some(spot) if asks_all(&spot) => port(),
+            known => known.or_else(|| layout.spot(place)),
+        };
+        let Some(from) = from else { return };
         let target = match (place, to) {
             (Place::Machine, Place::Machine) if iface == "lo" => {
                 self.proxied.insert(step.cause);
@@ -313,8 +322,23 @@ impl Traffic {
     }
 
     fn note(&mut self, at: Point, cause: Cause, what: Said, reader: f64) {
+        let is_rewriting = |note: &Note| matches!(note.what, Said::Rewritten { .. });
+        if self.notes.iter().filter(|note| is_rewriting(note)).count() > REWRITINGS_MAX {
+            let oldest = self.notes.iter().position(is_rewriting);
+            oldest.map(|oldest| self.notes.remove(oldest));
+        }
         self.notes.push(Note { since: reader, at, cause, what });
     }
+}
+
+/// Where a packet is for; for ARP, whose address is asked for, or who has asked.
+fn destination(bytes: &[u8]) -> Option<Ipv4Addr> {
+    if let Some((_, dst)) = ends(bytes) {
+        return Some(*dst.ip());
+    }
+    // RFC 826: the target's protocol address is the last field.
+    let target: [u8; 4] = bytes.get(24..28)?.try_into().ok()?;
+    Some(Ipv4Addr::from(target))
 }
 
 /// The wires that a packet has passed, from the places where it stayed.
@@ -327,6 +351,10 @@ pub fn way(layout: &Layout, packet: &PacketPath) -> Vec<Vec<Point>> {
             false => (Spot::Published, Spot::Client),
         };
         return vec![layout.wire(from, to)];
+    }
+    if packet.stays.iter().any(|stay| layout.spot(&stay.place).is_none()) {
+        // It was in a place that is gone.
+        return Vec::new();
     }
     // What leaves your machine for a node was sent by the proxy of a published port, most of the time.
     let machine = Spot::Published;
@@ -358,4 +386,44 @@ pub fn way(layout: &Layout, packet: &PacketPath) -> Vec<Vec<Point>> {
     }
     wires.retain(|wire| wire.len() > 1);
     wires
+}
+
+#[cfg(test)]
+mod tests {
+    use lab::Options;
+
+    use super::*;
+    use crate::engine::Engine;
+
+    #[test]
+    fn packets_fly_rewritings_are_shown_and_then_it_is_quiet() {
+        let mut engine = Engine::new(&Options::default());
+        engine.run(
+            "kubectl apply -f deployment.yml -f service.yml; sleep 10; curl -s localhost:30007",
+        );
+        let (mut kinds, mut said) = (BTreeSet::new(), Vec::new());
+        for frame in 1..4000 {
+            engine.frame(f64::from(frame) * 16.0, || false);
+            if frame % 10 == 0 {
+                engine.look();
+            }
+            let now = engine.now();
+            for flight in &engine.traffic.flights {
+                assert!(flight.wire.len() >= 2 && (0.0..=1.0).contains(&flight.share(now)));
+                kinds.insert(flight.kind.word());
+            }
+            for note in &engine.traffic.notes {
+                if !said.contains(&note.what) {
+                    said.push(note.what.clone());
+                }
+            }
+        }
+        for kind in ["SYN", "SYN-ACK", "data", "ACK", "FIN", "ARP"] {
+            assert!(kinds.contains(kind), "{kind} of {kinds:?}");
+        }
+        let rewritings = said.iter().filter(|said| matches!(said, Said::Rewritten { .. }));
+        assert_eq!(rewritings.count(), 2, "{said:?}");
+        assert!(!said.iter().any(|said| matches!(said, Said::Lost(_))), "{said:?}");
+        assert!(engine.traffic.flights.is_empty() && !engine.traffic.is_busy(engine.now()));
+    }
 }

@@ -278,7 +278,7 @@ impl Brush<'_> {
                     (was.as_str(), palette.faint.as_str(), true),
                     (now.as_str(), palette.nat.as_str(), false),
                 ];
-                let at = Point { x: note.at.x + 34.0, y: note.at.y - 16.0 + row };
+                let at = Point { x: note.at.x + 34.0, y: note.at.y - 2.0 + row };
                 self.chip(at, &lines, &palette.nat);
             }
         }

@@ -261,7 +261,7 @@ fn pod(props: &MapProps, tile: &Tile) -> Html {
             .collect::<Vec<_>>()
             .join("\n"),
     );
-    let name = fit(&pod.name, at.w - 34.0, 6.6);
+    let name = fit(&pod.name, at.w - 34.0, 6.9);
     html! {
         <g key={format!("{}/{}", pod.namespace, pod.name)} class={class} data-pod={pod.name.clone()}
             data-ready={pod.is_ready.to_string()}>
