@@ -42,6 +42,22 @@ fn one_seed_one_story() {
     assert_ne!(first.1, other.1);
 }
 
+#[test]
+fn a_killed_curl_leaves_no_request_open() {
+    let world = World::new(&Options::default());
+    let shell = Shell::new(world.lab(), Rc::new(files()), Rc::new(Transcript::default()));
+    let process = shell.start("curl -s 172.18.0.77").unwrap();
+    let pass = |millis| {
+        let until = world.lab().now() + std::time::Duration::from_millis(millis);
+        world.advance(until, u32::MAX);
+    };
+    pass(500);
+    process.kill();
+    pass(500);
+    let outcome = world.lab().requests(|all| all.iter().next().unwrap().outcome.clone());
+    assert_eq!(outcome, Some(lab::Outcome::Failed("interrupted".to_string())));
+}
+
 /// Words of commands, and what people get wrong about them.
 fn command() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![

@@ -55,6 +55,9 @@ pub struct World {
 pub struct Lab {
     net: Net,
     state: Rc<RefCell<State>>,
+    /// Requests whose senders were killed. They are ended at the next step: a process may be killed in the
+    /// middle of anything.
+    abandoned: Rc<RefCell<Vec<Cause>>>,
 }
 
 struct State {
@@ -91,7 +94,7 @@ impl World {
             absorbed: 0,
             clusters_changed: Notify::new(&net),
         };
-        let lab = Lab { net, state: Rc::new(RefCell::new(state)) };
+        let lab = Lab { net, state: Rc::new(RefCell::new(state)), abandoned: Rc::default() };
         let world = World { sim, lab };
         if let Some(config) = &options.cluster {
             let name = config.name.clone().unwrap_or_else(|| "kind".to_string());
@@ -163,6 +166,9 @@ impl Lab {
     /// Has what is due done, and says when something is due next.
     fn settle(&self) -> Option<Instant> {
         let now = self.net.now();
+        for cause in self.abandoned.take() {
+            self.end_request(cause, Outcome::Failed("interrupted".to_string()), b"");
+        }
         let mut state = self.state.borrow_mut();
         let State { clusters, journal, .. } = &mut *state;
         let mut due: Option<Instant> = None;
@@ -335,6 +341,11 @@ impl Lab {
             request.outcome = Some(outcome);
             request.body = body.get(..BODY_KEPT).unwrap_or(body).to_vec();
         }
+    }
+
+    /// Whoever sent a request is no more, and will not say how it ended.
+    pub fn abandon_request(&self, cause: Cause) {
+        self.abandoned.borrow_mut().push(cause);
     }
 
     /// The steps since the last time go into the fingerprint.

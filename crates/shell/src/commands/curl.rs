@@ -253,6 +253,18 @@ struct Transfer<'a> {
     has_metered: bool,
 }
 
+/// A request that nobody has ended: if curl is killed now, it is given up.
+struct OpenRequest<'a> {
+    lab: &'a lab::Lab,
+    cause: netsim::Cause,
+}
+
+impl Drop for OpenRequest<'_> {
+    fn drop(&mut self) {
+        self.lab.abandon_request(self.cause);
+    }
+}
+
 /// What came of one URL.
 struct Done {
     fetched: Option<Fetched>,
@@ -303,7 +315,9 @@ impl Transfer<'_> {
         let cause = lab.begin_request(&ctx.session.place, &url.host_and_port(), &command);
         ctx.host.set_cause(cause);
         let begun = ctx.host.now();
+        let open = OpenRequest { lab: &lab, cause };
         let result = self.fetch(url, begun).await?;
+        std::mem::forget(open);
         let (outcome, body) = match &result {
             Ok(fetched) => {
                 let body = fetched.response.body.as_slice();

@@ -45,16 +45,17 @@ pub fn Map(props: &MapProps) -> Html {
         layout.cards.iter().map(|card| card.tiles.len()).sum::<usize>()
     );
     let is_dimmed = props.pointed.is_some();
+    // Lists with keys stand in groups of their own: next to others, Yew would make their elements anew.
     html! {
         <svg class={classes!("map-svg", is_dimmed.then_some("pointing"))} role="img" aria-label={title}
             viewBox={format!("0 0 {:.0} {:.0}", layout.width, layout.height)} preserveAspectRatio="xMidYMid meet">
             { wires(layout) }
             { machine(props) }
-            { for layout.cards.iter().map(|card| node(props, card)) }
-            { waiting(props) }
-            { for props.wires.iter().map(|wire| html! {
+            <g>{ for layout.cards.iter().map(|card| node(props, card)) }</g>
+            <g>{ waiting(props) }</g>
+            <g>{ for props.wires.iter().map(|wire| html! {
                 <path class={format!("path flow-{}", props.flow % 3)} d={path(wire)} />
-            }) }
+            }) }</g>
         </svg>
     }
 }
@@ -160,7 +161,7 @@ fn node(props: &MapProps, card: &Card) -> Html {
             { gate(props, card) }
             { text("name", left, at.y + 26.0, name) }
             { text("addr", left + name_w, at.y + 26.0, fit(&address, room, CHAR_W)) }
-            { for card.tiles.iter().map(|tile| pod(props, tile)) }
+            <g>{ for card.tiles.iter().map(|tile| pod(props, tile)) }</g>
             { host_line(card, left) }
         </g>
     }
@@ -212,7 +213,7 @@ fn gate(props: &MapProps, card: &Card) -> Html {
         <g class={format!("gate-group flow-{}", props.flow % 3)}>
             <title>{ format!("The gate of {}: iptables, {count} rules of kube-proxy. Every packet passes here.", card.node.name) }</title>
             { rect(classes!("gate", is_lit.then_some("lit")), gate, 12) }
-            { if blinks > 0 { html! { <g key={blinks}>{ rect("blink", gate, 12) }</g> } } else { Html::default() } }
+            <g>{ if blinks > 0 { html! { <g key={blinks}>{ rect("blink", gate, 12) }</g> } } else { Html::default() } }</g>
             <g class="center">
                 { text("dim", middle, gate.y + 19.0, "iptables") }
                 { text("dim", middle, gate.bottom() - 11.0, format!("{count} rules")) }
@@ -322,7 +323,7 @@ fn waiting(props: &MapProps) -> Html {
     html! {
         <g>
             { text("dim", first.rect.x, first.rect.y - 8.0, "on no node yet") }
-            { for props.layout.waiting.iter().map(|tile| pod(props, tile)) }
+            <g>{ for props.layout.waiting.iter().map(|tile| pod(props, tile)) }</g>
         </g>
     }
 }
