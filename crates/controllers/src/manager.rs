@@ -24,7 +24,7 @@ pub struct Latencies {
 impl Default for Latencies {
     fn default() -> Self {
         Latencies {
-            workloads: Duration::from_millis(2),
+            workloads: Duration::from_millis(10),
             scheduler: Duration::from_millis(5),
             endpoints: Duration::from_millis(20),
         }

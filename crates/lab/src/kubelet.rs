@@ -34,6 +34,10 @@ const PULL: Duration = Duration::from_millis(1200);
 const PULL_AGAIN: Duration = Duration::from_millis(100);
 /// From a container's creation to its program's start.
 const START: Duration = Duration::from_millis(400);
+/// Time from the end of a Pod's containers and network until the API server forgets it: volumes and cgroups
+/// are cleaned up and the last status is sent (`SyncTerminatedPod` of `pkg/kubelet/kubelet.go`), in loops
+/// that come round every second or so. `kubectl delete` waits for it; rules have long followed by then.
+const CLEAN_UP: Duration = Duration::from_millis(1100);
 /// Waiting between two starts of a container that fails, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 /// A container that ran so long is started again without waiting.
@@ -94,6 +98,8 @@ struct Worker {
     containers: Vec<Container>,
     /// When it was asked to end, and when what is left is killed.
     stopping: Option<Instant>,
+    /// Its containers and its network are gone; when the API server is told so.
+    removal: Option<Instant>,
     /// It was told so in an event already.
     sandbox_failed: bool,
 }
@@ -329,11 +335,17 @@ impl Kubelet {
     }
 
     fn tear_down(&mut self, key: &Key, net: &Net) {
-        let Some(worker) = self.workers.remove(key) else { return };
+        self.take_down_sandbox(key, net);
+        self.workers.remove(key);
+    }
+
+    /// Ends what still runs, and takes the Pod's network away.
+    fn take_down_sandbox(&mut self, key: &Key, net: &Net) {
+        let Some(worker) = self.workers.get_mut(key) else { return };
         for container in &worker.containers {
             container.kill();
         }
-        if let Some(Sandbox { ns, ip, is_own: true, .. }) = worker.sandbox {
+        if let Some(Sandbox { ns, ip, is_own: true, .. }) = worker.sandbox.take() {
             net.remove_namespace(ns);
             self.ipam.give_back(ip);
         }
@@ -382,6 +394,9 @@ impl Kubelet {
         let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(30);
         let marked = pod.metadata.deletion_timestamp.as_ref().map_or(now, instant);
         let Some(worker) = self.workers.get_mut(key) else { return };
+        if let Some(removal) = worker.removal {
+            return self.remove(key, removal, api, now);
+        }
         let is_first = worker.stopping.is_none();
         // The stamp has whole seconds; whoever has just been asked gets the full time.
         let limit = now + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
@@ -415,7 +430,21 @@ impl Kubelet {
             self.queue.add(key.clone(), kill_at);
             return;
         }
-        self.tear_down(key, net);
+        self.write_status(key, pod, api, now);
+        self.take_down_sandbox(key, net);
+        let removal = now + CLEAN_UP;
+        if let Some(worker) = self.workers.get_mut(key) {
+            worker.removal = Some(removal);
+        }
+        self.queue.add(key.clone(), removal);
+    }
+
+    /// What was left of the Pod has been cleaned up: the API server may forget it.
+    fn remove(&mut self, key: &Key, removal: Instant, api: &mut Api, now: Instant) {
+        if now < removal {
+            return self.queue.add(key.clone(), removal);
+        }
+        self.workers.remove(key);
         api.remove(Pod::id(), &key.0, &key.1);
     }
 
@@ -792,6 +821,7 @@ impl Worker {
             sandbox: None,
             containers: init.chain(main).collect(),
             stopping: None,
+            removal: None,
             sandbox_failed: false,
         }
     }

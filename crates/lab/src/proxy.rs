@@ -56,7 +56,7 @@ impl NodeProxy {
         NodeProxy {
             config,
             ns,
-            watch_delay: Duration::from_micros(2_000 + u64::from(rng.below(28_000))),
+            watch_delay: Duration::from_micros(2_000 + u64::from(rng.below(18_000))),
             last_sync: None,
             due: Some(now),
             changed_services: BTreeSet::new(),

@@ -144,75 +144,75 @@ fn a_new_lab_has_a_running_cluster() {
     check(
         &pods(world.lab()),
         expect![[r#"
-        coredns-7bbfbf57dd-jwtgw 10.244.0.2 1/1 Running kind-control-plane
-        coredns-7bbfbf57dd-lrgd4 10.244.0.3 1/1 Running kind-control-plane
-        etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
-        kindnet-6747v 172.18.0.4 1/1 Running kind-worker2
-        kindnet-frz2b 172.18.0.2 1/1 Running kind-control-plane
-        kindnet-wwjfg 172.18.0.3 1/1 Running kind-worker
-        kube-apiserver-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
-        kube-controller-manager-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
-        kube-proxy-72f7f 172.18.0.2 1/1 Running kind-control-plane
-        kube-proxy-ml2v5 172.18.0.4 1/1 Running kind-worker2
-        kube-proxy-nw7bx 172.18.0.3 1/1 Running kind-worker
-        kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane"#]],
+            coredns-7bbfbf57dd-jn74w 10.244.0.2 1/1 Running kind-control-plane
+            coredns-7bbfbf57dd-lx84g 10.244.0.3 1/1 Running kind-control-plane
+            etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            kindnet-6747v 172.18.0.4 1/1 Running kind-worker2
+            kindnet-frz2b 172.18.0.2 1/1 Running kind-control-plane
+            kindnet-wwjfg 172.18.0.3 1/1 Running kind-worker
+            kube-apiserver-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            kube-controller-manager-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            kube-proxy-72f7f 172.18.0.2 1/1 Running kind-control-plane
+            kube-proxy-ml2v5 172.18.0.4 1/1 Running kind-worker2
+            kube-proxy-nw7bx 172.18.0.3 1/1 Running kind-worker
+            kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane"#]],
     );
     let journal: Vec<String> =
         world.lab().journal(|journal| journal.since(0).map(|entry| entry.to_string()).collect());
     check(
         &journal.join("\n"),
         expect![[r#"
-        00:00:00.000 000 world: cluster kind created, 3 nodes
-        00:00:00.000 000 object: Namespace default created
-        00:00:00.000 000 object: Namespace kube-node-lease created
-        00:00:00.000 000 object: Namespace kube-public created
-        00:00:00.000 000 object: Namespace kube-system created
-        00:00:00.000 000 object: Service default/kubernetes created
-        00:00:00.000 000 endpoints: default/kubernetes is served by 172.18.0.2
-        00:00:00.000 000 object: Service kube-system/kube-dns created
-        00:00:00.000 000 object: Deployment kube-system/coredns created
-        00:00:00.000 000 object: DaemonSet kube-system/kube-proxy created
-        00:00:00.000 000 object: DaemonSet kube-system/kindnet created
-        00:00:00.000 000 object: Node kind-control-plane created
-        00:00:00.000 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane created
-        00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane created
-        00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane created
-        00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane created
-        00:00:00.000 000 rules kind-control-plane: first sync: 17 rules written
-        00:00:00.002 000 object: Pod kube-system/kindnet-frz2b created
-        00:00:00.002 000 object: Pod kube-system/kube-proxy-72f7f created
-        00:00:00.004 000 object: Pod kube-system/coredns-7bbfbf57dd-jwtgw created
-        00:00:00.004 000 object: Pod kube-system/coredns-7bbfbf57dd-lrgd4 created
-        00:00:00.007 000 object kind-control-plane: Pod kube-system/kindnet-frz2b goes to kind-control-plane
-        00:00:00.007 000 object kind-control-plane: Pod kube-system/kube-proxy-72f7f goes to kind-control-plane
-        00:00:00.009 000 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-jwtgw goes to kind-control-plane
-        00:00:00.009 000 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-lrgd4 goes to kind-control-plane
-        00:00:00.400 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane is ready at 172.18.0.2
-        00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane is ready at 172.18.0.2
-        00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane is ready at 172.18.0.2
-        00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane is ready at 172.18.0.2
-        00:00:00.407 000 object kind-control-plane: Pod kube-system/kindnet-frz2b is ready at 172.18.0.2
-        00:00:00.407 000 object kind-control-plane: Pod kube-system/kube-proxy-72f7f is ready at 172.18.0.2
-        00:00:00.409 060 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-jwtgw is ready at 10.244.0.2
-        00:00:00.409 060 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-lrgd4 is ready at 10.244.0.3
-        00:00:00.429 000 endpoints: kube-system/kube-dns is served by 10.244.0.2, 10.244.0.3
-        00:00:01.000 000 object: Node kind-worker created
-        00:00:01.000 000 object: Node kind-worker2 created
-        00:00:01.000 000 rules kind-control-plane: 1 EndpointSlice changed: 26 rules written
-        00:00:01.000 000 rules kind-worker: first sync: 38 rules written
-        00:00:01.000 000 rules kind-worker2: first sync: 38 rules written
-        00:00:01.002 000 object: Pod kube-system/kindnet-wwjfg created
-        00:00:01.002 000 object: Pod kube-system/kindnet-6747v created
-        00:00:01.002 000 object: Pod kube-system/kube-proxy-nw7bx created
-        00:00:01.002 000 object: Pod kube-system/kube-proxy-ml2v5 created
-        00:00:01.007 000 object kind-worker2: Pod kube-system/kindnet-6747v goes to kind-worker2
-        00:00:01.007 000 object kind-worker: Pod kube-system/kindnet-wwjfg goes to kind-worker
-        00:00:01.007 000 object kind-worker2: Pod kube-system/kube-proxy-ml2v5 goes to kind-worker2
-        00:00:01.007 000 object kind-worker: Pod kube-system/kube-proxy-nw7bx goes to kind-worker
-        00:00:01.407 000 object kind-worker: Pod kube-system/kindnet-wwjfg is ready at 172.18.0.3
-        00:00:01.407 000 object kind-worker: Pod kube-system/kube-proxy-nw7bx is ready at 172.18.0.3
-        00:00:01.407 000 object kind-worker2: Pod kube-system/kindnet-6747v is ready at 172.18.0.4
-        00:00:01.407 000 object kind-worker2: Pod kube-system/kube-proxy-ml2v5 is ready at 172.18.0.4"#]],
+            00:00:00.000 000 world: cluster kind created, 3 nodes
+            00:00:00.000 000 object: Namespace default created
+            00:00:00.000 000 object: Namespace kube-node-lease created
+            00:00:00.000 000 object: Namespace kube-public created
+            00:00:00.000 000 object: Namespace kube-system created
+            00:00:00.000 000 object: Service default/kubernetes created
+            00:00:00.000 000 endpoints: default/kubernetes is served by 172.18.0.2
+            00:00:00.000 000 object: Service kube-system/kube-dns created
+            00:00:00.000 000 object: Deployment kube-system/coredns created
+            00:00:00.000 000 object: DaemonSet kube-system/kube-proxy created
+            00:00:00.000 000 object: DaemonSet kube-system/kindnet created
+            00:00:00.000 000 object: Node kind-control-plane created
+            00:00:00.000 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane created
+            00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane created
+            00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane created
+            00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane created
+            00:00:00.000 000 rules kind-control-plane: first sync: 17 rules written
+            00:00:00.010 000 object: Pod kube-system/kindnet-frz2b created
+            00:00:00.010 000 object: Pod kube-system/kube-proxy-72f7f created
+            00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-frz2b goes to kind-control-plane
+            00:00:00.015 000 object kind-control-plane: Pod kube-system/kube-proxy-72f7f goes to kind-control-plane
+            00:00:00.020 000 object: Pod kube-system/coredns-7bbfbf57dd-lx84g created
+            00:00:00.020 000 object: Pod kube-system/coredns-7bbfbf57dd-jn74w created
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-jn74w goes to kind-control-plane
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-lx84g goes to kind-control-plane
+            00:00:00.400 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane is ready at 172.18.0.2
+            00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane is ready at 172.18.0.2
+            00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane is ready at 172.18.0.2
+            00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane is ready at 172.18.0.2
+            00:00:00.415 000 object kind-control-plane: Pod kube-system/kindnet-frz2b is ready at 172.18.0.2
+            00:00:00.415 000 object kind-control-plane: Pod kube-system/kube-proxy-72f7f is ready at 172.18.0.2
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-jn74w is ready at 10.244.0.2
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-lx84g is ready at 10.244.0.3
+            00:00:00.445 000 endpoints: kube-system/kube-dns is served by 10.244.0.2, 10.244.0.3
+            00:00:01.000 000 object: Node kind-worker created
+            00:00:01.000 000 object: Node kind-worker2 created
+            00:00:01.000 000 rules kind-control-plane: 1 EndpointSlice changed: 26 rules written
+            00:00:01.000 000 rules kind-worker: first sync: 38 rules written
+            00:00:01.000 000 rules kind-worker2: first sync: 38 rules written
+            00:00:01.010 000 object: Pod kube-system/kindnet-wwjfg created
+            00:00:01.010 000 object: Pod kube-system/kindnet-6747v created
+            00:00:01.010 000 object: Pod kube-system/kube-proxy-nw7bx created
+            00:00:01.010 000 object: Pod kube-system/kube-proxy-ml2v5 created
+            00:00:01.015 000 object kind-worker2: Pod kube-system/kindnet-6747v goes to kind-worker2
+            00:00:01.015 000 object kind-worker: Pod kube-system/kindnet-wwjfg goes to kind-worker
+            00:00:01.015 000 object kind-worker2: Pod kube-system/kube-proxy-ml2v5 goes to kind-worker2
+            00:00:01.015 000 object kind-worker: Pod kube-system/kube-proxy-nw7bx goes to kind-worker
+            00:00:01.415 000 object kind-worker: Pod kube-system/kindnet-wwjfg is ready at 172.18.0.3
+            00:00:01.415 000 object kind-worker: Pod kube-system/kube-proxy-nw7bx is ready at 172.18.0.3
+            00:00:01.415 000 object kind-worker2: Pod kube-system/kindnet-6747v is ready at 172.18.0.4
+            00:00:01.415 000 object kind-worker2: Pod kube-system/kube-proxy-ml2v5 is ready at 172.18.0.4"#]],
     );
 }
 
@@ -236,20 +236,20 @@ fn the_story() {
     check(
         &pods(lab),
         expect![[r#"
-        nginx-646f446d94-qttps 10.244.1.2 1/1 Running kind-worker
-        nginx-646f446d94-wrsrt 10.244.2.2 1/1 Running kind-worker2
-        coredns-7bbfbf57dd-jwtgw 10.244.0.2 1/1 Running kind-control-plane
-        coredns-7bbfbf57dd-lrgd4 10.244.0.3 1/1 Running kind-control-plane
-        etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
-        kindnet-6747v 172.18.0.4 1/1 Running kind-worker2
-        kindnet-frz2b 172.18.0.2 1/1 Running kind-control-plane
-        kindnet-wwjfg 172.18.0.3 1/1 Running kind-worker
-        kube-apiserver-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
-        kube-controller-manager-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
-        kube-proxy-72f7f 172.18.0.2 1/1 Running kind-control-plane
-        kube-proxy-ml2v5 172.18.0.4 1/1 Running kind-worker2
-        kube-proxy-nw7bx 172.18.0.3 1/1 Running kind-worker
-        kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane"#]],
+            nginx-646f446d94-qttps 10.244.1.2 1/1 Running kind-worker
+            nginx-646f446d94-wrsrt 10.244.2.2 1/1 Running kind-worker2
+            coredns-7bbfbf57dd-jn74w 10.244.0.2 1/1 Running kind-control-plane
+            coredns-7bbfbf57dd-lx84g 10.244.0.3 1/1 Running kind-control-plane
+            etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            kindnet-6747v 172.18.0.4 1/1 Running kind-worker2
+            kindnet-frz2b 172.18.0.2 1/1 Running kind-control-plane
+            kindnet-wwjfg 172.18.0.3 1/1 Running kind-worker
+            kube-apiserver-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            kube-controller-manager-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            kube-proxy-72f7f 172.18.0.2 1/1 Running kind-control-plane
+            kube-proxy-ml2v5 172.18.0.4 1/1 Running kind-worker2
+            kube-proxy-nw7bx 172.18.0.3 1/1 Running kind-worker
+            kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane"#]],
     );
     let answers = [0; 4].map(|_| ask(&world, &me, "127.0.0.1", 30007));
     check(
@@ -294,20 +294,20 @@ fn the_story() {
     check(
         &pods(lab),
         expect![[r#"
-        nginx-646f446d94-4js9h 10.244.1.3 1/1 Running kind-worker
-        nginx-646f446d94-wrsrt 10.244.2.2 1/1 Running kind-worker2
-        coredns-7bbfbf57dd-jwtgw 10.244.0.2 1/1 Running kind-control-plane
-        coredns-7bbfbf57dd-lrgd4 10.244.0.3 1/1 Running kind-control-plane
-        etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
-        kindnet-6747v 172.18.0.4 1/1 Running kind-worker2
-        kindnet-frz2b 172.18.0.2 1/1 Running kind-control-plane
-        kindnet-wwjfg 172.18.0.3 1/1 Running kind-worker
-        kube-apiserver-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
-        kube-controller-manager-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
-        kube-proxy-72f7f 172.18.0.2 1/1 Running kind-control-plane
-        kube-proxy-ml2v5 172.18.0.4 1/1 Running kind-worker2
-        kube-proxy-nw7bx 172.18.0.3 1/1 Running kind-worker
-        kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane"#]],
+            nginx-646f446d94-4js9h 10.244.1.3 1/1 Running kind-worker
+            nginx-646f446d94-wrsrt 10.244.2.2 1/1 Running kind-worker2
+            coredns-7bbfbf57dd-jn74w 10.244.0.2 1/1 Running kind-control-plane
+            coredns-7bbfbf57dd-lx84g 10.244.0.3 1/1 Running kind-control-plane
+            etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            kindnet-6747v 172.18.0.4 1/1 Running kind-worker2
+            kindnet-frz2b 172.18.0.2 1/1 Running kind-control-plane
+            kindnet-wwjfg 172.18.0.3 1/1 Running kind-worker
+            kube-apiserver-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            kube-controller-manager-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            kube-proxy-72f7f 172.18.0.2 1/1 Running kind-control-plane
+            kube-proxy-ml2v5 172.18.0.4 1/1 Running kind-worker2
+            kube-proxy-nw7bx 172.18.0.3 1/1 Running kind-worker
+            kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane"#]],
     );
     let answers = [0; 4].map(|_| ask(&world, &me, "127.0.0.1", 30007));
     check(
@@ -338,19 +338,19 @@ fn the_story() {
         expect![[r#"
             00:01:00.000 200 object: Deployment default/nginx created
             00:01:00.000 200 object: Service default/web created
-            00:01:00.002 539 rules kind-worker: 1 Service changed: 2 rules written
-            00:01:00.004 200 object: Pod default/nginx-646f446d94-wrsrt created
-            00:01:00.004 200 object: Pod default/nginx-646f446d94-qttps created
-            00:01:00.009 200 object kind-worker: Pod default/nginx-646f446d94-qttps goes to kind-worker
-            00:01:00.009 200 object kind-worker2: Pod default/nginx-646f446d94-wrsrt goes to kind-worker2
-            00:01:00.009 830 rules kind-control-plane: 1 Service changed: 2 rules written
-            00:01:00.018 982 rules kind-worker2: 1 Service changed: 2 rules written
-            00:01:01.609 200 object kind-worker: Pod default/nginx-646f446d94-qttps is ready at 10.244.1.2
-            00:01:01.609 200 object kind-worker2: Pod default/nginx-646f446d94-wrsrt is ready at 10.244.2.2
-            00:01:01.629 200 endpoints: default/web is served by 10.244.1.2, 10.244.2.2
-            00:01:01.631 539 rules kind-worker: 1 EndpointSlice changed: 16 rules written
-            00:01:01.638 830 rules kind-control-plane: 1 EndpointSlice changed: 16 rules written
-            00:01:01.647 982 rules kind-worker2: 1 EndpointSlice changed: 16 rules written
+            00:01:00.002 418 rules kind-worker: 1 Service changed: 2 rules written
+            00:01:00.007 105 rules kind-control-plane: 1 Service changed: 2 rules written
+            00:01:00.012 988 rules kind-worker2: 1 Service changed: 2 rules written
+            00:01:00.020 200 object: Pod default/nginx-646f446d94-wrsrt created
+            00:01:00.020 200 object: Pod default/nginx-646f446d94-qttps created
+            00:01:00.025 200 object kind-worker: Pod default/nginx-646f446d94-qttps goes to kind-worker
+            00:01:00.025 200 object kind-worker2: Pod default/nginx-646f446d94-wrsrt goes to kind-worker2
+            00:01:01.625 200 object kind-worker: Pod default/nginx-646f446d94-qttps is ready at 10.244.1.2
+            00:01:01.625 200 object kind-worker2: Pod default/nginx-646f446d94-wrsrt is ready at 10.244.2.2
+            00:01:01.645 200 endpoints: default/web is served by 10.244.1.2, 10.244.2.2
+            00:01:01.647 418 rules kind-worker: 1 EndpointSlice changed: 16 rules written
+            00:01:01.652 105 rules kind-control-plane: 1 EndpointSlice changed: 16 rules written
+            00:01:01.657 988 rules kind-worker2: 1 EndpointSlice changed: 16 rules written
             00:01:05.000 200 request: #3 curl
             00:01:05.000 860 request: #3 200 from nginx-646f446d94-wrsrt
             00:01:05.000 860 request: #4 curl
@@ -364,18 +364,19 @@ fn the_story() {
             00:01:05.002 560 request: #8 curl
             00:01:05.003 060 request: #8 200 from nginx-646f446d94-wrsrt
             00:01:05.003 060 object kind-worker: Pod default/nginx-646f446d94-qttps is asked to end
-            00:01:05.005 060 object: Pod default/nginx-646f446d94-4js9h created
-            00:01:05.010 060 object kind-worker: Pod default/nginx-646f446d94-4js9h goes to kind-worker
+            00:01:05.013 060 object: Pod default/nginx-646f446d94-4js9h created
+            00:01:05.018 060 object kind-worker: Pod default/nginx-646f446d94-4js9h goes to kind-worker
             00:01:05.023 060 endpoints: default/web is served by 10.244.2.2
-            00:01:05.025 399 rules kind-worker: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
-            00:01:05.032 690 rules kind-control-plane: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
-            00:01:05.041 842 rules kind-worker2: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
-            00:01:05.203 060 object kind-worker: Pod default/nginx-646f446d94-qttps is gone
-            00:01:05.510 060 object kind-worker: Pod default/nginx-646f446d94-4js9h is ready at 10.244.1.3
-            00:01:05.530 060 endpoints: default/web is served by 10.244.2.2, 10.244.1.3
-            00:01:06.025 399 rules kind-worker: 1 EndpointSlice changed: 5 rules written
-            00:01:06.032 690 rules kind-control-plane: 1 EndpointSlice changed: 5 rules written
-            00:01:06.041 842 rules kind-worker2: 1 EndpointSlice changed: 5 rules written
+            00:01:05.025 278 rules kind-worker: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
+            00:01:05.029 965 rules kind-control-plane: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
+            00:01:05.035 848 rules kind-worker2: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
+            00:01:05.203 060 object kind-worker: Pod default/nginx-646f446d94-qttps is not ready any more at 10.244.1.2
+            00:01:05.518 060 object kind-worker: Pod default/nginx-646f446d94-4js9h is ready at 10.244.1.3
+            00:01:05.538 060 endpoints: default/web is served by 10.244.2.2, 10.244.1.3
+            00:01:06.025 278 rules kind-worker: 1 EndpointSlice changed: 5 rules written
+            00:01:06.029 965 rules kind-control-plane: 1 EndpointSlice changed: 5 rules written
+            00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 5 rules written
+            00:01:06.303 060 object kind-worker: Pod default/nginx-646f446d94-qttps is gone
             00:01:10.003 060 request: #9 curl
             00:01:10.003 560 request: #9 200 from nginx-646f446d94-wrsrt
             00:01:10.003 560 request: #10 curl
@@ -385,16 +386,16 @@ fn the_story() {
             00:01:10.004 580 request: #12 curl
             00:01:10.005 080 request: #12 200 from nginx-646f446d94-4js9h
             00:01:10.005 080 object: Deployment default/httpd created
-            00:01:10.009 080 object: Pod default/httpd-874b9d656-kz6lf created
-            00:01:10.009 080 object: Pod default/httpd-874b9d656-j8lqr created
-            00:01:10.014 080 object kind-worker: Pod default/httpd-874b9d656-j8lqr goes to kind-worker
-            00:01:10.014 080 object kind-worker2: Pod default/httpd-874b9d656-kz6lf goes to kind-worker2
-            00:01:11.614 080 object kind-worker: Pod default/httpd-874b9d656-j8lqr is ready at 10.244.1.4
-            00:01:11.614 080 object kind-worker2: Pod default/httpd-874b9d656-kz6lf is ready at 10.244.2.3
-            00:01:11.634 080 endpoints: default/web is served by 10.244.2.2, 10.244.1.3, 10.244.1.4, 10.244.2.3
-            00:01:11.636 419 rules kind-worker: 1 EndpointSlice changed: 9 rules written
-            00:01:11.643 710 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
-            00:01:11.652 862 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
+            00:01:10.025 080 object: Pod default/httpd-874b9d656-kz6lf created
+            00:01:10.025 080 object: Pod default/httpd-874b9d656-j8lqr created
+            00:01:10.030 080 object kind-worker: Pod default/httpd-874b9d656-j8lqr goes to kind-worker
+            00:01:10.030 080 object kind-worker2: Pod default/httpd-874b9d656-kz6lf goes to kind-worker2
+            00:01:11.630 080 object kind-worker: Pod default/httpd-874b9d656-j8lqr is ready at 10.244.1.4
+            00:01:11.630 080 object kind-worker2: Pod default/httpd-874b9d656-kz6lf is ready at 10.244.2.3
+            00:01:11.650 080 endpoints: default/web is served by 10.244.2.2, 10.244.1.3, 10.244.1.4, 10.244.2.3
+            00:01:11.652 298 rules kind-worker: 1 EndpointSlice changed: 9 rules written
+            00:01:11.656 985 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
+            00:01:11.662 868 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
             00:01:15.005 080 request: #13 curl
             00:01:15.005 600 request: #13 200 from httpd-874b9d656-kz6lf
             00:01:15.005 600 request: #14 curl
