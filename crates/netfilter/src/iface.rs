@@ -42,6 +42,12 @@ impl IfName {
     fn bits(&self) -> u128 {
         u128::from_le_bytes(self.0)
     }
+
+    /// The name as two numbers, for mixing into a key.
+    pub(crate) fn words(&self) -> [u64; 2] {
+        let bits = self.bits();
+        [bits as u64, (bits >> 64) as u64]
+    }
 }
 
 impl fmt::Display for IfName {
@@ -74,6 +80,11 @@ impl IfPattern {
         let compared = if is_prefix { name.as_str().len() as u32 * 8 } else { 128 };
         let mask = if compared >= 128 { u128::MAX } else { (1 << compared) - 1 };
         IfPattern { name, mask, is_prefix }
+    }
+
+    /// The name, where only this one is meant.
+    pub(crate) fn whole(&self) -> Option<IfName> {
+        (!self.is_prefix).then_some(self.name)
     }
 
     /// Whether an interface of this name is meant.

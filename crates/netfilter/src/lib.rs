@@ -5,7 +5,7 @@
 //! - [`firewall`]: [`Netfilter`], all of one namespace; [`Netfilter::hook`] is the way in;
 //! - [`table`]: chains of rules, their references, counters and edits;
 //! - [`rule`]: what a rule says; [`ext`]: one file for each match and target extension;
-//! - [`walk`]: a packet walks the rules of a table;
+//! - [`walk`]: a packet walks the rules of a table; [`plan`]: where a long chain may be skipped through;
 //! - [`conntrack`]: which connection a packet belongs to;
 //! - [`nat`]: translating addresses, choosing ports, undoing it on the reply;
 //! - [`trace`]: what the walk saw, rule by rule, with the field that did not fit;
@@ -24,6 +24,7 @@ pub mod firewall;
 pub mod hook;
 pub mod iface;
 pub mod nat;
+mod plan;
 pub mod rule;
 pub mod table;
 pub mod text;

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::ext::TargetExt;
 use crate::hook::{Hook, TableName};
+use crate::plan::{Plan, Values};
 use crate::rule::{RuleSpec, Target};
 
 /// Packets and bytes.
@@ -86,6 +87,39 @@ pub struct Chain {
     pub references: u32,
     /// Its rules, in order.
     pub rules: Vec<Rule>,
+    plan: Planned,
+}
+
+/// What is known of a chain's [`Plan`].
+#[derive(Clone, Debug, Default)]
+enum Planned {
+    /// The rules have changed since.
+    #[default]
+    Stale,
+    /// Every rule is asked.
+    Walk,
+    /// Rules that cannot fit are skipped.
+    Skip(Box<Plan>),
+}
+
+impl Chain {
+    /// The number (counting from 0) of the next rule from `from` on that is to be asked about a packet
+    /// with these values.
+    #[inline]
+    pub(crate) fn next_rule(&mut self, from: usize, values: &Values) -> usize {
+        if let Planned::Stale = self.plan {
+            self.plan = match Plan::of(&self.rules) {
+                Some(plan) => Planned::Skip(Box::new(plan)),
+                None => Planned::Walk,
+            };
+        }
+        match &self.plan {
+            Planned::Skip(plan) => {
+                plan.next(from as u32, values).map_or(self.rules.len(), |at| at as usize)
+            }
+            Planned::Walk | Planned::Stale => from,
+        }
+    }
 }
 
 /// Why an edit of a table was refused. Each is the user's doing; nothing was changed.
@@ -190,6 +224,7 @@ impl Table {
             counters: Counters::default(),
             references: 0,
             rules: Vec::new(),
+            plan: Planned::default(),
         }) as u32);
         self.by_name.insert(name, id);
         id
@@ -206,6 +241,13 @@ impl Table {
 
     pub(crate) fn at_mut(&mut self, id: ChainId) -> &mut Chain {
         &mut self.chains[id.0 as usize]
+    }
+
+    /// The rules of a chain, for changing which there are.
+    fn rules_mut(&mut self, id: ChainId) -> &mut Vec<Rule> {
+        let chain = self.at_mut(id);
+        chain.plan = Planned::Stale;
+        &mut chain.rules
     }
 
     pub(crate) fn builtin(&self, hook: Hook) -> Option<ChainId> {
@@ -243,7 +285,7 @@ impl Table {
     pub fn flush(&mut self, chain: &str) -> Result<(), EditError> {
         let id = self.id(chain)?;
         self.generation += 1;
-        for rule in std::mem::take(&mut self.at_mut(id).rules) {
+        for rule in std::mem::take(self.rules_mut(id)) {
             self.unlink(&rule);
         }
         Ok(())
@@ -252,7 +294,7 @@ impl Table {
     /// `-F`
     pub fn flush_all(&mut self) {
         for id in self.by_name.values().copied().collect::<Vec<_>>() {
-            for rule in std::mem::take(&mut self.at_mut(id).rules) {
+            for rule in std::mem::take(self.rules_mut(id)) {
                 self.unlink(&rule);
             }
         }
@@ -327,7 +369,7 @@ impl Table {
             self.at_mut(to).references += 1;
         }
         let state = spec.matches.iter().filter_map(|m| m.initial_state()).collect();
-        let rules = &mut self.at_mut(id).rules;
+        let rules = self.rules_mut(id);
         let at = (at as usize).min(rules.len());
         rules.insert(at, Rule { spec: Rc::new(spec), counters, action, state });
         self.generation += 1;
@@ -383,7 +425,7 @@ impl Table {
     /// `-D chain number`
     pub fn delete(&mut self, chain: &str, number: u32) -> Result<(), EditError> {
         let id = self.id(chain)?;
-        let rules = &mut self.at_mut(id).rules;
+        let rules = self.rules_mut(id);
         if number == 0 || number as usize > rules.len() {
             return Err(EditError::NoRule(number));
         }

@@ -12,6 +12,7 @@ use crate::ext::reject::Reject;
 use crate::ext::{Facts, Match, TargetExt, recent};
 use crate::firewall::{HookInput, Skb};
 use crate::nat::{self, NatRange};
+use crate::plan::Values;
 use crate::rule::Target;
 use crate::table::{Action, ChainId, Policy, Rule, Table};
 use crate::trace::{Effect, Eval, Miss, Outcome};
@@ -54,8 +55,16 @@ pub(crate) fn walk(
     let Some(base) = table.builtin(input.hook) else { return Walked::Policy(Policy::Accept) };
     let mut callers: SmallVec<[(ChainId, usize); 8]> = SmallVec::new();
     let (mut at, mut next) = (base, 0);
+    // Who wants to see everything gets to see also the rules that could have been skipped.
+    let values = match evals {
+        Some(_) => None,
+        None => Values::of(skb.packet.head(), input.iif, input.oif),
+    };
     loop {
         let chain = table.at_mut(at);
+        if let Some(values) = &values {
+            next = chain.next_rule(next, values);
+        }
         let Some(rule) = chain.rules.get_mut(next) else {
             match callers.pop() {
                 Some(caller) => (at, next) = caller,

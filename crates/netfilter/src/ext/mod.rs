@@ -96,6 +96,16 @@ impl Match {
         matches!(self, Match::Conntrack(_))
     }
 
+    /// Asking it leaves nothing behind: no counter moves, no number is drawn, nothing is remembered. What
+    /// does not stand here is always asked in its turn ([`crate::plan`]).
+    pub(crate) fn is_unnoticed(&self) -> bool {
+        use Match::{Addrtype, Comment, Conntrack, Icmp, Mark, Tcp, Udp};
+        matches!(
+            self,
+            Addrtype(_) | Comment(_) | Conntrack(_) | Icmp(_) | Mark(_) | Tcp(_) | Udp(_)
+        )
+    }
+
     /// What is wanted in `field`, if this match asks for it, in plain words.
     pub(crate) fn wanted(&self, field: Field) -> Option<String> {
         match self {
