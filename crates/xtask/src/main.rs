@@ -6,6 +6,7 @@
 //! - [`site`], [`serve`]: the page, built and served;
 //! - [`tidy`]: what no compiler checks: who may know whom, and what may stand in a file;
 //! - [`e2e`]: the built page, driven in a real browser;
+//! - [`measure`]: benchmarks and fuzzing, which no test run waits for;
 //! - [`test`]: all of it in order, fast things first.
 
 #![allow(
@@ -17,6 +18,7 @@
 
 mod chore;
 mod e2e;
+mod measure;
 mod serve;
 mod setup;
 mod site;
@@ -39,6 +41,9 @@ cargo xtask VERB
                      format tidy clippy clippy-web native web site e2e
   tidy               check the edges between crates, and the text of all files
   e2e [DIR]          drive the page in dist/ (or DIR) in a headless browser
+  bench [SIZE]       measure the data plane natively; SIZE is 10 unless told
+  bench --web        the same in a headless browser
+  fuzz [SECONDS]     run every fuzz target for SECONDS (60 unless told), one after the other
 ";
 
 fn main() -> ExitCode {
@@ -71,6 +76,20 @@ fn run(words: &[&str]) -> Outcome {
         ["tidy"] => timed("tidy", || tidy::tidy(&ws)).map(drop),
         ["e2e"] => drive(&ws, "dist"),
         ["e2e", dir] => drive(&ws, dir),
+        ["bench"] => measure::bench(&ws, 10),
+        ["bench", "--web"] => {
+            prepare(&ws, Needs::Browser)?;
+            measure::bench_web(&ws)
+        }
+        ["bench", size] => {
+            let size = size.parse().map_err(|_| format!("{size:?} is not a size"))?;
+            measure::bench(&ws, size)
+        }
+        ["fuzz"] => measure::fuzz(&ws, 60),
+        ["fuzz", seconds] => {
+            let seconds = seconds.parse().map_err(|_| format!("{seconds:?} is not a time"))?;
+            measure::fuzz(&ws, seconds)
+        }
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

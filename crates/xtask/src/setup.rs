@@ -49,6 +49,14 @@ const CARGO_TOOLS: &[CargoTool] = &[
     },
 ];
 
+/// Fuzzing wants one tool more; nothing else needs it.
+const CARGO_FUZZ: CargoTool = CargoTool {
+    programs: &["cargo-fuzz"],
+    version: "0.13.2",
+    why: "runs the fuzz targets",
+    install: "cargo install --locked cargo-fuzz --version 0.13.2 --debug --force",
+};
+
 /// How each package manager installs a browser with its driver.
 const BROWSER_PACKAGES: &[(&str, &[&str])] = &[
     (
@@ -62,8 +70,14 @@ const BROWSER_PACKAGES: &[(&str, &[&str])] = &[
 ];
 
 /// Real tools that some tests compare with: the program, and Debian's package of it.
-const ORACLES: &[(&str, &str)] =
-    &[("tshark", "tshark"), ("iptables", "iptables"), ("ip", "iproute2")];
+const ORACLES: &[(&str, &str)] = &[
+    ("tshark", "tshark"),
+    ("tcpdump", "tcpdump"),
+    ("iptables", "iptables"),
+    ("ip", "iproute2"),
+    ("conntrack", "conntrack"),
+    ("ipset", "ipset"),
+];
 
 /// Installs what is missing of what `needs` names.
 pub(crate) fn setup(ws: &Workspace, needs: Needs) -> Outcome {
@@ -76,7 +90,6 @@ pub(crate) fn setup(ws: &Workspace, needs: Needs) -> Outcome {
     }
     if needs >= Needs::Browser {
         browser(ws)?;
-        oracles(ws);
     }
     Ok(())
 }
@@ -106,6 +119,11 @@ fn cargo_tool(ws: &Workspace, tool: &CargoTool) -> Outcome {
     }
     println!("{name} {} is missing: it {}. This takes some minutes, once.", tool.version, tool.why);
     timed(name, || ws.line(tool.install).run()).map(drop)
+}
+
+/// Installs the fuzzer's driver where it is missing.
+pub(crate) fn cargo_fuzz(ws: &Workspace) -> Outcome {
+    cargo_tool(ws, &CARGO_FUZZ)
 }
 
 fn npm_packages(ws: &Workspace) -> Outcome {
@@ -189,7 +207,7 @@ fn is_root(ws: &Workspace) -> bool {
 }
 
 /// Tries to install the real tools that some tests compare with. Nothing depends on it.
-fn oracles(ws: &Workspace) {
+pub(crate) fn oracles(ws: &Workspace) {
     let missing =
         || Vec::from_iter(ORACLES.iter().filter(|(program, _)| !is_installed(ws, program)));
     if missing().is_empty() {
@@ -197,9 +215,10 @@ fn oracles(ws: &Workspace) {
     }
     if ws.find("apt-get").is_some() && is_root(ws) {
         let packages = Vec::from_iter(missing().iter().map(|(_, package)| *package)).join(" ");
-        let line = format!("apt-get install -y --no-install-recommends {packages}");
-        let install = ws.line(&line).env("DEBIAN_FRONTEND", "noninteractive");
-        if let Err(why) = timed("oracles", || install.run()) {
+        let install = format!("apt-get install -y --no-install-recommends {packages}");
+        let lines = ["apt-get update", &install];
+        let run = |line: &str| ws.line(line).env("DEBIAN_FRONTEND", "noninteractive").run();
+        if let Err(why) = timed("oracles", || lines.into_iter().try_for_each(run)) {
             println!("{why}");
         }
     }

@@ -71,6 +71,7 @@ fn clippy_web(ws: &Workspace) -> Outcome {
 }
 
 fn native(ws: &Workspace) -> Outcome {
+    setup::oracles(ws);
     ws.line("cargo test --workspace").run()
 }
 

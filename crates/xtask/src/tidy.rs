@@ -49,6 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Reads traces, which are of netsim and netfilter.
     ("web", &["base", "lab", "shell", "netsim", "netfilter"]),
     ("xtask", &[]),
+    ("bench", &["base", "packet", "netfilter", "netsim"]),
     (
         "tests",
         &[
