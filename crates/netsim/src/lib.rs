@@ -56,6 +56,8 @@ pub use iface::IfId;
 pub use link::LinkConfig;
 pub use netlink::NetlinkError;
 pub use ns::{Namespace, NsId};
+/// Hardware addresses, for those who look at interfaces and do not know the crate.
+pub use packet::Mac;
 pub use route::{Flow, Route, RouteKind};
 pub use sim::{Advance, Net, Sim};
 pub use socket::{RawSocket, SockError, TcpListener, TcpStream, UdpSocket};

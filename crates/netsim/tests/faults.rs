@@ -150,12 +150,13 @@ fn corrupted_packets_are_not_believed_and_tcp_gets_over_it() {
     let data: Vec<u8> = (0..30_000u32).map(|i| (i % 251) as u8).collect();
     let world = served();
     let sent = data.clone();
-    let asked = move |world: &World| {
-        let sent = sent.clone();
-        run(&world.sim, world.client, |host| async move {
-            ask(host, addr("10.0.2.2:7"), sent).await
-        })
-    };
+    let asked =
+        move |world: &World| {
+            let sent = sent.clone();
+            run(&world.sim, world.client, |host| async move {
+                ask(host, addr("10.0.2.2:7"), sent).await
+            })
+        };
     let (_, during) = with_fault(&world, "corrupt router/left 10%", asked);
     assert!(during == Some(Ok(data)));
 }

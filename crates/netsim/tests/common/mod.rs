@@ -131,7 +131,8 @@ pub(crate) fn ping(sim: &Sim, ns: NsId, to: &str) -> Option<Duration> {
         let socket = host.ping_socket();
         let sent = host.now();
         socket.send_echo(to, 1, &[7; 56], None).ok()?;
-        let (packet, at) = timeout(host.sleep(Duration::from_secs(5)), socket.recv()).await?.ok()?;
+        let (packet, at) =
+            timeout(host.sleep(Duration::from_secs(5)), socket.recv()).await?.ok()?;
         packet.head().is_icmp_error().then_some(()).map_or(Some(at - sent), |()| None)
     })
     .flatten()
