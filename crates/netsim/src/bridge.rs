@@ -28,11 +28,13 @@ pub const STATIONS_MAX: usize = 4096;
 pub struct Fdb {
     stations: BTreeMap<Mac, (IfId, Instant)>,
     ageing: Duration,
+    /// A full table is not swept again before.
+    next_sweep: Instant,
 }
 
 impl Default for Fdb {
     fn default() -> Self {
-        Fdb { stations: BTreeMap::new(), ageing: AGEING }
+        Fdb { stations: BTreeMap::new(), ageing: AGEING, next_sweep: Instant::ZERO }
     }
 }
 
@@ -43,6 +45,10 @@ impl Fdb {
             return;
         }
         if self.stations.len() >= STATIONS_MAX && !self.stations.contains_key(&mac) {
+            if now < self.next_sweep {
+                return;
+            }
+            self.next_sweep = now + Duration::from_secs(1);
             let ageing = self.ageing;
             self.stations.retain(|_, (_, heard)| now - *heard < ageing);
             if self.stations.len() >= STATIONS_MAX {

@@ -593,12 +593,17 @@ impl Kernel {
             gone.extend(iface.addrs.iter().filter(|addr| goes_too(addr)).copied());
             iface.addrs.retain(|addr| !goes_too(addr));
         }
-        let ns = iface.ns;
+        let (ns, is_last) = (iface.ns, iface.addrs.is_empty());
         self.sync_addrs(id);
+        let Some(here) = self.ns_mut(ns) else { return Ok(()) };
         for addr in gone {
-            if let Some(here) = self.ns_mut(ns) {
-                here.fib.remove_addr_routes(&addr, id);
-            }
+            here.fib.remove_addr_routes(&addr, id);
+        }
+        // An interface without addresses does not speak IP (`fib_disable_ip`).
+        if is_last {
+            here.fib.forget_dev(id, true);
+            let waiting = here.neighbours.forget(|dev, _, _| dev == id);
+            self.lose_waiting(ns, waiting);
         }
         Ok(())
     }

@@ -106,7 +106,8 @@ type NsName = (&'static str, i64, i64, i64);
 
 const ANY: i64 = i32::MAX as i64;
 
-/// Names of a namespace in the order of [`NsKey`]. Kept without effect: `tcp_keepalive_time` (sockets say
+/// Names of a namespace in the order of [`NsKey`]. Kept without effect:
+/// `icmp_errors_use_inbound_ifaddr`, `tcp_keepalive_time` (sockets say
 /// themselves whether and how often they ask).
 pub const NS_NAMES: [NsName; 23] = [
     ("net.core.somaxconn", 4096, 0, ANY),
