@@ -80,7 +80,7 @@ impl Fragments {
         let (end, is_last) = (start + len, !head.fragment.more);
         let fits = end + usize::from(head.header_len) <= usize::from(u16::MAX)
             && len > 0
-            && (is_last || len % 8 == 0);
+            && (is_last || len.is_multiple_of(8));
         let is_full = self.bytes + packet.bytes().len() > limit;
         if !fits || is_full {
             return Joined::Void(vec![(packet, meta)]);
@@ -225,10 +225,10 @@ fn blank_options(options: &mut [u8]) {
             1 => 1,
             _ => usize::from(options.get(at + 1).copied().unwrap_or(0)).max(2),
         };
-        if kind & 0x80 == 0 {
-            if let Some(option) = options.get_mut(at..at + len) {
-                option.fill(1);
-            }
+        if kind & 0x80 == 0
+            && let Some(option) = options.get_mut(at..at + len)
+        {
+            option.fill(1);
         }
         at += len;
     }

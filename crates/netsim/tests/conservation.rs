@@ -84,7 +84,7 @@ fn talk(net: &Net, from: &Place, to: std::net::Ipv4Addr, rng: &mut Rng) {
         1 | 2 => net.start(from.ns, "udp", Cause(1), move |host| async move {
             let Ok(socket) = host.bind_udp(addr("0.0.0.0:0")) else { return 1 };
             socket.set_broadcast(true);
-            let port = if len % 2 == 0 { 9 } else { 10 };
+            let port = if len.is_multiple_of(2) { 9 } else { 10 };
             let _ = socket.send_to(&vec![2; len], std::net::SocketAddrV4::new(to, port), None);
             host.sleep(Duration::from_secs(1)).await;
             0

@@ -18,7 +18,7 @@ fn with_fault<T: PartialEq + std::fmt::Debug>(
     let fault: Fault = fault.parse().unwrap();
     let before = measure(world);
     world.net.apply_fault(fault.clone()).unwrap();
-    assert_eq!(world.net.faults(), [fault.clone()]);
+    assert_eq!(world.net.faults(), std::slice::from_ref(&fault));
     let during = measure(world);
     world.net.heal_fault(&fault).unwrap();
     assert_eq!(world.net.faults(), []);

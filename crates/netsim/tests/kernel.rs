@@ -484,8 +484,8 @@ fn broadcasts_reach_everybody_and_ourselves() {
     };
     assert_eq!(answers(false, "10.0.1.255:9"), Some(Err(SockError::AccessDenied)));
     // The server answers from the broadcast address it was asked at only if told so; here it cannot.
-    assert_eq!(answers(true, "10.0.1.255:9").unwrap().unwrap().0, true);
-    assert_eq!(answers(true, "255.255.255.255:9").unwrap().unwrap().0, true);
+    assert!(answers(true, "10.0.1.255:9").unwrap().unwrap().0);
+    assert!(answers(true, "255.255.255.255:9").unwrap().unwrap().0);
     assert_eq!(connect(&world, "10.0.1.255:80"), Err(SockError::NetUnreachable));
     // Ping to everybody is not answered.
     assert!(ping(sim, world.client, "10.0.1.1").is_some());
