@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use netfilter::text::{RestoreOptions, restore};
+use netsim::route::Scope;
 use netsim::{Cidr, IfId, LinkConfig, Net, NsId, Route};
 
 /// kindnet's masquerading: what leaves the Pod network leaves with the node's address.
@@ -101,7 +102,8 @@ pub(crate) fn add_pod(
         // The namespace is new.
         let _ = net.add_route(pod, route);
     }
-    let _ = net.add_route(node, Route::link(Cidr::host(addr), outside));
+    let to_pod = Route { scope: Some(Scope::HOST), ..Route::link(Cidr::host(addr), outside) };
+    let _ = net.add_route(node, to_pod);
     outside
 }
 

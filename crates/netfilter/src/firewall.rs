@@ -158,6 +158,11 @@ impl Netfilter {
         &mut self.conntrack
     }
 
+    /// Connections are tracked: some rule needs it.
+    pub fn is_tracking(&self) -> bool {
+        self.is_tracking
+    }
+
     /// Nothing here could do anything to a packet.
     pub fn is_idle(&self) -> bool {
         !self.is_tracking && self.tables.iter().all(Option::is_none)

@@ -105,6 +105,11 @@ impl Scheduler {
         self.processes.get_mut(id.0 as usize)
     }
 
+    /// The name of a process that has not ended.
+    pub(crate) fn process_name(&self, id: ProcId) -> Option<&str> {
+        self.process(id).filter(|process| process.exit.is_none()).map(|p| p.name.as_str())
+    }
+
     /// Puts a task in the line of those that can go on.
     pub(crate) fn wake(&mut self, id: TaskId) {
         if let Some(task) = self.task_mut(id)

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use base::{Instant, Rng};
 use slab::Slab;
 
+use crate::capture::TapState;
 use crate::exec::Scheduler;
+use crate::fault::Faults;
 use crate::iface::{IfId, Iface};
 use crate::ns::{Namespace, NsId};
 use crate::path::{PacketCounts, Parcel};
@@ -30,6 +32,12 @@ pub(crate) struct Kernel {
     pub(crate) pool: Pool,
     pub(crate) scheduler: Scheduler,
     pub(crate) tracer: Tracer,
+    /// Captures that are running.
+    pub(crate) taps: Slab<TapState>,
+    /// Faults that have been applied and not healed.
+    pub(crate) faults: Faults,
+    /// Namespaces that are parted from others; from all others where none are named.
+    pub(crate) partitions: Vec<(Vec<NsId>, Vec<NsId>)>,
     pub(crate) next_packet: u64,
     pub(crate) counts: PacketCounts,
     /// Boxes of frames that have arrived, for the next ones.
@@ -51,6 +59,9 @@ impl Kernel {
             pool: Pool::default(),
             scheduler: Scheduler::default(),
             tracer: Tracer::default(),
+            taps: Slab::new(),
+            faults: Faults::default(),
+            partitions: Vec::new(),
             next_packet: 0,
             counts: PacketCounts::default(),
             spare_parcels: Vec::new(),

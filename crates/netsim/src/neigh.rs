@@ -1,4 +1,6 @@
-//! Neighbours: who on the link has which hardware address (`net/core/neighbour.c`, `net/ipv4/arp.c`).
+//! Neighbours: who on the link has which hardware address (`net/core/neighbour.c`).
+//!
+//! This file is the table and its states; [`crate::arp`] asks and answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -13,51 +15,96 @@ use crate::path::Outgoing;
 pub const RETRANS: Duration = Duration::from_secs(1);
 /// Questions before a neighbour counts as gone (`mcast_solicit`, `ucast_solicit`).
 pub const PROBES_MAX: u8 = 3;
-/// Time for which an answer is believed without asking again (`base_reachable_time_ms`).
+/// Time for which an answer is believed without asking again (`base_reachable_time_ms`). The kernel draws
+/// a time between half and one and a half of it; here it is always the middle.
 pub const REACHABLE: Duration = Duration::from_secs(30);
+/// A stale neighbour that is used gets so much time to be confirmed by what it sends before it is asked
+/// (`delay_first_probe_time`).
+pub const DELAY: Duration = Duration::from_secs(5);
+/// Another hardware address for a neighbour is not believed within this time of the last (`locktime`).
+pub const LOCKTIME: Duration = Duration::from_secs(1);
 /// Packets that wait for one neighbour; of more, the oldest is dropped (`unres_qlen_bytes`, about so many
 /// small packets).
 pub const WAITING_MAX: usize = 101;
+/// Neighbours known at once (`gc_thresh3`).
+pub const NEIGHBOURS_MAX: usize = 1024;
 
 /// State of a neighbour, as `ip neigh` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeighState {
     /// Asked for, not yet answered.
     Incomplete,
-    /// Answered lately.
+    /// Answered or was heard of lately.
     Reachable,
-    /// Answered, but not lately; used all the same.
+    /// Known, but not lately confirmed; used all the same.
     Stale,
+    /// Used while stale; will be asked unless it is confirmed before.
+    Delay,
     /// Being asked whether it is still there.
     Probe,
     /// Did not answer.
     Failed,
+    /// Set by hand and needs no confirmation.
+    Permanent,
+    /// Needs no resolution.
+    NoArp,
 }
 
 impl NeighState {
+    /// All states.
+    pub const ALL: [NeighState; 8] = [
+        NeighState::Incomplete,
+        NeighState::Reachable,
+        NeighState::Stale,
+        NeighState::Delay,
+        NeighState::Probe,
+        NeighState::Failed,
+        NeighState::Permanent,
+        NeighState::NoArp,
+    ];
+
     /// The name `ip neigh` prints.
     pub fn name(self) -> &'static str {
         match self {
             NeighState::Incomplete => "INCOMPLETE",
             NeighState::Reachable => "REACHABLE",
             NeighState::Stale => "STALE",
+            NeighState::Delay => "DELAY",
             NeighState::Probe => "PROBE",
             NeighState::Failed => "FAILED",
+            NeighState::Permanent => "PERMANENT",
+            NeighState::NoArp => "NOARP",
         }
+    }
+
+    /// The state of this name, in either case.
+    pub fn of_name(name: &str) -> Option<NeighState> {
+        NeighState::ALL.into_iter().find(|state| state.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Its hardware address may be used (`NUD_VALID`).
+    pub fn is_valid(self) -> bool {
+        !matches!(self, NeighState::Incomplete | NeighState::Failed)
     }
 }
 
 /// What is known of a neighbour.
 #[derive(Debug)]
 pub struct Neighbour {
-    /// Its hardware address, when it has ever answered.
+    /// Its hardware address, when it is known.
     pub mac: Option<Mac>,
-    /// When that was last confirmed.
+    /// Its state, but that [`NeighState::Reachable`] becomes stale by the clock.
+    pub(crate) nud: NeighState,
+    /// When it was last confirmed to be there.
     pub confirmed: Instant,
-    /// Questions asked since; 0 when none is open.
-    pub probes: u8,
-    /// It did not answer any of them.
-    pub has_failed: bool,
+    /// When its hardware address was last learnt.
+    pub(crate) updated: Instant,
+    /// When it was last used.
+    pub(crate) used: Instant,
+    /// Questions asked that are not answered.
+    pub(crate) probes: u8,
+    /// When it is to be looked at again.
+    pub(crate) due: Option<Instant>,
     /// Packets waiting for its address.
     pub(crate) waiting: VecDeque<Outgoing>,
 }
@@ -65,19 +112,20 @@ pub struct Neighbour {
 impl Neighbour {
     /// Its state at `now`.
     pub fn state(&self, now: Instant) -> NeighState {
-        match (self.mac, self.probes) {
-            _ if self.has_failed => NeighState::Failed,
-            (None, _) => NeighState::Incomplete,
-            (Some(_), 1..) => NeighState::Probe,
-            (Some(_), 0) if now - self.confirmed < REACHABLE => NeighState::Reachable,
-            (Some(_), 0) => NeighState::Stale,
+        match self.nud {
+            NeighState::Reachable if now - self.confirmed >= REACHABLE => NeighState::Stale,
+            state => state,
         }
+    }
+
+    fn is_dispensable(&self, now: Instant) -> bool {
+        matches!(self.state(now), NeighState::Stale | NeighState::Failed) && self.waiting.is_empty()
     }
 }
 
-/// The neighbours of a namespace.
+/// The neighbour table of a namespace.
 #[derive(Debug, Default)]
-pub struct Neighbours(BTreeMap<(IfId, Ipv4Addr), Neighbour>);
+pub(crate) struct Neighbours(BTreeMap<(IfId, Ipv4Addr), Neighbour>);
 
 impl Neighbours {
     pub(crate) fn get(&self, iface: IfId, addr: Ipv4Addr) -> Option<&Neighbour> {
@@ -88,28 +136,63 @@ impl Neighbours {
         self.0.get_mut(&(iface, addr))
     }
 
+    /// The entry, a new one where there is none; `None` when the table is full of entries in use.
     pub(crate) fn get_or_new(
         &mut self,
         iface: IfId,
         addr: Ipv4Addr,
         now: Instant,
-    ) -> &mut Neighbour {
-        self.0.entry((iface, addr)).or_insert_with(|| Neighbour {
+    ) -> Option<&mut Neighbour> {
+        if self.0.len() >= NEIGHBOURS_MAX && !self.0.contains_key(&(iface, addr)) {
+            self.make_room(now)?;
+        }
+        Some(self.0.entry((iface, addr)).or_insert_with(|| Neighbour {
             mac: None,
+            nud: NeighState::Failed,
             confirmed: now,
+            updated: now,
+            used: now,
             probes: 0,
-            has_failed: false,
+            due: None,
             waiting: VecDeque::new(),
-        })
+        }))
     }
 
-    /// An interface is gone.
-    pub(crate) fn forget_iface(&mut self, iface: IfId) {
-        self.0.retain(|(at, _), _| *at != iface);
+    /// Forgets the dispensable entry that was used longest ago (`neigh_forced_gc`).
+    fn make_room(&mut self, now: Instant) -> Option<()> {
+        let dispensable = self.0.iter().filter(|(_, n)| n.is_dispensable(now));
+        let oldest = dispensable.min_by_key(|(_, n)| n.used).map(|(key, _)| *key)?;
+        self.0.remove(&oldest);
+        Some(())
+    }
+
+    pub(crate) fn remove(&mut self, iface: IfId, addr: Ipv4Addr) -> Option<Neighbour> {
+        self.0.remove(&(iface, addr))
+    }
+
+    /// Forgets what `matches`; gives back the packets that waited there.
+    pub(crate) fn forget(
+        &mut self,
+        matches: impl Fn(IfId, Ipv4Addr, &Neighbour) -> bool,
+    ) -> Vec<Outgoing> {
+        let mut waiting = Vec::new();
+        self.0.retain(|(iface, addr), neighbour| {
+            let goes = matches(*iface, *addr, neighbour);
+            if goes {
+                waiting.extend(neighbour.waiting.drain(..));
+            }
+            !goes
+        });
+        waiting
+    }
+
+    /// Packets that wait for an answer.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.values().map(|neighbour| neighbour.waiting.len()).sum()
     }
 
     /// All of them, by interface and address.
-    pub fn entries(&self) -> impl Iterator<Item = (IfId, Ipv4Addr, &Neighbour)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (IfId, Ipv4Addr, &Neighbour)> {
         self.0.iter().map(|((iface, addr), neighbour)| (*iface, *addr, neighbour))
     }
 }

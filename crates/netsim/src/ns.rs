@@ -1,21 +1,32 @@
-//! A network namespace: interfaces, tables, netfilter, sockets.
+//! A network namespace: interfaces, tables, settings, netfilter, sockets.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use base::Rng;
+use base::{Duration, Instant, Rng};
+use netfilter::conntrack::Tuple;
 use netfilter::ext::addrtype::AddrType;
-use netfilter::{IfName, Netfilter, Surroundings};
+use netfilter::{CtSlot, IfName, Netfilter, Skb, Surroundings};
 
-use crate::iface::IfId;
+use crate::frag::Fragments;
+use crate::icmp::IcmpLimits;
+use crate::iface::{IfId, Iface};
+use crate::kernel::Kernel;
 use crate::neigh::Neighbours;
-use crate::route::Fib;
+use crate::route::{Fib, Scope};
 use crate::socket::Sockets;
+use crate::sysctl::{IfKey, NsKey, Sysctls};
 
 /// Stands for a namespace for as long as it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NsId {
     pub(crate) slot: u32,
     pub(crate) serial: u32,
+}
+
+impl NsId {
+    /// None of them: where a packet from outside the world was made.
+    pub(crate) const NONE: NsId = NsId { slot: u32::MAX, serial: u32::MAX };
 }
 
 /// A network namespace.
@@ -28,17 +39,124 @@ pub struct Namespace {
     pub(crate) ifaces: Vec<IfId>,
     pub(crate) loopback: IfId,
     pub(crate) next_index: u32,
-    /// `net.ipv4.ip_forward`
-    pub(crate) forwarding: bool,
-    /// `net.ipv4.conf.all.route_localnet`
-    pub(crate) route_localnet: bool,
+    pub(crate) sysctls: Sysctls,
     /// Switched off: nothing comes in, nothing goes out.
-    pub(crate) is_off: bool,
+    pub(crate) is_switched_off: bool,
+    /// The same by a fault.
+    pub(crate) has_no_power: bool,
     pub(crate) fib: Fib,
     pub(crate) neighbours: Neighbours,
+    pub(crate) fragments: Fragments,
+    pub(crate) icmp_limits: IcmpLimits,
+    pub(crate) path_mtus: PathMtus,
     pub(crate) netfilter: Netfilter,
+    /// Connections that may be tracked at once, where that is not left to netfilter.
+    pub(crate) conntrack_limit: Option<u32>,
     pub(crate) sockets: Sockets,
     pub(crate) rng: Rng,
+    /// Of the next packet that may be fragmented.
+    pub(crate) ident: u16,
+}
+
+impl Namespace {
+    pub(crate) fn is_off(&self) -> bool {
+        self.is_switched_off || self.has_no_power
+    }
+
+    /// The greater of an interface's setting and that of all.
+    pub(crate) fn conf_max(&self, iface: &Iface, key: IfKey) -> i32 {
+        self.sysctls.all.get(key).max(iface.conf.get(key))
+    }
+
+    pub(crate) fn next_ident(&mut self) -> u16 {
+        self.ident = self.ident.wrapping_add(1);
+        self.ident
+    }
+
+    /// A packet would begin a connection, and there are as many as there may be.
+    pub(crate) fn is_conntrack_full(&mut self, skb: &Skb, now: Instant) -> bool {
+        let Some(limit) = self.conntrack_limit else { return false };
+        let head = skb.packet.head();
+        if skb.ct != CtSlot::None || head.is_icmp_error() || !self.netfilter.is_tracking() {
+            return false;
+        }
+        let Some(tuple) = Tuple::of(head) else { return false };
+        let conntrack = self.netfilter.conntrack_mut();
+        if conntrack.find(&tuple, now).is_some() {
+            return false;
+        }
+        let is_full = conntrack.count() >= limit;
+        if is_full {
+            conntrack.table_full_drops += 1;
+        }
+        is_full
+    }
+}
+
+/// What routers have said about how long packets to a destination may be (RFC 1191; `fnhe_pmtu`).
+#[derive(Debug, Default)]
+pub(crate) struct PathMtus(BTreeMap<Ipv4Addr, (u16, Instant)>);
+
+/// Destinations remembered.
+const PATH_MTUS_MAX: usize = 1024;
+
+impl PathMtus {
+    pub(crate) fn get(&self, dst: Ipv4Addr, now: Instant) -> Option<u16> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&dst).filter(|(_, expires)| *expires > now).map(|(mtu, _)| *mtu)
+    }
+
+    fn set(&mut self, dst: Ipv4Addr, mtu: u16, now: Instant, expires: Instant) {
+        if self.0.len() >= PATH_MTUS_MAX {
+            self.0.retain(|_, (_, expires)| *expires > now);
+            if self.0.len() >= PATH_MTUS_MAX {
+                self.0.pop_first();
+            }
+        }
+        self.0.insert(dst, (mtu, expires));
+    }
+
+    pub(crate) fn entries(&self, now: Instant) -> impl Iterator<Item = (Ipv4Addr, u16, Instant)> {
+        let all = self.0.iter().map(|(dst, (mtu, expires))| (*dst, *mtu, *expires));
+        all.filter(move |(.., expires)| *expires > now)
+    }
+}
+
+impl Kernel {
+    /// What may be sent to `dst` in one piece where the first link takes `mtu`.
+    pub(crate) fn path_mtu(&self, ns: NsId, dst: Ipv4Addr, mtu: u16) -> u16 {
+        let now = self.now;
+        let known = self.ns(ns).and_then(|here| here.path_mtus.get(dst, now));
+        known.map_or(mtu, |known| known.min(mtu))
+    }
+
+    /// A router has said that packets to `dst` must not be longer than `mtu` (`ip_rt_update_pmtu`).
+    /// Says what holds from now on, if that is less than before.
+    pub(crate) fn learn_path_mtu(&mut self, ns: NsId, dst: Ipv4Addr, mtu: u16) -> Option<u16> {
+        let now = self.now;
+        let here = self.ns_mut(ns)?;
+        if here.sysctls.is_on(NsKey::IpNoPmtuDisc) {
+            return None;
+        }
+        let least = u16::try_from(here.sysctls.get(NsKey::MinPmtu)).unwrap_or(552);
+        let mtu = mtu.max(least);
+        if here.path_mtus.get(dst, now).is_some_and(|known| known <= mtu) {
+            return None;
+        }
+        let seconds = u64::try_from(here.sysctls.get(NsKey::MtuExpires)).unwrap_or(0);
+        here.path_mtus.set(dst, mtu, now, now + Duration::from_secs(seconds));
+        Some(mtu)
+    }
+
+    /// The greater of an interface's setting and that of all of its namespace.
+    pub(crate) fn if_conf_max(&self, ns: NsId, dev: IfId, key: IfKey) -> i32 {
+        match (self.ns(ns), self.iface(dev)) {
+            (Some(here), Some(iface)) => here.conf_max(iface, key),
+            _ => 0,
+        }
+    }
 }
 
 /// What rules may ask about addresses, for one packet.
@@ -65,7 +183,7 @@ impl Surroundings for View<'_> {
 
     fn masquerade_source(&self) -> Option<Ipv4Addr> {
         let (dev, next_hop) = self.leaves?;
-        self.fib.select_source(dev, next_hop)
+        self.fib.select_addr(dev, next_hop, Scope::UNIVERSE)
     }
 
     fn primary_address(&self, iface: IfName) -> Option<Ipv4Addr> {

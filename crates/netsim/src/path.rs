@@ -1,39 +1,55 @@
-//! A packet's way through a namespace (`net/ipv4/ip_input.c`, `ip_forward.c`, `ip_output.c`).
+//! A packet's way through a namespace (`net/ipv4/ip_input.c`, `route.c`, `ip_forward.c`, `ip_output.c`).
 //!
 //! ```text
-//! arrive ─ bridge port? ─ switch
-//!    └ ARP ─ answer, learn
-//!    └ IPv4 ─ PREROUTING ─ route ┬ ours ─ INPUT ─ socket
-//!                                └ TTL ─ MTU ─ FORWARD ─┐
-//! socket ─ route ─ OUTPUT ─ route again if rewritten ───┴ POSTROUTING ─ neighbour ─ link
+//! arrive ─ bridge port? ─ switch                                                   (wire.rs, bridge.rs)
+//!    └ ARP ─ answer, learn                                                         (arp.rs)
+//!    └ IPv4 ─ join ─ PREROUTING ─ route ┬ ours ─ join ─ INPUT ─ socket
+//!                                       └ TTL ─ MTU ─ FORWARD ─┐
+//! socket ─ route ─ OUTPUT ─ route again if rewritten ──────────┴ POSTROUTING ─ cut ─ neighbour ─ link
 //! ```
 
-use std::fmt;
 use std::net::Ipv4Addr;
 
-use base::Duration;
 use netfilter::ext::reject::Reject;
 use netfilter::trace::HookTrace;
 use netfilter::{CtSlot, Hook, HookInput, IfName, Skb, Verdict};
 use packet::reply::{self, IcmpError, Unreachable};
-use packet::{Arp, Body, Frame, Mac, Malformed, Packet};
+use packet::{Body, Fragment, Frame, Mac, Packet};
 
-use crate::iface::{IfId, IfKind};
+use crate::addr::Cidr;
+use crate::frag;
+use crate::icmp;
+use crate::iface::{IfId, Iface};
 use crate::kernel::Kernel;
-use crate::neigh::{PROBES_MAX, REACHABLE, RETRANS, WAITING_MAX};
-use crate::ns::{NsId, View};
-use crate::queue::Event;
-use crate::route::RouteKind;
+use crate::ns::{Namespace, NsId, View};
+use crate::route::{Flow, RouteError, RouteKind};
+use crate::sysctl::IfKey;
 use crate::trace::{Cause, PacketId, Routed, StepKind};
+use crate::wire::Kept;
 
-/// Time a bridge takes to pass a frame on.
-pub const BRIDGE_HOP: Duration = Duration::from_micros(50);
+pub use crate::drops::DropReason;
+pub use crate::wire::BRIDGE_HOP;
 
-/// Who a packet is, wherever it is.
+/// Who a packet is, wherever it is, and what is known of it between two namespaces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meta {
     pub(crate) id: PacketId,
     pub(crate) cause: Cause,
+    /// Length of the longest of the fragments it was put together from; 0: it was none.
+    pub(crate) frag_max: u16,
+    /// Its checksums are not to be trusted: it came from outside the world, or was damaged on a link.
+    pub(crate) is_suspect: bool,
+    /// It came in a frame for a group of stations.
+    pub(crate) is_group: bool,
+    /// It shows that the next hop is there: what was sent before has been acknowledged.
+    pub(crate) confirms: bool,
+}
+
+impl Meta {
+    pub(crate) fn new(id: PacketId, cause: Cause) -> Meta {
+        let (frag_max, is_suspect, is_group, confirms) = (0, false, false, false);
+        Meta { id, cause, frag_max, is_suspect, is_group, confirms }
+    }
 }
 
 /// A frame on its way, and what goes with it.
@@ -42,7 +58,15 @@ pub(crate) struct Parcel {
     pub(crate) frame: Frame,
     pub(crate) meta: Meta,
     /// Over loopback a packet keeps its mark and its connection; between namespaces it loses them.
-    pub(crate) kept: Option<(u32, CtSlot)>,
+    pub(crate) kept: Kept,
+    /// The namespace whose IP layer sent it; bridges on the way do not count.
+    pub(crate) from: NsId,
+}
+
+impl Parcel {
+    pub(crate) fn is_ip(&self) -> bool {
+        matches!(self.frame.body, Body::Ipv4(_))
+    }
 }
 
 /// A packet that waits for its next hop's hardware address.
@@ -50,571 +74,403 @@ pub(crate) struct Parcel {
 pub(crate) struct Outgoing {
     pub(crate) packet: Packet,
     pub(crate) meta: Meta,
-    /// The interface it came in by; `None` when it was made here.
-    pub(crate) came_by: Option<IfId>,
 }
 
-/// Why a packet is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DropReason {
-    /// Netfilter dropped it.
-    Netfilter(netfilter::DropReason),
-    /// Netfilter refused it and told the sender.
-    Rejected(netfilter::DropReason),
-    /// No route leads there.
-    NoRoute,
-    /// A route says so.
-    RouteSays(RouteKind),
-    /// It is for somebody else, and this namespace does not forward (`ip_forward` is 0).
-    NotForwarding,
-    /// Its time to live ran out.
-    TtlExceeded,
-    /// It is longer than the next link takes and must not be fragmented.
-    TooBig {
-        /// The link's MTU.
-        mtu: u16,
-    },
-    /// A loopback address came in from outside.
-    Martian,
-    /// The frame is for another station.
-    OtherHost,
-    /// The interface is down or gone, or the namespace is switched off.
-    Down,
-    /// The link is cut.
-    LinkCut,
-    /// The link lost it.
-    LinkLoss,
-    /// The next hop does not answer ARP.
-    NoNeighbour,
-    /// Too many packets wait for the same neighbour.
-    QueueFull,
-    /// The bridge has no other port to send it to.
-    NoPort,
-    /// The stack does not take it.
-    NotAccepted,
-    /// Not a packet.
-    Malformed(Malformed),
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DropReason::Netfilter(reason) => write!(f, "dropped by {reason}"),
-            DropReason::Rejected(reason) => write!(f, "refused by {reason}"),
-            DropReason::NoRoute => f.write_str("no route to this destination"),
-            DropReason::RouteSays(RouteKind::Blackhole) => f.write_str("the route is a blackhole"),
-            DropReason::RouteSays(RouteKind::Prohibit) => f.write_str("the route is prohibited"),
-            DropReason::RouteSays(_) => f.write_str("the route says unreachable"),
-            DropReason::NotForwarding => f.write_str("for another host, and ip_forward is 0 here"),
-            DropReason::TtlExceeded => f.write_str("its time to live ran out"),
-            DropReason::TooBig { mtu } => {
-                write!(f, "longer than the next link takes ({mtu} bytes)")
-            }
-            DropReason::Martian => f.write_str("a loopback address from outside"),
-            DropReason::OtherHost => f.write_str("the frame is for another station"),
-            DropReason::Down => f.write_str("the interface is down"),
-            DropReason::LinkCut => f.write_str("the link is cut"),
-            DropReason::LinkLoss => f.write_str("lost on the link"),
-            DropReason::NoNeighbour => f.write_str("the next hop does not answer ARP"),
-            DropReason::QueueFull => f.write_str("too many packets wait for the next hop"),
-            DropReason::NoPort => f.write_str("the bridge has nowhere to send it"),
-            DropReason::NotAccepted => f.write_str("the stack does not take it"),
-            DropReason::Malformed(why) => why.fmt(f),
-        }
-    }
-}
-
-/// What became of the IPv4 packets that stacks have made.
+/// What became of the IPv4 packets of the world.
+///
+/// `made` = `delivered` + `dropped` + those in flight ([`crate::Net::packets_in_flight`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketCounts {
-    /// Made by a stack, or copied by a flooding bridge.
+    /// Made by a stack, injected, or copied: by a flooding bridge, a link that duplicates, fragmentation.
     pub made: u64,
-    /// Taken by a stack.
+    /// Taken by a stack, or put together with others to one packet.
     pub delivered: u64,
     /// Dropped, each with a reason.
     pub dropped: u64,
+    /// In frames on links and in bridges.
+    pub(crate) on_wire: u64,
+}
+
+/// How a packet came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct In {
+    pub(crate) dev: IfId,
+    pub(crate) name: IfName,
+    /// From this namespace itself.
+    pub(crate) is_looped: bool,
+}
+
+/// How a packet is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) cause: Cause,
+    pub(crate) confirms: bool,
+    /// The interface it has to leave by.
+    pub(crate) oif: Option<IfId>,
+}
+
+impl Sent {
+    pub(crate) fn because(cause: Cause) -> Sent {
+        Sent { cause, ..Sent::default() }
+    }
 }
 
 /// Where a packet leaves by.
-struct Way {
-    dev: IfId,
-    name: IfName,
-    next_hop: Ipv4Addr,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) dev: IfId,
+    pub(crate) name: IfName,
+    pub(crate) next_hop: Ipv4Addr,
+    pub(crate) mtu: u16,
+    pub(crate) kind: RouteKind,
+    /// The route that was found.
+    prefix: Cidr,
+    via: Option<Ipv4Addr>,
 }
 
-enum RouteError {
-    NoRoute,
-    Says(RouteKind),
+/// What an incoming packet is.
+enum Decision {
+    Local,
+    Forward(Way),
+    Drop(DropReason),
+    Unroutable(RouteError),
 }
 
 impl Kernel {
-    // ---- in from a link ------------------------------------------------------------------------------
-
-    /// A frame is at an interface.
-    pub(crate) fn arrive(&mut self, id: IfId, mut parcel: Box<Parcel>) {
-        let Some(iface) = self.iface(id) else { return self.lose(parcel, DropReason::Down) };
-        let ns = iface.ns;
-        let (is_up, master, mac) = (iface.is_up, iface.master, iface.mac);
-        let (name, is_loopback) = (iface.name, matches!(iface.kind, IfKind::Loopback));
-        if !is_up || self.ns(ns).is_none_or(|ns| ns.is_off) {
-            return self.lose_at(ns, parcel, DropReason::Down);
-        }
-        let bytes = parcel.frame.body_len() as u64;
-        if let Some(iface) = self.iface_mut(id) {
-            iface.stats.rx_packets += 1;
-            iface.stats.rx_bytes += bytes + 14;
-        }
-        self.note(ns, parcel.meta, &parcel.frame.body, || StepKind::Received { iface: name });
-        if let Some(bridge) = master {
-            let at = self.now + BRIDGE_HOP;
-            return self.queue.push(at, Event::Switch { bridge, port: id, parcel });
-        }
-        if !is_loopback && parcel.frame.dst != mac && !parcel.frame.dst.is_group() {
-            return self.lose_at(ns, parcel, DropReason::OtherHost);
-        }
-        let kept = parcel.kept.take();
-        let meta = parcel.meta;
-        match self.unpack(parcel) {
-            Body::Arp(arp) => self.arp_in(ns, id, meta, arp),
-            Body::Ipv4(packet) => {
-                let (mark, ct) = kept.unwrap_or_default();
-                self.ip_in(ns, id, name, Skb { packet, mark, ct }, meta);
-            }
-        }
-    }
-
-    /// The frame's body; the box is kept for the next frame.
-    fn unpack(&mut self, mut parcel: Box<Parcel>) -> Body {
-        let empty =
-            Body::Arp(Arp::who_has(Ipv4Addr::UNSPECIFIED, Mac::ZERO, Ipv4Addr::UNSPECIFIED));
-        let body = std::mem::replace(&mut parcel.frame.body, empty);
-        if self.spare_parcels.len() < 1024 {
-            self.spare_parcels.push(parcel);
-        }
-        body
-    }
-
-    fn pack(&mut self, parcel: Parcel) -> Box<Parcel> {
-        match self.spare_parcels.pop() {
-            Some(mut spare) => {
-                *spare = parcel;
-                spare
-            }
-            None => Box::new(parcel),
-        }
-    }
+    // ---- in ------------------------------------------------------------------------------------------
 
     /// A packet has come in (`ip_rcv`).
-    fn ip_in(&mut self, ns: NsId, iif: IfId, iif_name: IfName, mut skb: Skb, meta: Meta) {
-        let Some(here) = self.ns(ns) else { return };
-        let head = skb.packet.head();
-        let is_loopback = iif == here.loopback;
-        let from_loopback = head.src.is_loopback() || head.dst.is_loopback();
-        if from_loopback && !is_loopback && !here.route_localnet {
-            return self.drop_ip(ns, meta, skb, DropReason::Martian);
+    pub(crate) fn ip_in(&mut self, ns: NsId, way_in: In, mut skb: Skb, mut meta: Meta) {
+        if skb.packet.head().fragment != Fragment::default()
+            && self.ns(ns).is_some_and(|here| here.netfilter.is_tracking())
+        {
+            let Some((packet, whole)) = self.defragment(ns, skb.packet, meta) else { return };
+            skb.packet = packet;
+            meta = whole;
         }
-        if !self.hook(ns, Hook::Prerouting, (iif_name, IfName::NONE), None, &mut skb, meta) {
+        let names = (way_in.name, IfName::NONE);
+        if !self.hook(ns, Hook::Prerouting, names, None, &mut skb, meta) {
             return;
         }
-        let Some(here) = self.ns(ns) else { return };
-        let dst = skb.packet.head().dst;
-        if here.fib.is_local(dst) || here.fib.is_broadcast(dst) {
-            self.note_ip(ns, meta, &skb, || StepKind::Routed(Routed::Local));
-            return self.deliver(ns, iif_name, skb, meta);
+        match self.route_in(ns, way_in, &skb) {
+            Decision::Local => {
+                self.note_ip(ns, meta, &skb, || StepKind::Routed(Routed::Local));
+                self.deliver(ns, way_in, skb, meta);
+            }
+            Decision::Forward(way) => self.forward(ns, way_in, way, skb, meta),
+            Decision::Drop(reason) => self.drop_ip(ns, meta, skb, reason),
+            Decision::Unroutable(error) => self.unroutable(ns, skb, meta, error),
         }
-        if dst.is_multicast() {
-            return self.drop_ip(ns, meta, skb, DropReason::NotAccepted);
-        }
-        if !here.forwarding {
-            return self.drop_ip(ns, meta, skb, DropReason::NotForwarding);
-        }
-        self.forward(ns, iif, iif_name, skb, meta);
     }
 
-    fn deliver(&mut self, ns: NsId, iif: IfName, mut skb: Skb, meta: Meta) {
-        if !self.hook(ns, Hook::Input, (iif, IfName::NONE), None, &mut skb, meta) {
+    /// For us, for others, or for nobody (`ip_route_input_slow`).
+    fn route_in(&self, ns: NsId, way_in: In, skb: &Skb) -> Decision {
+        let (Some(here), Some(iface)) = (self.ns(ns), self.iface(way_in.dev)) else {
+            return Decision::Drop(DropReason::Down);
+        };
+        let head = skb.packet.head();
+        let (src, dst) = (head.src, head.dst);
+        let is_inside = way_in.is_looped || iface.is_loopback();
+        if dst.is_multicast() {
+            return Decision::Drop(DropReason::NotMember);
+        }
+        if !is_inside && !self.is_plausible(here, iface, src, dst) {
+            return Decision::Drop(DropReason::Martian);
+        }
+        let validate = || match is_inside || (src.is_unspecified() && is_everybody(dst)) {
+            true => Ok(()),
+            false => self.validate_source(here, (way_in.dev, iface), src, dst, skb.mark),
+        };
+        let flow = Flow { src, mark: skb.mark, iif: way_in.name, ..Flow::to(dst) };
+        let found = match is_everybody(dst) {
+            true => None,
+            false => Some(here.fib.lookup(&flow)),
+        };
+        let forwards = iface.conf.get(IfKey::Forwarding) != 0;
+        let route = match found {
+            Some(Err(_)) if !forwards => return Decision::Drop(DropReason::NotForwarding),
+            Some(Err(error)) => return Decision::Unroutable(error),
+            Some(Ok(route)) => Some(route),
+            None => None,
+        };
+        if let Err(reason) = validate() {
+            return Decision::Drop(reason);
+        }
+        let Some(route) = route else { return Decision::Local };
+        match route.kind {
+            RouteKind::Local | RouteKind::Broadcast => Decision::Local,
+            _ if !forwards => Decision::Drop(DropReason::NotForwarding),
+            RouteKind::Unicast => match self.way_of(here, route, dst) {
+                Some(way) => Decision::Forward(way),
+                None => Decision::Unroutable(RouteError::NoRoute),
+            },
+            kind => Decision::Unroutable(RouteError::Says(kind)),
+        }
+    }
+
+    /// Addresses that nobody may use on a link.
+    fn is_plausible(&self, here: &Namespace, iface: &Iface, src: Ipv4Addr, dst: Ipv4Addr) -> bool {
+        if src.is_multicast() || src.is_broadcast() {
+            return false;
+        }
+        if is_everybody(dst) {
+            return !src.is_loopback() && (dst.is_broadcast() || src.is_unspecified());
+        }
+        if src.octets()[0] == 0 || dst.octets()[0] == 0 {
+            return false;
+        }
+        let localnet = here.conf_max(iface, IfKey::RouteLocalnet) != 0;
+        localnet || !(src.is_loopback() || dst.is_loopback())
+    }
+
+    /// Whether a packet from `src` may come in by `iface` (`fib_validate_source`).
+    pub(crate) fn validate_source(
+        &self,
+        here: &Namespace,
+        (dev, iface): (IfId, &Iface),
+        src: Ipv4Addr,
+        dst: Ipv4Addr,
+        mark: u32,
+    ) -> Result<(), DropReason> {
+        let strictness = here.conf_max(iface, IfKey::RpFilter);
+        let accepts_local = here.conf_max(iface, IfKey::AcceptLocal) != 0;
+        if strictness == 0 {
+            let is_own = !accepts_local && here.fib.is_local(src);
+            return if is_own { Err(DropReason::Martian) } else { Ok(()) };
+        }
+        let flow = Flow { src: dst, mark, iif: iface.name, ..Flow::to(src) };
+        let Ok(back) = here.fib.lookup(&flow) else {
+            return Err(DropReason::ReversePath);
+        };
+        match back.kind {
+            RouteKind::Unicast => {}
+            RouteKind::Local if accepts_local => return Ok(()),
+            _ => return Err(DropReason::Martian),
+        }
+        if back.dev == dev {
+            return Ok(());
+        }
+        match strictness {
+            1 => Err(DropReason::ReversePath),
+            _ if iface.addrs.is_empty() => Err(DropReason::ReversePath),
+            _ => Ok(()),
+        }
+    }
+
+    fn deliver(&mut self, ns: NsId, way_in: In, mut skb: Skb, mut meta: Meta) {
+        if skb.packet.head().fragment != Fragment::default() {
+            let Some((packet, whole)) = self.defragment(ns, skb.packet, meta) else { return };
+            skb.packet = packet;
+            meta = whole;
+        }
+        let names = (way_in.name, IfName::NONE);
+        if !self.hook(ns, Hook::Input, names, None, &mut skb, meta) {
             return;
+        }
+        if meta.is_suspect && !skb.packet.l4_checksum_ok() {
+            return self.drop_ip(ns, meta, skb, DropReason::BadChecksum);
+        }
+        if let Some(reason) = self.refusal(ns, &skb.packet, meta) {
+            return self.drop_ip(ns, meta, skb, reason);
         }
         self.note_ip(ns, meta, &skb, || StepKind::Delivered);
         self.counts.delivered += 1;
-        self.stack_in(ns, skb.packet, meta);
+        self.stack_in(ns, skb, meta);
     }
 
     /// For somebody else (`ip_forward`).
-    fn forward(&mut self, ns: NsId, iif: IfId, iif_name: IfName, mut skb: Skb, meta: Meta) {
-        let way = match self.find_way(ns, skb.packet.head().dst) {
-            Ok(way) => way,
-            Err(error) => return self.unroutable(ns, skb, meta, error),
-        };
-        self.note_route(ns, meta, &skb);
+    fn forward(&mut self, ns: NsId, way_in: In, way: Way, mut skb: Skb, meta: Meta) {
+        // What came to everybody on the link is not for us to pass on.
+        if meta.is_group {
+            return self.drop_ip(ns, meta, skb, DropReason::OtherHost);
+        }
+        self.note_route(ns, meta, &skb, &way);
         if skb.packet.head().ttl <= 1 {
-            self.send_icmp_error(ns, &skb.packet, IcmpError::TimeExceeded, meta.cause);
+            self.send_icmp_error(ns, &skb, IcmpError::TimeExceeded, meta);
             return self.drop_ip(ns, meta, skb, DropReason::TtlExceeded);
         }
-        let mtu = self.iface(way.dev).map_or(u16::MAX, |iface| iface.mtu);
-        if skb.packet.head().total_len > mtu {
+        let mtu = way.mtu;
+        if skb.packet.head().total_len > mtu && skb.packet.dont_fragment() {
             let why = Unreachable::FragmentationNeeded(mtu).into();
-            self.send_icmp_error(ns, &skb.packet, why, meta.cause);
+            self.send_icmp_error(ns, &skb, why, meta);
             return self.drop_ip(ns, meta, skb, DropReason::TooBig { mtu });
         }
         skb.packet.decrement_ttl();
         let leaves = Some((way.dev, way.next_hop));
-        if !self.hook(ns, Hook::Forward, (iif_name, way.name), leaves, &mut skb, meta) {
+        let names = (way_in.name, way.name);
+        if !self.hook(ns, Hook::Forward, names, leaves, &mut skb, meta) {
             return;
         }
-        self.leave(ns, way, skb, meta, Some(iif));
+        self.leave(ns, way, skb, meta);
     }
 
+    /// No way leads on: the sender hears of it (`ip_error`).
     fn unroutable(&mut self, ns: NsId, skb: Skb, meta: Meta, error: RouteError) {
-        let (answer, reason) = match error {
-            RouteError::NoRoute => (Some(Unreachable::Net), DropReason::NoRoute),
-            RouteError::Says(kind) => (
-                match kind {
-                    RouteKind::Unreachable => Some(Unreachable::Host),
-                    RouteKind::Prohibit => Some(Unreachable::AdminProhibited),
-                    RouteKind::Blackhole | RouteKind::Unicast => None,
-                },
-                DropReason::RouteSays(kind),
-            ),
+        let answer = match error {
+            RouteError::NoRoute | RouteError::RuleSays(RouteKind::Unreachable) => {
+                Some(Unreachable::Net)
+            }
+            RouteError::Says(RouteKind::Unreachable) => Some(Unreachable::Host),
+            RouteError::Says(RouteKind::Prohibit) | RouteError::RuleSays(RouteKind::Prohibit) => {
+                Some(Unreachable::AdminProhibited)
+            }
+            RouteError::Says(_) | RouteError::RuleSays(_) => None,
         };
         if let Some(answer) = answer {
-            self.send_icmp_error(ns, &skb.packet, answer.into(), meta.cause);
+            self.send_icmp_error(ns, &skb, answer.into(), meta);
         }
-        self.drop_ip(ns, meta, skb, reason);
+        self.drop_ip(ns, meta, skb, reason_of(error));
     }
 
-    // ---- out from a stack ----------------------------------------------------------------------------
+    // ---- out -----------------------------------------------------------------------------------------
 
     /// A packet that this namespace has made goes out (`ip_local_out`).
     pub(crate) fn ip_out(&mut self, ns: NsId, packet: Packet, cause: Cause) {
-        let meta = Meta { id: self.new_packet_id(), cause };
+        self.send(ns, Skb::new(packet), Sent::because(cause));
+    }
+
+    /// The same with what goes with it.
+    pub(crate) fn send(&mut self, ns: NsId, mut skb: Skb, sent: Sent) {
+        let mut meta =
+            Meta { confirms: sent.confirms, ..Meta::new(self.new_packet_id(), sent.cause) };
         self.counts.made += 1;
-        let mut skb = Skb::new(packet);
         self.note_ip(ns, meta, &skb, || StepKind::Made);
-        if self.ns(ns).is_none_or(|ns| ns.is_off) {
+        if self.ns(ns).is_none_or(Namespace::is_off) {
             return self.drop_ip(ns, meta, skb, DropReason::Down);
         }
-        let way = match self.find_way(ns, skb.packet.head().dst) {
+        if skb.packet.head().fragment != Fragment::default()
+            && self.ns(ns).is_some_and(|here| here.netfilter.is_tracking())
+        {
+            let Some((packet, whole)) = self.defragment(ns, skb.packet, meta) else { return };
+            skb.packet = packet;
+            meta = whole;
+        }
+        let way = match self.find_way(ns, &self.flow_of(&skb, sent.oif)) {
             Ok(way) => way,
-            Err(error) => return self.unroutable(ns, skb, meta, error),
+            Err(error) => return self.drop_ip(ns, meta, skb, reason_of(error)),
         };
-        let before = (skb.packet.head().dst, skb.mark);
+        let key = |skb: &Skb| (skb.packet.head().src, skb.packet.head().dst, skb.mark);
+        let before = key(&skb);
         let leaves = Some((way.dev, way.next_hop));
         if !self.hook(ns, Hook::Output, (IfName::NONE, way.name), leaves, &mut skb, meta) {
             return;
         }
         // OUTPUT may have rewritten the destination: then the way is another (`ip_route_me_harder`).
-        let way = match (skb.packet.head().dst, skb.mark) == before {
+        let way = match key(&skb) == before {
             true => way,
-            false => match self.find_way(ns, skb.packet.head().dst) {
+            false => match self.find_way(ns, &self.flow_of(&skb, sent.oif)) {
                 Ok(way) => way,
-                Err(error) => return self.unroutable(ns, skb, meta, error),
+                Err(error) => return self.drop_ip(ns, meta, skb, reason_of(error)),
             },
         };
-        self.note_route(ns, meta, &skb);
-        self.leave(ns, way, skb, meta, None);
+        self.note_route(ns, meta, &skb, &way);
+        self.leave(ns, way, skb, meta);
     }
 
-    fn find_way(&self, ns: NsId, dst: Ipv4Addr) -> Result<Way, RouteError> {
+    fn flow_of(&self, skb: &Skb, oif: Option<IfId>) -> Flow {
+        let head = skb.packet.head();
+        let oif_name = match oif {
+            Some(oif) => self.iface(oif).map(|iface| iface.name).unwrap_or_default(),
+            None => IfName::NONE,
+        };
+        Flow { src: head.src, mark: skb.mark, oif, oif_name, ..Flow::to(head.dst) }
+    }
+
+    /// The way for a flow that begins here (`ip_route_output_key`).
+    pub(crate) fn find_way(&self, ns: NsId, flow: &Flow) -> Result<Way, RouteError> {
         let here = self.ns(ns).ok_or(RouteError::NoRoute)?;
-        if here.fib.is_local(dst) {
-            let dev = here.loopback;
-            return Ok(Way { dev, name: IfName::new("lo"), next_hop: dst });
+        if flow.src.is_multicast() || flow.src.is_broadcast() {
+            return Err(RouteError::Says(RouteKind::Blackhole));
         }
-        let route = here.fib.lookup(dst).ok_or(RouteError::NoRoute)?;
-        if route.kind != RouteKind::Unicast {
-            return Err(RouteError::Says(route.kind));
+        let found = here.fib.lookup(flow);
+        let way = match (found, flow.oif) {
+            (Ok(route), _) if route.kind.has_device() => {
+                self.way_of(here, route, flow.dst).ok_or(RouteError::NoRoute)?
+            }
+            (Ok(route), _) => return Err(RouteError::Says(route.kind)),
+            // A socket bound to an interface needs no route: the destination is taken to be on its link.
+            (Err(RouteError::NoRoute), Some(dev)) => {
+                let iface = self.iface(dev).ok_or(RouteError::NoRoute)?;
+                let (name, mtu, kind) = (iface.name, iface.mtu, RouteKind::Unicast);
+                let prefix = Cidr::host(flow.dst);
+                Way { dev, name, next_hop: flow.dst, mtu, kind, prefix, via: None }
+            }
+            (Err(error), _) => return Err(error),
+        };
+        // 127.0.0.0/8 does not go out (`__mkroute_output`).
+        if flow.src.is_loopback() && way.dev != here.loopback {
+            let localnet =
+                self.iface(way.dev).map_or(0, |out| here.conf_max(out, IfKey::RouteLocalnet));
+            if localnet == 0 {
+                return Err(RouteError::Says(RouteKind::Local));
+            }
         }
-        let name = self.iface(route.dev).map(|iface| iface.name).ok_or(RouteError::NoRoute)?;
-        Ok(Way { dev: route.dev, name, next_hop: route.via.unwrap_or(dst) })
+        Ok(way)
     }
 
-    /// POSTROUTING, then out by the interface.
-    fn leave(&mut self, ns: NsId, way: Way, mut skb: Skb, meta: Meta, came_by: Option<IfId>) {
+    fn way_of(&self, here: &Namespace, route: &crate::Route, dst: Ipv4Addr) -> Option<Way> {
+        let is_local = route.kind == RouteKind::Local;
+        let dev = if is_local { here.loopback } else { route.dev };
+        let iface = self.iface(dev)?;
+        let is_to_all = dst.is_broadcast() || dst.is_multicast() || is_local;
+        let via = route.via.filter(|_| !is_to_all);
+        Some(Way {
+            dev,
+            name: iface.name,
+            next_hop: via.unwrap_or(dst),
+            mtu: route.mtu.map_or(iface.mtu, |mtu| mtu.min(iface.mtu)),
+            kind: if dst.is_broadcast() { RouteKind::Broadcast } else { route.kind },
+            prefix: route.dst,
+            via,
+        })
+    }
+
+    /// POSTROUTING, then out by the interface in pieces that it takes.
+    fn leave(&mut self, ns: NsId, way: Way, mut skb: Skb, meta: Meta) {
+        if way.kind == RouteKind::Broadcast {
+            // Our own sockets hear what we send to everybody.
+            self.counts.made += 1;
+            let (packet, mark) = (skb.packet.clone(), skb.mark);
+            let copy = Skb { packet, mark, ct: CtSlot::None };
+            self.loop_back(way.dev, copy, Meta { frag_max: 0, ..meta }, Mac::BROADCAST);
+        }
         let leaves = Some((way.dev, way.next_hop));
         let names = (IfName::NONE, way.name);
         if !self.hook(ns, Hook::Postrouting, names, leaves, &mut skb, meta) {
             return;
         }
+        let mtu = if meta.frag_max > 0 { way.mtu.min(meta.frag_max) } else { way.mtu };
+        let mtu = self.path_mtu(ns, skb.packet.head().dst, mtu);
+        let meta = Meta { frag_max: 0, is_group: false, ..meta };
+        if skb.packet.head().total_len <= mtu {
+            return self.emit(ns, way, skb, meta);
+        }
+        if skb.packet.dont_fragment() {
+            let why = Unreachable::FragmentationNeeded(mtu).into();
+            self.send_icmp_error(ns, &skb, why, meta);
+            return self.drop_ip(ns, meta, skb, DropReason::TooBig { mtu });
+        }
+        let Some(pieces) = frag::cut(&skb.packet, mtu) else {
+            return self.drop_ip(ns, meta, skb, DropReason::TooBig { mtu });
+        };
+        self.counts.made += pieces.len() as u64 - 1;
+        for (i, packet) in pieces.into_iter().enumerate() {
+            let id = if i == 0 { meta.id } else { self.new_packet_id() };
+            let piece = Skb { packet, mark: skb.mark, ct: skb.ct };
+            self.emit(ns, way, piece, Meta { id, ..meta });
+        }
+    }
+
+    fn emit(&mut self, ns: NsId, way: Way, skb: Skb, meta: Meta) {
         let is_loopback = self.ns(ns).is_some_and(|here| here.loopback == way.dev);
         if is_loopback {
-            let Skb { packet, mark, ct } = skb;
-            let frame = Frame { dst: Mac::ZERO, src: Mac::ZERO, body: Body::Ipv4(packet) };
-            let parcel = self.pack(Parcel { frame, meta, kept: Some((mark, ct)) });
-            return self.transmit(way.dev, parcel);
+            return self.loop_back(way.dev, skb, meta, Mac::ZERO);
         }
-        let outgoing = Outgoing { packet: skb.packet, meta, came_by };
+        let outgoing = Outgoing { packet: skb.packet, meta };
+        if way.kind == RouteKind::Broadcast {
+            return self.transmit_ip(way.dev, Mac::BROADCAST, outgoing.packet, meta);
+        }
         self.send_to_neighbour(ns, way.dev, way.next_hop, outgoing);
-    }
-
-    // ---- neighbours ----------------------------------------------------------------------------------
-
-    fn send_to_neighbour(&mut self, ns: NsId, dev: IfId, next_hop: Ipv4Addr, outgoing: Outgoing) {
-        let now = self.now;
-        let Some(here) = self.ns_mut(ns) else { return };
-        if let Some(neighbour) = here.neighbours.get(dev, next_hop)
-            && let Some(mac) = neighbour.mac
-            && !neighbour.has_failed
-        {
-            let is_stale = neighbour.probes == 0 && now - neighbour.confirmed >= REACHABLE;
-            let Outgoing { packet, meta, .. } = outgoing;
-            self.transmit_ip(dev, mac, packet, meta);
-            if is_stale {
-                self.ask(ns, dev, next_hop, Some(mac), meta.cause);
-            }
-            return;
-        }
-        let broadcast = here.fib.is_broadcast(next_hop);
-        if broadcast {
-            let Outgoing { packet, meta, .. } = outgoing;
-            return self.transmit_ip(dev, Mac::BROADCAST, packet, meta);
-        }
-        let neighbour = here.neighbours.get_or_new(dev, next_hop, now);
-        let is_first = neighbour.probes == 0 || neighbour.has_failed;
-        if neighbour.has_failed {
-            neighbour.has_failed = false;
-            neighbour.mac = None;
-            neighbour.probes = 0;
-        }
-        let overflow = match neighbour.waiting.len() >= WAITING_MAX {
-            true => neighbour.waiting.pop_front(),
-            false => None,
-        };
-        let meta = outgoing.meta;
-        let bytes = self.tracer.wants(meta.cause).then(|| outgoing.packet.bytes().to_vec());
-        if let Some(bytes) = bytes {
-            let iface = self.iface(dev).map(|iface| iface.name).unwrap_or_default();
-            let at = self.now;
-            let kind = StepKind::Waits { next_hop, iface };
-            self.tracer.record(at, (meta.id, meta.cause), ns, &bytes, kind);
-        }
-        if let Some(neighbour) = self.ns_mut(ns).and_then(|h| h.neighbours.get_mut(dev, next_hop)) {
-            neighbour.waiting.push_back(outgoing);
-        }
-        if let Some(dropped) = overflow {
-            let skb = Skb::new(dropped.packet);
-            self.drop_ip(ns, dropped.meta, skb, DropReason::QueueFull);
-        }
-        if is_first {
-            self.ask(ns, dev, next_hop, None, meta.cause);
-        }
-    }
-
-    /// "Who has `addr`?": to everybody, or to the station that had it.
-    fn ask(&mut self, ns: NsId, dev: IfId, addr: Ipv4Addr, mac: Option<Mac>, cause: Cause) {
-        let at = self.now + RETRANS;
-        let Some(here) = self.ns_mut(ns) else { return };
-        let Some(neighbour) = here.neighbours.get_mut(dev, addr) else { return };
-        neighbour.probes += 1;
-        let sender = here.fib.select_source(dev, addr).unwrap_or(Ipv4Addr::UNSPECIFIED);
-        self.queue.push(at, Event::Neighbour { ns, iface: dev, addr });
-        let Some(iface) = self.iface(dev) else { return };
-        let arp = Arp::who_has(addr, iface.mac, sender);
-        let frame =
-            Frame { dst: mac.unwrap_or(Mac::BROADCAST), src: iface.mac, body: Body::Arp(arp) };
-        self.send_arp(ns, dev, frame, cause);
-    }
-
-    fn send_arp(&mut self, ns: NsId, dev: IfId, frame: Frame, cause: Cause) {
-        let meta = Meta { id: self.new_packet_id(), cause };
-        self.note(ns, meta, &frame.body, || StepKind::Made);
-        let parcel = self.pack(Parcel { frame, meta, kept: None });
-        self.transmit(dev, parcel);
-    }
-
-    /// The time for an answer is over.
-    pub(crate) fn neighbour_timer(&mut self, ns: NsId, dev: IfId, addr: Ipv4Addr) {
-        let Some(here) = self.ns_mut(ns) else { return };
-        let Some(neighbour) = here.neighbours.get_mut(dev, addr) else { return };
-        if neighbour.probes == 0 || neighbour.has_failed {
-            return;
-        }
-        if neighbour.probes < PROBES_MAX {
-            let mac = neighbour.mac;
-            let cause = neighbour.waiting.front().map(|o| o.meta.cause).unwrap_or_default();
-            return self.ask(ns, dev, addr, mac, cause);
-        }
-        neighbour.has_failed = true;
-        neighbour.mac = None;
-        let waiting = std::mem::take(&mut neighbour.waiting);
-        for Outgoing { packet, meta, came_by } in waiting {
-            self.neighbour_is_gone(ns, packet, meta, came_by);
-        }
-    }
-
-    /// The sender is told that the host cannot be reached.
-    fn neighbour_is_gone(&mut self, ns: NsId, packet: Packet, meta: Meta, came_by: Option<IfId>) {
-        match came_by {
-            Some(_) => self.send_icmp_error(ns, &packet, Unreachable::Host.into(), meta.cause),
-            // A socket of our own learns it at once, without a packet, as from `ipv4_link_failure`.
-            None => self.stack_error(ns, packet.head(), Unreachable::Host),
-        }
-        self.drop_ip(ns, meta, Skb::new(packet), DropReason::NoNeighbour);
-    }
-
-    fn arp_in(&mut self, ns: NsId, dev: IfId, meta: Meta, arp: Arp) {
-        let now = self.now;
-        let mac = self.iface(dev).map(|iface| iface.mac).unwrap_or_default();
-        let Some(here) = self.ns_mut(ns) else { return };
-        let is_for_us = here.fib.local(arp.target).is_some();
-        let is_known = here.neighbours.get(dev, arp.sender).is_some();
-        let mut waiting = Default::default();
-        if (is_for_us || is_known) && !arp.sender.is_unspecified() {
-            let neighbour = here.neighbours.get_or_new(dev, arp.sender, now);
-            neighbour.mac = Some(arp.sender_mac);
-            neighbour.confirmed = now;
-            neighbour.probes = 0;
-            neighbour.has_failed = false;
-            waiting = std::mem::take(&mut neighbour.waiting);
-        }
-        self.note(ns, meta, &Body::Arp(arp), || StepKind::Delivered);
-        if arp.is_request && is_for_us {
-            let frame = Frame { dst: arp.sender_mac, src: mac, body: Body::Arp(arp.is_at(mac)) };
-            self.send_arp(ns, dev, frame, meta.cause);
-        }
-        for Outgoing { packet, meta, .. } in waiting {
-            self.transmit_ip(dev, arp.sender_mac, packet, meta);
-        }
-    }
-
-    // ---- out by a link -------------------------------------------------------------------------------
-
-    fn transmit_ip(&mut self, dev: IfId, dst: Mac, packet: Packet, meta: Meta) {
-        let src = self.iface(dev).map(|iface| iface.mac).unwrap_or_default();
-        let frame = Frame { dst, src, body: Body::Ipv4(packet) };
-        let parcel = self.pack(Parcel { frame, meta, kept: None });
-        self.transmit(dev, parcel);
-    }
-
-    /// Puts a frame on an interface.
-    pub(crate) fn transmit(&mut self, dev: IfId, parcel: Box<Parcel>) {
-        let now = self.now;
-        let Some(iface) = self.iface_mut(dev) else { return self.lose(parcel, DropReason::Down) };
-        let ns = iface.ns;
-        if !iface.is_up {
-            return self.lose_at(ns, parcel, DropReason::Down);
-        }
-        iface.stats.tx_packets += 1;
-        iface.stats.tx_bytes += parcel.frame.body_len() as u64 + 14;
-        let name = iface.name;
-        let (to, link) = match &iface.kind {
-            IfKind::Loopback => {
-                let arrives = now + Duration::from_micros(10);
-                return self.put_on_wire(ns, (dev, name), dev, arrives, parcel);
-            }
-            IfKind::Bridge { .. } => return self.switch_own(dev, parcel),
-            IfKind::Veth { peer, link } => (*peer, link),
-        };
-        if link.is_cut {
-            return self.lose_at(ns, parcel, DropReason::LinkCut);
-        }
-        let (arrives, loss_ppm) = (now + link.latency, link.loss_ppm);
-        if loss_ppm > 0 && self.rng.below(1_000_000) < loss_ppm {
-            return self.lose_at(ns, parcel, DropReason::LinkLoss);
-        }
-        self.put_on_wire(ns, (dev, name), to, arrives, parcel);
-    }
-
-    fn put_on_wire(
-        &mut self,
-        ns: NsId,
-        (from, iface): (IfId, IfName),
-        to: IfId,
-        arrives: base::Instant,
-        parcel: Box<Parcel>,
-    ) {
-        let to_ns = self.iface(to).map_or(ns, |iface| iface.ns);
-        let kind = || StepKind::Sent { iface, from, to, to_ns, arrives };
-        self.note(ns, parcel.meta, &parcel.frame.body, kind);
-        self.queue.push(arrives, Event::Arrive { iface: to, parcel });
-    }
-
-    // ---- bridges -------------------------------------------------------------------------------------
-
-    /// A frame has come in by a port and the bridge has looked at it (`br_handle_frame_finish`).
-    pub(crate) fn switch(&mut self, bridge: IfId, port: IfId, parcel: Box<Parcel>) {
-        let now = self.now;
-        let (src, dst) = (parcel.frame.src, parcel.frame.dst);
-        let Some(iface) = self.iface_mut(bridge) else {
-            return self.lose(parcel, DropReason::Down);
-        };
-        let (ns, mac, name) = (iface.ns, iface.mac, iface.name);
-        let IfKind::Bridge { ports, fdb } = &mut iface.kind else {
-            return self.lose_at(ns, parcel, DropReason::Down);
-        };
-        fdb.learn(src, port, now);
-        if dst == mac {
-            return self.up_from_bridge(bridge, parcel);
-        }
-        let out: Vec<IfId> = match fdb.port_of(dst, now) {
-            Some(known) if !dst.is_group() => vec![known],
-            _ => ports.clone(),
-        };
-        let out: Vec<IfId> = out.into_iter().filter(|to| *to != port).collect();
-        self.flood(ns, (bridge, name), out, parcel, dst.is_group());
-    }
-
-    /// A frame that the namespace itself sends by its bridge.
-    fn switch_own(&mut self, bridge: IfId, parcel: Box<Parcel>) {
-        let now = self.now;
-        let dst = parcel.frame.dst;
-        let Some(iface) = self.iface(bridge) else { return self.lose(parcel, DropReason::Down) };
-        let (ns, name) = (iface.ns, iface.name);
-        let IfKind::Bridge { ports, fdb } = &iface.kind else {
-            return self.lose_at(ns, parcel, DropReason::Down);
-        };
-        let out = match fdb.port_of(dst, now) {
-            Some(known) if !dst.is_group() => vec![known],
-            _ => ports.clone(),
-        };
-        self.flood(ns, (bridge, name), out, parcel, false);
-    }
-
-    /// Sends a frame by each of the ports, and up to the bridge's own namespace if `also_up`.
-    fn flood(
-        &mut self,
-        ns: NsId,
-        (bridge, name): (IfId, IfName),
-        out: Vec<IfId>,
-        parcel: Box<Parcel>,
-        also_up: bool,
-    ) {
-        if out.is_empty() && !also_up {
-            return self.lose_at(ns, parcel, DropReason::NoPort);
-        }
-        if self.tracer.wants(parcel.meta.cause) {
-            let port_name = |port: &IfId| self.iface(*port).map(|iface| iface.name);
-            let ports = out.iter().filter_map(port_name).collect();
-            self.note(ns, parcel.meta, &parcel.frame.body, || StepKind::Switched {
-                bridge: name,
-                ports,
-            });
-        }
-        let mut copies = out.len() + usize::from(also_up);
-        let is_ip = matches!(parcel.frame.body, Body::Ipv4(_));
-        if is_ip {
-            self.counts.made += copies as u64 - 1;
-        }
-        let mut last = Some(parcel);
-        for port in out {
-            copies -= 1;
-            let copy = if copies == 0 { last.take() } else { last.as_ref().map(|p| self.copy(p)) };
-            if let Some(copy) = copy {
-                self.transmit(port, copy);
-            }
-        }
-        if let Some(parcel) = last {
-            self.up_from_bridge(bridge, parcel);
-        }
-    }
-
-    fn copy(&self, parcel: &Parcel) -> Box<Parcel> {
-        Box::new(Parcel { frame: parcel.frame.clone(), meta: parcel.meta, kept: None })
-    }
-
-    /// The bridge is also an interface of its namespace; the frame is for that.
-    fn up_from_bridge(&mut self, bridge: IfId, parcel: Box<Parcel>) {
-        self.arrive(bridge, parcel);
     }
 
     // ---- hooks and what comes of them ----------------------------------------------------------------
@@ -635,6 +491,14 @@ impl Kernel {
         if ns.netfilter.is_idle() {
             return true;
         }
+        if ns.conntrack_limit.is_some()
+            && matches!(hook, Hook::Prerouting | Hook::Output)
+            && ns.is_conntrack_full(skb, now)
+        {
+            let reason = netfilter::DropReason::ConntrackFull;
+            self.dropped(id, meta, skb, DropReason::Netfilter(reason));
+            return false;
+        }
         let view = View { fib: &ns.fib, leaves };
         let input = HookInput { hook, iif, oif, now, surroundings: &view };
         let mut trace = wants_trace.then(|| HookTrace::new(hook));
@@ -651,12 +515,12 @@ impl Kernel {
             }
             Verdict::Reject(with, reason) => {
                 match with {
-                    Reject::Icmp(why) => {
-                        self.send_icmp_error(id, &skb.packet, why.into(), meta.cause);
-                    }
+                    Reject::Icmp(why) => self.send_icmp_error(id, skb, why.into(), meta),
                     Reject::TcpReset => {
-                        if let Some(reset) = reply::tcp_reset(&skb.packet) {
-                            self.ip_out(id, reset, meta.cause);
+                        if let Some(packet) = reply::tcp_reset(&skb.packet) {
+                            let ct = icmp::opposite(skb.ct);
+                            let reset = Skb { packet, mark: 0, ct };
+                            self.send(id, reset, Sent::because(meta.cause));
                         }
                     }
                 }
@@ -666,54 +530,41 @@ impl Kernel {
         }
     }
 
-    /// Tells the sender of a packet what became of it (`icmp_send`).
-    fn send_icmp_error(&mut self, ns: NsId, about: &Packet, why: IcmpError, cause: Cause) {
-        let Some(here) = self.ns(ns) else { return };
-        let head = about.head();
-        let src = if here.fib.is_local(head.dst) {
-            Some(head.dst)
-        } else {
-            let route = here.fib.lookup(head.src);
-            route.and_then(|r| {
-                r.src.or_else(|| here.fib.select_source(r.dev, r.via.unwrap_or(head.src)))
-            })
-        };
-        // To ourselves: from the address that was used.
-        let src = if here.fib.is_local(head.src) { Some(head.src) } else { src };
-        if let Some(error) = src.and_then(|src| reply::icmp_error(about, src, why)) {
-            self.ip_out(ns, error, cause);
-        }
-    }
-
-    fn drop_ip(&mut self, ns: NsId, meta: Meta, skb: Skb, reason: DropReason) {
+    pub(crate) fn drop_ip(&mut self, ns: NsId, meta: Meta, skb: Skb, reason: DropReason) {
         if let Some(here) = self.ns_mut(ns) {
             here.netfilter.discard(&skb);
         }
         self.dropped(ns, meta, &skb, reason);
     }
 
-    fn dropped(&mut self, ns: NsId, meta: Meta, skb: &Skb, reason: DropReason) {
+    pub(crate) fn dropped(&mut self, ns: NsId, meta: Meta, skb: &Skb, reason: DropReason) {
         self.counts.dropped += 1;
         self.note_ip(ns, meta, skb, || StepKind::Dropped(reason));
     }
 
     #[allow(clippy::boxed_local, reason = "parcels travel in boxes")]
-    fn lose_at(&mut self, ns: NsId, parcel: Box<Parcel>, reason: DropReason) {
+    pub(crate) fn lose_at(&mut self, ns: NsId, parcel: Box<Parcel>, reason: DropReason) {
         let meta = parcel.meta;
-        if matches!(parcel.frame.body, Body::Ipv4(_)) {
+        if parcel.is_ip() {
             self.counts.dropped += 1;
         }
         self.note(ns, meta, &parcel.frame.body, || StepKind::Dropped(reason));
     }
 
     /// Lost where there is no namespace any more.
-    fn lose(&mut self, parcel: Box<Parcel>, reason: DropReason) {
-        self.lose_at(NsId { slot: u32::MAX, serial: u32::MAX }, parcel, reason);
+    pub(crate) fn lose(&mut self, parcel: Box<Parcel>, reason: DropReason) {
+        self.lose_at(NsId::NONE, parcel, reason);
     }
 
     // ---- writing down --------------------------------------------------------------------------------
 
-    fn note(&mut self, ns: NsId, meta: Meta, body: &Body, kind: impl FnOnce() -> StepKind) {
+    pub(crate) fn note(
+        &mut self,
+        ns: NsId,
+        meta: Meta,
+        body: &Body,
+        kind: impl FnOnce() -> StepKind,
+    ) {
         if !self.tracer.wants(meta.cause) {
             return;
         }
@@ -725,30 +576,40 @@ impl Kernel {
         }
     }
 
-    fn note_ip(&mut self, ns: NsId, meta: Meta, skb: &Skb, kind: impl FnOnce() -> StepKind) {
+    pub(crate) fn note_ip(
+        &mut self,
+        ns: NsId,
+        meta: Meta,
+        skb: &Skb,
+        kind: impl FnOnce() -> StepKind,
+    ) {
         if self.tracer.wants(meta.cause) {
             let at = self.now;
             self.tracer.record(at, (meta.id, meta.cause), ns, skb.packet.bytes(), kind());
         }
     }
 
-    fn note_route(&mut self, ns: NsId, meta: Meta, skb: &Skb) {
-        if !self.tracer.wants(meta.cause) {
-            return;
-        }
-        let dst = skb.packet.head().dst;
-        let Some(here) = self.ns(ns) else { return };
-        let routed = match here.fib.is_local(dst) {
-            true => Routed::Local,
-            false => match here.fib.lookup(dst) {
-                Some(route) => Routed::By {
-                    dst: route.dst,
-                    via: route.via,
-                    dev: self.iface(route.dev).map(|iface| iface.name).unwrap_or_default(),
-                },
-                None => return,
-            },
-        };
-        self.note_ip(ns, meta, skb, || StepKind::Routed(routed));
+    fn note_route(&mut self, ns: NsId, meta: Meta, skb: &Skb, way: &Way) {
+        let Way { prefix, via, name, kind, .. } = *way;
+        self.note_ip(ns, meta, skb, || {
+            StepKind::Routed(match kind {
+                RouteKind::Local => Routed::Local,
+                _ => Routed::By { dst: prefix, via, dev: name },
+            })
+        });
+    }
+}
+
+/// 255.255.255.255, and the older way to say it.
+fn is_everybody(addr: Ipv4Addr) -> bool {
+    addr.is_broadcast() || addr.is_unspecified()
+}
+
+fn reason_of(error: RouteError) -> DropReason {
+    match error {
+        RouteError::NoRoute => DropReason::NoRoute,
+        // What cannot be routed because of its source.
+        RouteError::Says(RouteKind::Local) => DropReason::Martian,
+        RouteError::Says(kind) | RouteError::RuleSays(kind) => DropReason::RouteSays(kind),
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Event {
     Socket(SockId),
     /// A neighbour has not answered in time.
     Neighbour { ns: NsId, iface: IfId, addr: Ipv4Addr },
+    /// Fragments may have waited long enough.
+    Fragments { ns: NsId },
     /// A task has slept enough.
     Wake(TaskId),
 }

@@ -6,22 +6,24 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 
 use base::{Instant, Rng};
-use netfilter::{IfName, Netfilter};
+use netfilter::{Netfilter, Skb};
 use packet::Mac;
 
 use crate::addr::Cidr;
-use crate::bridge::Fdb;
+use crate::drops::DropReason;
 use crate::exec::{Job, TaskId};
-use crate::iface::{IfId, IfKind, IfStats, Iface};
+use crate::frag::Fragments;
+use crate::icmp::IcmpLimits;
+use crate::iface::{IfAddr, IfId, IfKind, IfStats, Iface};
 use crate::kernel::Kernel;
-use crate::link::LinkConfig;
 use crate::neigh::Neighbours;
-use crate::ns::{Namespace, NsId};
+use crate::ns::{Namespace, NsId, PathMtus};
 use crate::path::PacketCounts;
 use crate::queue::Event;
-use crate::route::{Fib, LocalAddr, Route, RouteExists, RouteKind};
+use crate::route::{Fib, Flow, Route, RouteKind, TABLE_MAIN};
 use crate::socket::Sockets;
-use crate::trace::{Step, TraceMode};
+use crate::sysctl::{IfKey, Sysctls};
+use crate::trace::{Cause, PacketId, Step, TraceMode};
 
 /// Owns a world: its state and its programs. When it is dropped, all programs are.
 pub struct Sim {
@@ -134,8 +136,15 @@ impl Drop for Sim {
 impl Kernel {
     fn dispatch(&mut self, event: Event) {
         match event {
-            Event::Arrive { iface, parcel } => self.arrive(iface, parcel),
-            Event::Switch { bridge, port, parcel } => self.switch(bridge, port, parcel),
+            Event::Arrive { iface, parcel } => {
+                self.counts.on_wire -= u64::from(parcel.is_ip());
+                self.arrive(iface, parcel);
+            }
+            Event::Switch { bridge, port, parcel } => {
+                self.counts.on_wire -= u64::from(parcel.is_ip());
+                self.switch(bridge, port, parcel);
+            }
+            Event::Fragments { ns } => self.fragment_timer(ns),
             Event::Socket(id) => self.socket_timer(id),
             Event::Neighbour { ns, iface, addr } => self.neighbour_timer(ns, iface, addr),
             Event::Wake(task) => self.scheduler.wake(task),
@@ -143,7 +152,7 @@ impl Kernel {
     }
 }
 
-/// Building and changing the world.
+/// Building and changing the world; its network is built in [`crate::netlink`].
 impl Net {
     pub(crate) fn kernel(&self) -> Ref<'_, Kernel> {
         self.shared.kernel.borrow()
@@ -188,21 +197,26 @@ impl Net {
         let rng = kernel.rng.fork(name);
         let serial = kernel.next_serial;
         kernel.next_serial += 1;
-        let loopback = IfId { slot: u32::MAX, serial: u32::MAX };
+        let loopback = IfId::NONE;
         let slot = kernel.namespaces.insert(Namespace {
             name: name.to_string(),
             serial,
             ifaces: Vec::new(),
             loopback,
             next_index: 1,
-            forwarding: false,
-            route_localnet: false,
-            is_off: false,
+            sysctls: Sysctls::default(),
+            is_switched_off: false,
+            has_no_power: false,
             fib: Fib::default(),
             neighbours: Neighbours::default(),
+            fragments: Fragments::default(),
+            icmp_limits: IcmpLimits::default(),
+            path_mtus: PathMtus::default(),
             netfilter: Netfilter::new(rng.fork("netfilter")),
+            conntrack_limit: None,
             sockets: Sockets::new(&rng),
             rng: rng.fork("ports"),
+            ident: rng.fork("ident").next_u32() as u16,
         }) as u32;
         let id = NsId { slot, serial };
         let lo = kernel.add_iface(id, "lo", Mac::ZERO, 65535, IfKind::Loopback);
@@ -224,6 +238,10 @@ impl Net {
         let (ifaces, name) = (ns.ifaces.clone(), ns.name.clone());
         for iface in ifaces {
             kernel.remove_iface(iface);
+        }
+        let fragments = kernel.ns_mut(id).map(|ns| ns.fragments.drain()).unwrap_or_default();
+        for (packet, meta) in fragments {
+            kernel.dropped(id, meta, &Skb::new(packet), DropReason::Down);
         }
         kernel.ns_by_name.remove(&name);
         kernel.past_names.insert(id, name);
@@ -247,96 +265,15 @@ impl Net {
         self.kernel().ns_by_name.iter().map(|(name, id)| (name.clone(), *id)).collect()
     }
 
-    /// Two interfaces with a cable between them, both up. Names must be new in their namespaces.
-    pub fn add_veth(
-        &self,
-        (ns_a, name_a): (NsId, &str),
-        (ns_b, name_b): (NsId, &str),
-        link: LinkConfig,
-    ) -> (IfId, IfId) {
-        let mut kernel = self.kernel_mut();
-        let nobody = IfId { slot: u32::MAX, serial: u32::MAX };
-        let end = |link| IfKind::Veth { peer: nobody, link };
-        let (mac_a, mac_b) = (kernel.mac(ns_a, name_a), kernel.mac(ns_b, name_b));
-        let a = kernel.add_iface(ns_a, name_a, mac_a, 1500, end(link.clone()));
-        let b = kernel.add_iface(ns_b, name_b, mac_b, 1500, end(link));
-        for (one, other) in [(a, b), (b, a)] {
-            if let Some(Iface { kind: IfKind::Veth { peer, .. }, .. }) = kernel.iface_mut(one) {
-                *peer = other;
-            }
-        }
-        (a, b)
-    }
-
-    /// A bridge, up, without ports.
-    pub fn add_bridge(&self, ns: NsId, name: &str) -> IfId {
-        let mut kernel = self.kernel_mut();
-        let mac = kernel.mac(ns, name);
-        let kind = IfKind::Bridge { ports: Vec::new(), fdb: Fdb::default() };
-        kernel.add_iface(ns, name, mac, 1500, kind)
-    }
-
-    /// Makes an interface a port of a bridge of the same namespace.
-    pub fn set_master(&self, port: IfId, bridge: IfId) {
-        let mut kernel = self.kernel_mut();
-        if let Some(Iface { kind: IfKind::Bridge { ports, .. }, .. }) = kernel.iface_mut(bridge) {
-            ports.push(port);
-        }
-        if let Some(iface) = kernel.iface_mut(port) {
-            iface.master = Some(bridge);
-        }
-    }
-
-    /// Takes an interface away, with its peer, its addresses and routes.
-    pub fn remove_iface(&self, id: IfId) {
-        self.kernel_mut().remove_iface(id);
-    }
-
-    /// `ip addr add`: the address, and the route to its network.
-    pub fn add_addr(&self, id: IfId, cidr: Cidr) {
-        let mut kernel = self.kernel_mut();
-        let Some(iface) = kernel.iface_mut(id) else { return };
-        iface.addrs.push(cidr);
-        let (ns, name) = (iface.ns, iface.name);
-        let Some(ns) = kernel.ns_mut(ns) else { return };
-        ns.fib.add_local(LocalAddr { cidr, dev: id, name });
-        if cidr.len < 32 && id != ns.loopback {
-            let src = Some(cidr.addr);
-            let route = Route { src, is_kernel: true, ..Route::link(cidr, id) };
-            // A second address in the same network finds the route there already.
-            let _ = ns.fib.add(route);
-        }
-    }
-
-    /// `ip route add`
-    pub fn add_route(&self, ns: NsId, route: Route) -> Result<(), RouteExists> {
-        self.kernel_mut().ns_mut(ns).map_or(Ok(()), |ns| ns.fib.add(route))
-    }
-
-    /// `ip route del`: the routes to `dst`. Says how many there were.
-    pub fn remove_route(&self, ns: NsId, dst: Cidr) -> usize {
-        let mut kernel = self.kernel_mut();
-        kernel.ns_mut(ns).map_or(0, |ns| ns.fib.remove(|route| route.dst == dst.network()))
-    }
-
     /// `sysctl net.ipv4.ip_forward`
     pub fn set_forwarding(&self, ns: NsId, forwarding: bool) {
-        if let Some(ns) = self.kernel_mut().ns_mut(ns) {
-            ns.forwarding = forwarding;
-        }
+        self.kernel_mut().set_forwarding(ns, i32::from(forwarding));
     }
 
     /// `sysctl net.ipv4.conf.all.route_localnet`
     pub fn set_route_localnet(&self, ns: NsId, route_localnet: bool) {
         if let Some(ns) = self.kernel_mut().ns_mut(ns) {
-            ns.route_localnet = route_localnet;
-        }
-    }
-
-    /// `ip link set … up|down`
-    pub fn set_up(&self, id: IfId, is_up: bool) {
-        if let Some(iface) = self.kernel_mut().iface_mut(id) {
-            iface.is_up = is_up;
+            ns.sysctls.all.set(IfKey::RouteLocalnet, i32::from(route_localnet));
         }
     }
 
@@ -344,15 +281,7 @@ impl Net {
     /// touched; whoever pulls the plug ends that too.
     pub fn set_power(&self, ns: NsId, is_on: bool) {
         if let Some(ns) = self.kernel_mut().ns_mut(ns) {
-            ns.is_off = !is_on;
-        }
-    }
-
-    /// Changes how the cable treats what this end sends.
-    pub fn set_link(&self, id: IfId, change: impl FnOnce(&mut LinkConfig)) {
-        if let Some(Iface { kind: IfKind::Veth { link, .. }, .. }) = self.kernel_mut().iface_mut(id)
-        {
-            change(link);
+            ns.is_switched_off = !is_on;
         }
     }
 
@@ -381,9 +310,30 @@ impl Net {
         self.kernel_mut().tracer.forget_before(serial);
     }
 
+    /// Forgets the oldest steps when there are more than so many, or when the packets they show take more
+    /// bytes.
+    pub fn set_trace_limits(&self, steps: usize, bytes: usize) {
+        self.kernel_mut().tracer.set_limits(steps, bytes);
+    }
+
     /// What became of all packets so far.
     pub fn packet_counts(&self) -> PacketCounts {
         self.kernel().counts
+    }
+
+    /// Packets that are on their way: on links and in bridges, waiting for a neighbour or for the other
+    /// fragments.
+    pub fn packets_in_flight(&self) -> u64 {
+        let kernel = self.kernel();
+        let waiting = |ns: &Namespace| ns.neighbours.waiting() + ns.fragments.waiting();
+        let waiting: usize = kernel.namespaces.iter().map(|(_, ns)| waiting(ns)).sum();
+        kernel.counts.on_wire + waiting as u64
+    }
+
+    /// Puts bytes on the wire before an interface: an Ethernet frame from outside the world comes in there.
+    /// What is no frame is dropped with a reason.
+    pub fn inject(&self, iface: IfId, frame: &[u8], cause: Cause) -> PacketId {
+        self.kernel_mut().inject(iface, frame, cause)
     }
 }
 
@@ -402,8 +352,12 @@ pub struct IfaceView {
     pub mtu: u16,
     /// It is up.
     pub is_up: bool,
+    /// It could carry frames: the other end of its cable is up, a bridge has a port that is.
+    pub has_carrier: bool,
     /// Its addresses.
     pub addrs: Vec<Cidr>,
+    /// The same with all that is known of them.
+    pub if_addrs: Vec<IfAddr>,
     /// The namespace, interface and number at the other end of its cable.
     pub peer: Option<(NsId, IfId, u32)>,
     /// The bridge it is a port of.
@@ -412,6 +366,8 @@ pub struct IfaceView {
     pub is_bridge: bool,
     /// It is the loopback interface.
     pub is_loopback: bool,
+    /// The word `ip link add … type` takes.
+    pub kind: &'static str,
     /// What went through it.
     pub stats: IfStats,
 }
@@ -429,8 +385,8 @@ pub struct RouteView {
     pub src: Option<Ipv4Addr>,
     /// Metric.
     pub metric: u32,
-    /// Made with an address.
-    pub is_kernel: bool,
+    /// Who has put it in, see [`crate::route::proto`].
+    pub proto: u8,
     /// What it does.
     pub kind: RouteKind,
 }
@@ -455,10 +411,10 @@ impl Net {
             dev: name(r.dev),
             src: r.src,
             metric: r.metric,
-            is_kernel: r.is_kernel,
+            proto: r.proto,
             kind: r.kind,
         };
-        ns.fib.routes().iter().map(view).collect()
+        ns.fib.routes(TABLE_MAIN).iter().map(view).collect()
     }
 
     /// The source address that a packet from `ns` to `dst` gets, if there is a way.
@@ -468,64 +424,6 @@ impl Net {
 }
 
 impl Kernel {
-    /// A hardware address that depends on the seed and the place only.
-    fn mac(&self, ns: NsId, iface: &str) -> Mac {
-        let ns = self.ns(ns).map(|ns| ns.name.as_str()).unwrap_or_default();
-        Mac::local(self.rng.fork(&format!("mac/{ns}/{iface}")).next_u64())
-    }
-
-    fn add_iface(&mut self, ns: NsId, name: &str, mac: Mac, mtu: u16, kind: IfKind) -> IfId {
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let index = self.ns_mut(ns).map_or(0, |ns| {
-            ns.next_index += 1;
-            ns.next_index - 1
-        });
-        let slot = self.ifaces.insert(Iface {
-            serial,
-            ns,
-            index,
-            name: IfName::new(name),
-            mac,
-            mtu,
-            is_up: true,
-            master: None,
-            addrs: Vec::new(),
-            kind,
-            stats: IfStats::default(),
-        }) as u32;
-        let id = IfId { slot, serial };
-        if let Some(ns) = self.ns_mut(ns) {
-            ns.ifaces.push(id);
-        }
-        id
-    }
-
-    fn remove_iface(&mut self, id: IfId) {
-        let Some(iface) = self.iface(id) else { return };
-        let (ns, master) = (iface.ns, iface.master);
-        let peer = match &iface.kind {
-            IfKind::Veth { peer, .. } => Some(*peer),
-            _ => None,
-        };
-        self.ifaces.remove(id.slot as usize);
-        if let Some(ns) = self.ns_mut(ns) {
-            ns.ifaces.retain(|other| *other != id);
-            ns.fib.remove(|route| route.dev == id);
-            ns.fib.remove_local(|local| local.dev == id);
-            ns.neighbours.forget_iface(id);
-        }
-        if let Some(Iface { kind: IfKind::Bridge { ports, fdb }, .. }) =
-            master.and_then(|master| self.iface_mut(master))
-        {
-            ports.retain(|port| *port != id);
-            fdb.forget_port(id);
-        }
-        if let Some(peer) = peer {
-            self.remove_iface(peer);
-        }
-    }
-
     fn iface_view(&self, id: IfId) -> Option<IfaceView> {
         let iface = self.iface(id)?;
         let peer = match &iface.kind {
@@ -542,24 +440,30 @@ impl Kernel {
             mac: iface.mac,
             mtu: iface.mtu,
             is_up: iface.is_up,
-            addrs: iface.addrs.clone(),
+            has_carrier: self.has_carrier(iface),
+            addrs: iface.addrs.iter().map(|addr| addr.cidr).collect(),
+            if_addrs: iface.addrs.clone(),
             peer,
             master,
             is_bridge: matches!(iface.kind, IfKind::Bridge { .. }),
-            is_loopback: matches!(iface.kind, IfKind::Loopback),
+            is_loopback: iface.is_loopback(),
+            kind: iface.kind.name(),
             stats: iface.stats,
         })
     }
 
+    fn has_carrier(&self, iface: &Iface) -> bool {
+        let is_up = |id: &IfId| self.iface(*id).is_some_and(|iface| iface.is_up);
+        match &iface.kind {
+            IfKind::Loopback | IfKind::Dummy => true,
+            IfKind::Veth { peer, .. } => is_up(peer),
+            IfKind::Bridge { ports, .. } => ports.iter().any(is_up),
+        }
+    }
+
     pub(crate) fn source_for(&self, ns: NsId, dst: Ipv4Addr) -> Option<Ipv4Addr> {
         let ns = self.ns(ns)?;
-        if dst.is_loopback() {
-            return Some(Ipv4Addr::LOCALHOST);
-        }
-        if ns.fib.is_local(dst) {
-            return Some(dst);
-        }
-        let route = ns.fib.lookup(dst).filter(|route| route.kind == RouteKind::Unicast)?;
-        route.src.or_else(|| ns.fib.select_source(route.dev, route.via.unwrap_or(dst)))
+        let route = ns.fib.lookup(&Flow::to(dst)).ok()?;
+        if !route.kind.has_device() { None } else { ns.fib.source_of(route, dst) }
     }
 }

@@ -37,6 +37,8 @@ pub enum TraceMode {
     Off,
     /// Packets with a cause.
     Caused,
+    /// Packets with this cause.
+    One(Cause),
     /// Every packet.
     All,
 }
@@ -172,13 +174,34 @@ impl Step {
 /// Steps kept at most; of more, the oldest are forgotten.
 pub const STEPS_MAX: usize = 200_000;
 
+/// Bytes that the packets of all steps take at most, unless set otherwise.
+pub const STEP_BYTES_MAX: usize = 256 << 20;
+
 /// Keeps steps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tracer {
     pub(crate) mode: TraceMode,
     steps: VecDeque<Step>,
     next_serial: u64,
     last_bytes: Option<(PacketId, Rc<[u8]>)>,
+    /// Bytes of the packets of all steps, those that steps share counted once.
+    bytes: usize,
+    steps_max: usize,
+    bytes_max: usize,
+}
+
+impl Default for Tracer {
+    fn default() -> Self {
+        Tracer {
+            mode: TraceMode::Off,
+            steps: VecDeque::new(),
+            next_serial: 0,
+            last_bytes: None,
+            bytes: 0,
+            steps_max: STEPS_MAX,
+            bytes_max: STEP_BYTES_MAX,
+        }
+    }
 }
 
 impl Tracer {
@@ -187,6 +210,7 @@ impl Tracer {
         match self.mode {
             TraceMode::Off => false,
             TraceMode::Caused => cause != Cause(0),
+            TraceMode::One(only) => cause == only,
             TraceMode::All => true,
         }
     }
@@ -200,12 +224,36 @@ impl Tracer {
         kind: StepKind,
     ) {
         let bytes = self.share(packet, bytes);
-        if self.steps.len() >= STEPS_MAX {
-            self.steps.pop_front();
-        }
         let serial = self.next_serial;
         self.next_serial += 1;
         self.steps.push_back(Step { serial, at, packet, cause, ns, kind, bytes });
+        self.trim();
+    }
+
+    pub(crate) fn set_limits(&mut self, steps: usize, bytes: usize) {
+        (self.steps_max, self.bytes_max) = (steps, bytes);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while self.steps.len() > self.steps_max || self.bytes > self.bytes_max {
+            if !self.forget_first() {
+                return;
+            }
+        }
+    }
+
+    fn forget_first(&mut self) -> bool {
+        let Some(step) = self.steps.pop_front() else { return false };
+        // Steps that share their bytes follow one another.
+        let is_shared = self.steps.front().is_some_and(|s| Rc::ptr_eq(&s.bytes, &step.bytes));
+        if !is_shared {
+            self.bytes = self.bytes.saturating_sub(step.bytes.len());
+        }
+        if self.steps.is_empty() {
+            self.last_bytes = None;
+        }
+        true
     }
 
     /// The bytes, shared with the packet's last step where they have not changed.
@@ -214,6 +262,7 @@ impl Tracer {
             Some((last, shared)) if *last == packet && **shared == *bytes => shared.clone(),
             _ => {
                 let shared: Rc<[u8]> = bytes.into();
+                self.bytes += shared.len();
                 self.last_bytes = Some((packet, shared.clone()));
                 shared
             }
@@ -233,7 +282,7 @@ impl Tracer {
     /// Forgets the steps before number `serial`.
     pub(crate) fn forget_before(&mut self, serial: u64) {
         while self.steps.front().is_some_and(|step| step.serial < serial) {
-            self.steps.pop_front();
+            self.forget_first();
         }
     }
 }

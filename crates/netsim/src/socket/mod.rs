@@ -2,11 +2,19 @@
 //! what a closed port answers and how long a closed connection is remembered is decided here.
 //!
 //! - [`tcp`]: connections and listeners;
-//! - [`udp`]: datagram sockets.
+//! - [`udp`]: datagram sockets;
+//! - [`raw`]: sockets for whole packets: ping, traceroute;
+//! - [`list`]: what `ss` shows.
+//!
+//! What differs from Linux in what smoltcp sends: a window of 64,240 bytes without scaling, no timestamps,
+//! options in another order; no delayed acknowledgements, no Nagle; NewReno at most; after "fragmentation
+//! needed" the shorter segments go out when the retransmission timer fires, not at once.
 //!
 //! Every connection has a smoltcp socket set of its own, so that a packet costs the same whether a
 //! namespace has one socket or ten thousand.
 
+pub mod list;
+pub mod raw;
 pub mod tcp;
 pub mod udp;
 
@@ -14,28 +22,34 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use base::{Duration, FastMap, Instant, Rng};
-use packet::reply::Unreachable;
-use packet::{Head, L4, Packet};
+use base::{FastMap, Instant, Rng};
+use netfilter::Skb;
+use packet::reply::{self, Unreachable};
+use packet::{Head, L4, Packet, protocol};
 use slab::Slab;
 use smallvec::SmallVec;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
 use smoltcp::wire::HardwareAddress;
 
+use crate::drops::DropReason;
+use crate::icmp::{self, IcmpNews};
+use crate::iface::IfId;
 use crate::kernel::Kernel;
 use crate::ns::NsId;
-use crate::path::Meta;
+use crate::path::{Meta, Sent, Way};
+use crate::route::{Flow, RouteError, RouteKind};
+use crate::sysctl::NsKey;
 use crate::trace::Cause;
 
-pub use tcp::{TcpListener, TcpStream};
+pub use list::{SocketState, SocketView, Transport};
+pub use raw::RawSocket;
+pub use tcp::{ListenOptions, TcpListener, TcpStream};
 pub use udp::UdpSocket;
 
+use raw::RawState;
 use tcp::{Listener, TcpConn, TimeWaits};
 use udp::UdpState;
-
-/// Ports given to connections that do not ask for one (`ip_local_port_range`).
-const EPHEMERAL: std::ops::RangeInclusive<u16> = 32768..=60999;
 
 /// Why a socket call failed, in the C library's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +72,12 @@ pub enum SockError {
     BrokenPipe,
     /// A filter on the way says no.
     Prohibited,
+    /// A route forbids it, or a broadcast was not asked for.
+    AccessDenied,
+    /// The route is a blackhole, or the address cannot be talked to.
+    InvalidArgument,
+    /// The datagram is longer than any may be.
+    TooLong,
 }
 
 impl fmt::Display for SockError {
@@ -72,6 +92,9 @@ impl fmt::Display for SockError {
             SockError::AddrNotAvailable => "Cannot assign requested address",
             SockError::BrokenPipe => "Broken pipe",
             SockError::Prohibited => "Operation not permitted",
+            SockError::AccessDenied => "Permission denied",
+            SockError::InvalidArgument => "Invalid argument",
+            SockError::TooLong => "Message too long",
         })
     }
 }
@@ -87,6 +110,20 @@ impl SockError {
             | Unreachable::HostProhibited
             | Unreachable::AdminProhibited
             | Unreachable::FragmentationNeeded(_) => SockError::HostUnreachable,
+        }
+    }
+
+    /// What a socket learns when there is no way (`ip_route_output_key`).
+    fn of_route(error: RouteError) -> SockError {
+        match error {
+            RouteError::NoRoute | RouteError::RuleSays(RouteKind::Unreachable) => {
+                SockError::NetUnreachable
+            }
+            RouteError::Says(RouteKind::Unreachable) => SockError::HostUnreachable,
+            RouteError::Says(RouteKind::Prohibit) | RouteError::RuleSays(RouteKind::Prohibit) => {
+                SockError::AccessDenied
+            }
+            RouteError::Says(_) | RouteError::RuleSays(_) => SockError::InvalidArgument,
         }
     }
 }
@@ -126,6 +163,7 @@ enum Sock {
     Tcp(TcpConn),
     Listener(Listener),
     Udp(UdpState),
+    Raw(RawState),
 }
 
 impl Pool {
@@ -165,15 +203,31 @@ impl Pool {
             _ => None,
         }
     }
+
+    fn raw(&mut self, id: SockId) -> Option<&mut RawState> {
+        match self.get_mut(id)? {
+            Sock::Raw(raw) => Some(raw),
+            _ => None,
+        }
+    }
 }
+
+/// smoltcp's sides of a namespace, at most so many; a connection for which none fits takes a smaller one.
+const STACKS_MAX: usize = 16;
+
+/// Least and greatest MTU a stack is made for.
+const STACK_MTU: std::ops::RangeInclusive<u16> = 552..=65_535;
 
 /// The sockets of one namespace: who is meant by a packet.
 pub(crate) struct Sockets {
-    /// smoltcp's side of the namespace: one host that has any address it is sent packets for.
-    stack: Interface,
+    /// smoltcp's sides of the namespace: one host that has any address it is sent packets for; one for each
+    /// MTU, because that is what smoltcp makes segments by.
+    stacks: Vec<(u16, Interface)>,
+    rng: Rng,
     conns: FastMap<ConnKey, SockId>,
     listeners: BTreeMap<u16, Vec<(Ipv4Addr, SockId)>>,
     udp: BTreeMap<u16, Vec<(Ipv4Addr, SockId)>>,
+    raw: Vec<SockId>,
     time_waits: TimeWaits,
 }
 
@@ -185,28 +239,65 @@ impl fmt::Debug for Sockets {
 
 impl Sockets {
     pub(crate) fn new(rng: &Rng) -> Sockets {
-        let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = rng.fork("stack").next_u64();
-        let mut tx = Packets::new();
-        let mut phy = Phy { rx: None, tx: &mut tx, spare: &mut Vec::new() };
-        let mut stack = Interface::new(config, &mut phy, smoltcp::time::Instant::ZERO);
-        // Which packets are ours has been decided before they get here.
-        stack.set_any_ip(true);
-        Sockets {
-            stack,
+        let mut sockets = Sockets {
+            stacks: Vec::new(),
+            rng: rng.clone(),
             conns: FastMap::default(),
             listeners: BTreeMap::new(),
             udp: BTreeMap::new(),
+            raw: Vec::new(),
             time_waits: TimeWaits::default(),
+        };
+        sockets.add_stack(1500);
+        sockets
+    }
+
+    fn add_stack(&mut self, mtu: u16) {
+        let mut config = Config::new(HardwareAddress::Ip);
+        let rng = match mtu {
+            1500 => self.rng.fork("stack"),
+            _ => self.rng.fork(&format!("stack/{mtu}")),
+        };
+        config.random_seed = rng.clone().next_u64();
+        let mut tx = Packets::new();
+        let mut phy = Phy { rx: None, tx: &mut tx, spare: &mut Vec::new(), mtu };
+        let mut stack = Interface::new(config, &mut phy, smoltcp::time::Instant::ZERO);
+        // Which packets are ours has been decided before they get here.
+        stack.set_any_ip(true);
+        self.stacks.push((mtu, stack));
+    }
+
+    /// The MTU of the stack that serves `mtu`; there is one from now on.
+    fn stack_mtu(&mut self, mtu: u16) -> u16 {
+        let mtu = mtu.clamp(*STACK_MTU.start(), *STACK_MTU.end());
+        if self.stacks.iter().any(|(of, _)| *of == mtu) {
+            return mtu;
         }
+        if self.stacks.len() >= STACKS_MAX {
+            let smaller = self.stacks.iter().map(|(of, _)| *of).filter(|of| *of < mtu).max();
+            if let Some(smaller) = smaller {
+                return smaller;
+            }
+        }
+        self.add_stack(mtu);
+        mtu
+    }
+
+    fn stack(&mut self, mtu: u16) -> Option<&mut Interface> {
+        self.stacks.iter_mut().find(|(of, _)| *of == mtu).map(|(_, stack)| stack)
+    }
+
+    /// Connections that are there or were there lately have this address.
+    fn is_port_in_use(&self, local: SocketAddrV4, now: Instant) -> bool {
+        let is_it = |key: &ConnKey| {
+            let ip = *local.ip();
+            key.local.port() == local.port() && (ip.is_unspecified() || ip == *key.local.ip())
+        };
+        self.conns.keys().any(is_it) || self.time_waits.keys(now).iter().any(is_it)
     }
 
     fn listener_for(&self, local: SocketAddrV4) -> Option<SockId> {
         best(self.listeners.get(&local.port())?, *local.ip())
-    }
-
-    fn udp_for(&self, local: SocketAddrV4) -> Option<SockId> {
-        best(self.udp.get(&local.port())?, *local.ip())
     }
 }
 
@@ -239,6 +330,7 @@ pub(crate) struct Phy<'a> {
     rx: Option<&'a [u8]>,
     tx: &'a mut Packets,
     spare: &'a mut Vec<Vec<u8>>,
+    mtu: u16,
 }
 
 pub(crate) struct RxToken<'a>(&'a [u8]);
@@ -289,7 +381,7 @@ impl Device for Phy<'_> {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = 1500;
+        capabilities.max_transmission_unit = usize::from(self.mtu);
         // What comes in was made by another stack here and rewritten with care; what came from outside
         // the world has been checked at the door.
         capabilities.checksum.ipv4 = Checksum::Tx;
@@ -309,38 +401,83 @@ fn from_smoltcp(at: smoltcp::time::Instant) -> Instant {
 }
 
 impl Kernel {
-    /// A packet for this namespace has come through INPUT.
-    pub(crate) fn stack_in(&mut self, ns: NsId, packet: Packet, meta: Meta) {
-        match packet.head().l4 {
-            L4::Tcp { .. } => self.tcp_in(ns, packet, meta),
-            L4::Udp { .. } => self.udp_in(ns, packet, meta),
-            _ if packet.head().is_icmp_error() => self.icmp_error_in(ns, &packet),
-            _ => self.stack_answers(ns, &packet, meta.cause),
+    /// Why the stack does not take a packet that has come through INPUT, if it does not.
+    pub(crate) fn refusal(&mut self, ns: NsId, packet: &Packet, meta: Meta) -> Option<DropReason> {
+        let head = packet.head();
+        match head.l4 {
+            // TCP is between two.
+            L4::Tcp { .. } if meta.is_group => Some(DropReason::NotAccepted),
+            L4::Tcp { .. } if head.is_tcp_syn() => self.tcp_refusal(ns, head),
+            L4::Udp { .. } => self.udp_refusal(ns, packet),
+            _ => None,
         }
     }
 
-    /// No socket takes it: smoltcp says what a host says then (echo reply, reset, "unreachable").
-    fn stack_answers(&mut self, ns: NsId, packet: &Packet, cause: Cause) {
-        let now = to_smoltcp(self.now);
-        let mut tx = Packets::new();
-        let Kernel { pool, namespaces, .. } = self;
-        let Some(here) = namespaces.get_mut(ns.slot as usize) else { return };
-        let mut phy = Phy { rx: Some(packet.bytes()), tx: &mut tx, spare: &mut pool.spare_buffers };
-        let mut nobody = SocketSet::new(Vec::new());
-        here.sockets.stack.poll_ingress_single(now, &mut phy, &mut nobody);
-        self.send_all(ns, tx, cause, None);
+    /// A packet for this namespace has come through INPUT.
+    pub(crate) fn stack_in(&mut self, ns: NsId, skb: Skb, meta: Meta) {
+        let head = *skb.packet.head();
+        let raw_took_it =
+            self.ns(ns).is_some_and(|here| !here.sockets.raw.is_empty()) && self.raw_in(ns, &skb);
+        match head.l4 {
+            L4::Tcp { .. } => self.tcp_in(ns, skb.packet, meta),
+            L4::Udp { .. } => self.udp_in(ns, skb, meta),
+            L4::Icmp { .. } if head.is_icmp_error() => self.icmp_error_in(ns, &skb.packet),
+            L4::Icmp { kind: 8, .. } => {
+                self.echo_reply(ns, &skb.packet, meta);
+                self.recycle(skb.packet);
+            }
+            L4::Icmp { .. } => {}
+            // A header that is cut short.
+            _ if matches!(head.protocol, protocol::TCP | protocol::UDP | protocol::ICMP) => {}
+            _ if raw_took_it => {}
+            _ => self.send_icmp_error(ns, &skb, Unreachable::Protocol.into(), meta),
+        }
+    }
+
+    /// A segment that fits no connection and opens none is answered with a reset (`tcp_v4_send_reset`).
+    fn refuse_tcp(&mut self, ns: NsId, packet: &Packet, cause: Cause) {
+        let Some(mut reset) = reply::tcp_reset(packet) else { return };
+        let Some(here) = self.ns(ns) else { return };
+        reset.set_ttl(here.sysctls.get(NsKey::IpDefaultTtl) as u8);
+        self.ip_out(ns, reset, cause);
     }
 
     /// Sends what smoltcp has made. `ident`: of the next packet of a connection.
-    fn send_all(&mut self, ns: NsId, tx: Packets, cause: Cause, mut ident: Option<&mut u16>) {
+    fn send_all(&mut self, ns: NsId, tx: Packets, sent: Sent, ident: &mut u16) {
         for bytes in tx {
             let Ok(mut packet) = Packet::parse(bytes) else { continue };
-            if let Some(ident) = &mut ident {
-                packet.set_ident(**ident);
-                **ident = ident.wrapping_add(1);
-            }
-            self.ip_out(ns, packet, cause);
+            packet.set_ident(*ident);
+            *ident = ident.wrapping_add(1);
+            self.send(ns, Skb::new(packet), sent);
         }
+    }
+
+    /// The source address and the way for talking to `dst`, from `from` or an address that fits.
+    fn way_to(
+        &self,
+        ns: NsId,
+        dst: Ipv4Addr,
+        from: Option<Ipv4Addr>,
+        oif: Option<IfId>,
+    ) -> Result<(Ipv4Addr, Way), SockError> {
+        let here = self.ns(ns).ok_or(SockError::NetUnreachable)?;
+        if let Some(from) = from
+            && !here.fib.is_local(from)
+            && !here.sysctls.is_on(NsKey::IpNonlocalBind)
+        {
+            return Err(SockError::AddrNotAvailable);
+        }
+        let oif_name = oif.and_then(|oif| self.iface(oif)).map(|iface| iface.name);
+        let oif_name = oif_name.unwrap_or_default();
+        let src = from.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let flow = Flow { src, oif, oif_name, ..Flow::to(dst) };
+        let way = self.find_way(ns, &flow).map_err(SockError::of_route)?;
+        let chosen = || match here.fib.lookup(&flow) {
+            Ok(route) => here.fib.source_of(route, dst),
+            Err(_) => here.fib.select_addr(way.dev, dst, crate::route::Scope::LINK),
+        };
+        let src = from.or_else(chosen).ok_or(SockError::AddrNotAvailable)?;
+        Ok((src, way))
     }
 
     /// Keeps the buffer of a packet that has been taken.
@@ -350,34 +487,27 @@ impl Kernel {
         }
     }
 
+    /// Something became of a packet that a socket here sent.
     fn icmp_error_in(&mut self, ns: NsId, packet: &Packet) {
         let Some(quoted) = packet.quoted() else { return };
-        let L4::Icmp { kind: 3, code, .. } = packet.head().l4 else { return };
-        let why = match code {
-            0 => Unreachable::Net,
-            1 => Unreachable::Host,
-            2 => Unreachable::Protocol,
-            3 => Unreachable::Port,
-            4 => return,
-            9 => Unreachable::NetProhibited,
-            10 => Unreachable::HostProhibited,
-            13 => Unreachable::AdminProhibited,
-            _ => return,
+        let Some((news, is_hard)) = icmp::meaning(packet) else { return };
+        let why = match news {
+            IcmpNews::Unreachable(why) => why,
+            // Routers of old do not say how much: the least is assumed.
+            IcmpNews::TooBig(mtu) => return self.path_is_narrow(ns, &quoted, mtu),
         };
-        self.stack_error(ns, &quoted, why);
+        let Some(key) = key_of(&quoted) else { return };
+        match quoted.l4 {
+            L4::Tcp { .. } => self.tcp_error(ns, key, SockError::of(why)),
+            L4::Udp { .. } if is_hard => self.udp_error(ns, key, SockError::of(why)),
+            _ => {}
+        }
     }
 
-    /// A socket of this namespace learns what became of a packet it sent.
-    pub(crate) fn stack_error(&mut self, ns: NsId, sent: &Head, why: Unreachable) {
-        let Some((sport, dport)) = sent.ports() else { return };
-        let key = ConnKey {
-            local: SocketAddrV4::new(sent.src, sport),
-            remote: SocketAddrV4::new(sent.dst, dport),
-        };
-        match sent.l4 {
-            L4::Tcp { .. } => self.tcp_error(ns, key, SockError::of(why)),
-            L4::Udp { .. } => self.udp_error(ns, key, SockError::of(why)),
-            _ => {}
+    fn path_is_narrow(&mut self, ns: NsId, sent: &Head, mtu: u16) {
+        let Some(mtu) = self.learn_path_mtu(ns, sent.dst, mtu) else { return };
+        if let (L4::Tcp { .. }, Some(key)) = (sent.l4, key_of(sent)) {
+            self.tcp_set_mtu(ns, key, mtu);
         }
     }
 
@@ -386,7 +516,10 @@ impl Kernel {
         let now = self.now;
         let Some(conn) = self.pool.tcp(id) else { return };
         conn.scheduled = None;
-        if conn.is_orphan_overdue(now) {
+        let ns = conn.ns();
+        let timeout = self.fin_timeout(ns);
+        let Some(conn) = self.pool.tcp(id) else { return };
+        if conn.is_orphan_overdue(now, timeout) {
             return self.tcp_forget(id);
         }
         if conn.due.is_some_and(|due| due <= now) {
@@ -405,6 +538,7 @@ impl Kernel {
         for table in [&mut sockets.listeners, &mut sockets.udp] {
             ids.extend(std::mem::take(table).into_values().flatten().map(|(_, id)| id));
         }
+        ids.append(&mut sockets.raw);
         for id in ids {
             self.pool.remove(id);
         }
@@ -418,10 +552,11 @@ impl Kernel {
     ) -> Option<u16> {
         let now = self.now;
         let here = self.ns_mut(ns)?;
-        let count = u32::from(EPHEMERAL.end() - EPHEMERAL.start()) + 1;
+        let range = here.sysctls.ports();
+        let count = u32::from(range.end().saturating_sub(*range.start())) + 1;
         let start = here.rng.below(count);
         (0..count)
-            .map(|i| EPHEMERAL.start() + ((start + i) % count) as u16)
+            .map(|i| range.start() + ((start + i) % count) as u16)
             .find(|port| is_free(&here.sockets, *port, now))
     }
 }
@@ -433,6 +568,11 @@ fn sorted_ids(conns: FastMap<ConnKey, SockId>) -> Vec<SockId> {
     all.into_iter().map(|(_, id)| id).collect()
 }
 
-/// How long the resources of a connection that nobody holds any more are kept waiting for the other side
-/// (`tcp_fin_timeout`).
-const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The connection that a quoted packet is of, as the side sees it that sent it.
+fn key_of(sent: &Head) -> Option<ConnKey> {
+    let (sport, dport) = sent.ports()?;
+    Some(ConnKey {
+        local: SocketAddrV4::new(sent.src, sport),
+        remote: SocketAddrV4::new(sent.dst, dport),
+    })
+}

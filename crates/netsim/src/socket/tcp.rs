@@ -6,34 +6,34 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::task::Poll;
 
 use base::{Duration, FastMap, Instant};
-use packet::{L4, Packet, tcp_flags};
+use packet::{Head, L4, Packet, tcp_flags};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
 use super::{
-    ConnKey, ORPHAN_TIMEOUT, Packets, Phy, Pool, Sock, SockError, SockId, clashes, from_smoltcp,
-    to_smoltcp, unbind,
+    ConnKey, Packets, Phy, Pool, Sock, SockError, SockId, clashes, from_smoltcp, to_smoltcp, unbind,
 };
-use crate::exec::{Host, Waiters};
+use crate::drops::DropReason;
+use crate::exec::{Host, ProcId, Waiters};
 use crate::kernel::Kernel;
 use crate::ns::NsId;
-use crate::path::Meta;
+use crate::path::{Meta, Sent};
+use crate::route::Flow;
 use crate::sim::Net;
+use crate::sysctl::NsKey;
 use crate::trace::Cause;
 
 /// Bytes a connection takes before the program reads them: Linux's first window for an MSS of 1460.
 const RX_BUFFER: usize = 64_240;
 /// Bytes a program can write before the other side has taken them.
 const TX_BUFFER: usize = 32_768;
-/// Connections that wait to be accepted (`somaxconn`).
-const BACKLOG_MAX: usize = 4096;
-/// How long a SYN is repeated (`tcp_syn_retries` = 6).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(127);
-/// How long data is repeated (`tcp_retries2` = 15).
-const SEND_TIMEOUT: Duration = Duration::from_secs(924);
+/// Longest time between two attempts (`TCP_RTO_MAX`).
+const RTO_MAX: u64 = 120;
 /// How long a closed connection is remembered (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT: Duration = Duration::from_secs(60);
+/// Closed connections that are remembered; of more, the oldest is forgotten (`tcp_max_tw_buckets`).
+const TIME_WAITS_MAX: usize = 65_536;
 /// Closed sockets kept with their buffers.
 const SPARE_MAX: usize = 64;
 
@@ -43,10 +43,17 @@ pub(super) struct TcpConn {
     handle: SocketHandle,
     ns: NsId,
     key: ConnKey,
+    /// What its segments have to fit into.
+    mtu: u16,
     /// The listener that has not yet given it away.
     listener: Option<SockId>,
+    /// It counts among those of which its listener has heard only a SYN.
+    is_half_open: bool,
     waiters: Waiters,
     error: Option<SockError>,
+    /// What a router said; the reason if the connection times out.
+    hint: Option<SockError>,
+    pub(super) owner: ProcId,
     cause: Cause,
     /// When smoltcp wants to be asked next.
     pub(super) due: Option<Instant>,
@@ -62,23 +69,70 @@ impl TcpConn {
         self.set.get_mut::<Socket<'static>>(self.handle)
     }
 
-    fn state(&self) -> State {
+    pub(super) fn ns(&self) -> NsId {
+        self.ns
+    }
+
+    pub(super) fn key(&self) -> ConnKey {
+        self.key
+    }
+
+    /// Somebody still holds it, or will accept it.
+    pub(super) fn is_held(&self) -> bool {
+        self.orphan_since.is_none()
+    }
+
+    /// Bytes to be read and bytes not yet acknowledged.
+    pub(super) fn queued(&mut self) -> (usize, usize) {
+        let socket = self.socket();
+        (socket.recv_queue(), socket.send_queue())
+    }
+
+    pub(super) fn state(&self) -> State {
         self.set.get::<Socket<'static>>(self.handle).state()
     }
 
-    pub(super) fn is_orphan_overdue(&self, now: Instant) -> bool {
-        self.orphan_since.is_some_and(|since| now - since >= ORPHAN_TIMEOUT)
+    pub(super) fn is_orphan_overdue(&self, now: Instant, timeout: Duration) -> bool {
+        self.orphan_since.is_some_and(|since| now - since >= timeout)
             && self.state() == State::FinWait2
     }
 }
 
 /// A listening socket.
 pub(super) struct Listener {
-    ns: NsId,
-    local: SocketAddrV4,
+    pub(super) ns: NsId,
+    pub(super) local: SocketAddrV4,
     /// Established connections, the first being accepted next.
-    queue: VecDeque<SockId>,
+    pub(super) queue: VecDeque<SockId>,
+    /// One more than this may wait to be accepted (`sk_acceptq_is_full`).
+    pub(super) backlog: usize,
+    /// Connections of which only a SYN has come.
+    half_open: usize,
     waiters: Waiters,
+    pub(super) owner: ProcId,
+}
+
+impl Listener {
+    fn is_full(&self) -> bool {
+        self.queue.len() > self.backlog
+    }
+}
+
+/// How a socket listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Connections that may wait to be accepted; not more than `somaxconn`.
+    pub backlog: usize,
+    /// `SO_REUSEADDR`: connections of an earlier listener, and closed ones that are still remembered, are
+    /// not in the way.
+    pub reuses_address: bool,
+}
+
+impl Default for ListenOptions {
+    /// As servers do: all that `somaxconn` lets, and an address that is reused.
+    fn default() -> Self {
+        ListenOptions { backlog: usize::MAX, reuses_address: true }
+    }
 }
 
 /// Connections that are closed on both sides and answer repeated segments for a while.
@@ -104,9 +158,23 @@ impl TimeWaits {
                 self.by_key.remove(&old);
             }
         }
+        if self.by_age.len() >= TIME_WAITS_MAX
+            && let Some((_, oldest)) = self.by_age.pop_front()
+        {
+            self.by_key.remove(&oldest);
+        }
         let expires = now + TIME_WAIT;
         self.by_key.insert(key, TimeWait { expires, ack });
         self.by_age.push_back((expires, key));
+    }
+
+    /// The closed connections that are remembered, in order.
+    pub(super) fn keys(&self, now: Instant) -> Vec<ConnKey> {
+        let alive = self.by_age.iter().filter(|(_, key)| self.get(key, now).is_some());
+        let mut keys: Vec<ConnKey> = alive.map(|(_, key)| *key).collect();
+        keys.sort();
+        keys.dedup();
+        keys
     }
 
     fn get(&self, key: &ConnKey, now: Instant) -> Option<&TimeWait> {
@@ -131,7 +199,24 @@ fn prepare(socket: &mut Socket<'static>) {
     // As Linux does at the beginning of a connection: acknowledge at once, send small segments at once.
     socket.set_ack_delay(None);
     socket.set_nagle_enabled(false);
-    socket.set_timeout(Some(duration(CONNECT_TIMEOUT)));
+    socket.set_keep_alive(None);
+}
+
+/// How long something is tried that is repeated `retries` times, after one second, two, four, …
+fn patience(retries: i64) -> Duration {
+    let waits = (0..=retries.clamp(0, 255)).map(|i| 1u64.checked_shl(i as u32).unwrap_or(RTO_MAX));
+    Duration::from_secs(waits.map(|wait| wait.min(RTO_MAX)).sum())
+}
+
+/// How long data is repeated before a connection is given up (`tcp_retries2`): the first time after 200 ms.
+fn data_patience(retries: i64) -> Duration {
+    let mut wait = 200u64;
+    let mut all = 0;
+    for _ in 0..=retries.clamp(0, 255) {
+        all += wait;
+        wait = (wait * 2).min(RTO_MAX * 1000);
+    }
+    Duration::from_millis(all)
 }
 
 fn duration(d: Duration) -> smoltcp::time::Duration {
@@ -154,6 +239,9 @@ impl Kernel {
         };
         let Some(here) = self.ns_mut(ns) else { return };
         if let Some(id) = here.sockets.conns.get(&key).copied() {
+            if self.tcp_must_wait(id, flags) {
+                return self.recycle(packet);
+            }
             self.tcp_poll(id, Some(packet.bytes()));
             return self.recycle(packet);
         }
@@ -170,9 +258,43 @@ impl Kernel {
         }
         match here.sockets.listener_for(key.local) {
             Some(listener) if is_syn => self.tcp_incoming(ns, listener, key, &packet, meta.cause),
-            _ => self.stack_answers(ns, &packet, meta.cause),
+            _ => self.refuse_tcp(ns, &packet, meta.cause),
         }
         self.recycle(packet);
+    }
+
+    /// A SYN for which its listener has no room.
+    pub(super) fn tcp_refusal(&mut self, ns: NsId, head: &Head) -> Option<DropReason> {
+        let L4::Tcp { sport, dport, .. } = head.l4 else { return None };
+        let Kernel { pool, namespaces, .. } = self;
+        let here = namespaces.get(ns.slot as usize)?;
+        let local = SocketAddrV4::new(head.dst, dport);
+        let remote = SocketAddrV4::new(head.src, sport);
+        if here.sockets.conns.contains_key(&ConnKey { local, remote }) {
+            return None;
+        }
+        let listener = pool.listener(here.sockets.listener_for(local)?)?;
+        let half_open_max = here.sysctls.get(NsKey::TcpMaxSynBacklog);
+        let half_open_max = usize::try_from(half_open_max).unwrap_or(usize::MAX);
+        let is_full = listener.is_full() || listener.half_open >= half_open_max.max(1);
+        is_full.then_some(DropReason::ListenOverflow)
+    }
+
+    /// The last segment of a handshake finds the accept queue full: as on Linux it is ignored, and the
+    /// SYN is acknowledged again later (`tcp_v4_syn_recv_sock`); or the connection is reset.
+    fn tcp_must_wait(&mut self, id: SockId, flags: u8) -> bool {
+        let Some(conn) = self.pool.tcp(id) else { return false };
+        let (Some(listener), ns) = (conn.listener, conn.ns) else { return false };
+        if conn.state() != State::SynReceived || flags & tcp_flags::RST != 0 {
+            return false;
+        }
+        if self.pool.listener(listener).is_none_or(|listener| !listener.is_full()) {
+            return false;
+        }
+        if self.ns(ns).is_some_and(|here| here.sysctls.is_on(NsKey::TcpAbortOnOverflow)) {
+            self.tcp_abandon(id);
+        }
+        true
     }
 
     /// Somebody opens a connection to a listener.
@@ -184,12 +306,15 @@ impl Kernel {
         syn: &Packet,
         cause: Cause,
     ) {
-        // As Linux does with a full accept queue: the SYN is not answered.
-        if self.pool.listener(listener).is_none_or(|l| l.queue.len() >= BACKLOG_MAX) {
-            return;
-        }
-        let id = self.tcp_new(ns, key, cause, Some(listener));
+        let Some(found) = self.pool.listener(listener) else { return };
+        found.half_open += 1;
+        let owner = found.owner;
+        let mtu = self.mtu_towards(ns, key);
+        let id = self.tcp_new(ns, key, (cause, owner), Some(listener), mtu);
+        let retries = self.ns(ns).map_or(5, |here| here.sysctls.get(NsKey::TcpSynackRetries));
         if let Some(conn) = self.pool.tcp(id) {
+            conn.is_half_open = true;
+            conn.socket().set_timeout(Some(duration(patience(retries))));
             let local = conn.key.local;
             let listen = IpListenEndpoint { addr: Some((*local.ip()).into()), port: local.port() };
             // A fresh socket and a port above zero: listening cannot be refused.
@@ -198,23 +323,40 @@ impl Kernel {
         self.tcp_poll(id, Some(syn.bytes()));
     }
 
+    /// The longest packet that gets from one end to the next router, or further as far as is known.
+    fn mtu_towards(&self, ns: NsId, key: ConnKey) -> u16 {
+        let flow = Flow { src: *key.local.ip(), ..Flow::to(*key.remote.ip()) };
+        let mtu = self.find_way(ns, &flow).map_or(1500, |way| way.mtu);
+        self.path_mtu(ns, *key.remote.ip(), mtu)
+    }
+
     fn tcp_new(
         &mut self,
         ns: NsId,
         key: ConnKey,
-        cause: Cause,
+        (cause, owner): (Cause, ProcId),
         listener: Option<SockId>,
+        mtu: u16,
     ) -> SockId {
         let (set, handle) = new_set(&mut self.pool);
-        let ident = self.ns_mut(ns).map_or(0, |here| here.rng.next_u32() as u16);
+        let (mut ident, mut ttl, mut stack_mtu) = (0, 64, 1500);
+        if let Some(here) = self.ns_mut(ns) {
+            ident = here.rng.next_u32() as u16;
+            ttl = here.sysctls.get(NsKey::IpDefaultTtl) as u8;
+            stack_mtu = here.sockets.stack_mtu(mtu);
+        }
         let mut conn = TcpConn {
             set,
             handle,
             ns,
             key,
+            mtu: stack_mtu,
             listener,
+            is_half_open: false,
             waiters: Waiters::new(),
             error: None,
+            hint: None,
+            owner,
             cause,
             due: None,
             scheduled: None,
@@ -222,6 +364,7 @@ impl Kernel {
             ident,
         };
         prepare(conn.socket());
+        conn.socket().set_hop_limit(Some(ttl.max(1)));
         let id = self.pool.insert(Sock::Tcp(conn));
         if let Some(here) = self.ns_mut(ns) {
             here.sockets.conns.insert(key, id);
@@ -239,10 +382,10 @@ impl Kernel {
             return;
         };
         let Some(here) = namespaces.get_mut(conn.ns.slot as usize) else { return };
-        let stack = &mut here.sockets.stack;
+        let Some(stack) = here.sockets.stack(conn.mtu) else { return };
         let mut tx = Packets::new();
         let is_rx = rx.is_some();
-        let mut phy = Phy { rx, tx: &mut tx, spare: &mut pool.spare_buffers };
+        let mut phy = Phy { rx, tx: &mut tx, spare: &mut pool.spare_buffers, mtu: conn.mtu };
         let before = conn.state();
         if is_rx {
             stack.poll_ingress_single(now, &mut phy, &mut conn.set);
@@ -268,7 +411,8 @@ impl Kernel {
             self.scheduler.wake_all(&mut waiters);
         }
         if sent_something {
-            self.send_all(ns, tx, cause, Some(&mut ident));
+            let sent = Sent { cause, confirms: is_rx, oif: None };
+            self.send_all(ns, tx, sent, &mut ident);
         }
         if before != after {
             self.tcp_changed(id, before, after, is_rx);
@@ -277,10 +421,17 @@ impl Kernel {
     }
 
     fn tcp_changed(&mut self, id: SockId, before: State, after: State, is_rx: bool) {
+        let ns = self.pool.tcp(id).map(|conn| conn.ns);
+        let retries = ns.and_then(|ns| self.ns(ns));
+        let retries = retries.map_or(15, |here| here.sysctls.get(NsKey::TcpRetries2));
+        if before == State::SynReceived {
+            self.tcp_is_whole(id);
+        }
         let Some(conn) = self.pool.tcp(id) else { return };
+        let timed_out = conn.hint.unwrap_or(SockError::TimedOut);
         match (before, after) {
             (_, State::Established) => {
-                conn.socket().set_timeout(Some(duration(SEND_TIMEOUT)));
+                conn.socket().set_timeout(Some(duration(data_patience(retries))));
                 if let Some(listener) = conn.listener {
                     self.tcp_ready_to_accept(listener, id);
                 }
@@ -293,14 +444,24 @@ impl Kernel {
             }
             (State::LastAck | State::TimeWait, State::Closed) => {}
             (State::SynSent, State::Closed) => {
-                let why = if is_rx { SockError::Refused } else { SockError::TimedOut };
+                let why = if is_rx { SockError::Refused } else { timed_out };
                 conn.error.get_or_insert(why);
             }
             (_, State::Closed) => {
-                let why = if is_rx { SockError::Reset } else { SockError::TimedOut };
+                let why = if is_rx { SockError::Reset } else { timed_out };
                 conn.error.get_or_insert(why);
             }
             _ => {}
+        }
+    }
+
+    /// A connection is not half open any more.
+    fn tcp_is_whole(&mut self, id: SockId) {
+        let Some(conn) = self.pool.tcp(id) else { return };
+        let was_half_open = std::mem::take(&mut conn.is_half_open);
+        let listener = conn.listener;
+        if was_half_open && let Some(listener) = listener.and_then(|id| self.pool.listener(id)) {
+            listener.half_open = listener.half_open.saturating_sub(1);
         }
     }
 
@@ -319,6 +480,7 @@ impl Kernel {
     /// Resets a connection that nobody holds.
     fn tcp_abandon(&mut self, id: SockId) {
         let now = self.now;
+        self.tcp_is_whole(id);
         if let Some(conn) = self.pool.tcp(id) {
             conn.orphan_since = Some(now);
             conn.listener = None;
@@ -355,10 +517,15 @@ impl Kernel {
     pub(super) fn tcp_schedule(&mut self, id: SockId) {
         let now = self.now;
         let Some(conn) = self.pool.tcp(id) else { return };
-        if conn.orphan_since.is_some() && conn.state() == State::FinWait2 {
-            let overdue = conn.orphan_since.unwrap_or(now) + ORPHAN_TIMEOUT;
+        if let Some(since) = conn.orphan_since
+            && conn.state() == State::FinWait2
+        {
+            let ns = conn.ns;
+            let overdue = since + self.fin_timeout(ns);
+            let Some(conn) = self.pool.tcp(id) else { return };
             conn.due = Some(conn.due.map_or(overdue, |due| due.min(overdue)));
         }
+        let Some(conn) = self.pool.tcp(id) else { return };
         let Some(due) = conn.due else { return };
         // All that could be sent has been; whatever is still "due now" is asked for a little later.
         let at = if due <= now { now + Duration::from_millis(1) } else { due };
@@ -369,8 +536,26 @@ impl Kernel {
         }
     }
 
+    /// How long a connection that nobody holds waits for the other side (`tcp_fin_timeout`).
+    pub(super) fn fin_timeout(&self, ns: NsId) -> Duration {
+        let seconds = self.ns(ns).map_or(60, |here| here.sysctls.get(NsKey::TcpFinTimeout));
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(60))
+    }
+
+    /// The way to the other end takes less than was thought (`tcp_v4_mtu_reduced`): from here on segments
+    /// are shorter, and what was sent will be sent again so.
+    pub(super) fn tcp_set_mtu(&mut self, ns: NsId, key: ConnKey, mtu: u16) {
+        let Some(here) = self.ns_mut(ns) else { return };
+        let Some(id) = here.sockets.conns.get(&key).copied() else { return };
+        let mtu = here.sockets.stack_mtu(mtu);
+        if let Some(conn) = self.pool.tcp(id).filter(|conn| conn.mtu > mtu) {
+            conn.mtu = mtu;
+        }
+    }
+
     /// Puts a connection away.
     pub(super) fn tcp_forget(&mut self, id: SockId) {
+        self.tcp_is_whole(id);
         let Some(conn) = self.pool.tcp(id) else { return };
         let (ns, key, listener) = (conn.ns, conn.key, conn.listener);
         let mut waiters = std::mem::take(&mut conn.waiters);
@@ -402,6 +587,8 @@ impl Kernel {
             conn.due = None;
             let mut waiters = std::mem::take(&mut conn.waiters);
             self.scheduler.wake_all(&mut waiters);
+        } else {
+            conn.hint = Some(error);
         }
     }
 
@@ -409,29 +596,48 @@ impl Kernel {
         &mut self,
         ns: NsId,
         remote: SocketAddrV4,
-        from: Option<Ipv4Addr>,
-        cause: Cause,
+        (from, port): (Option<Ipv4Addr>, Option<u16>),
+        owner: ProcId,
     ) -> Result<SockId, SockError> {
+        let cause = self.scheduler.cause();
         let dst = if remote.ip().is_unspecified() { Ipv4Addr::LOCALHOST } else { *remote.ip() };
         let remote = SocketAddrV4::new(dst, remote.port());
-        let source = from.or_else(|| self.source_for(ns, dst)).ok_or(SockError::NetUnreachable)?;
+        let (source, way) = self.way_to(ns, dst, from, None)?;
+        if way.kind == crate::RouteKind::Broadcast || dst.is_multicast() {
+            return Err(SockError::NetUnreachable);
+        }
         if remote.port() == 0 {
             return Err(SockError::Refused);
         }
         let key = |port| ConnKey { local: SocketAddrV4::new(source, port), remote };
-        let port = self.ephemeral_port(ns, |sockets, port, now| {
+        let is_free = |sockets: &super::Sockets, port, now| {
             let key = key(port);
             !sockets.conns.contains_key(&key) && sockets.time_waits.get(&key, now).is_none()
-        });
-        let key = key(port.ok_or(SockError::AddrNotAvailable)?);
-        let id = self.tcp_new(ns, key, cause, None);
+        };
+        let now = self.now;
+        let port = match port {
+            None => self.ephemeral_port(ns, is_free).ok_or(SockError::AddrNotAvailable)?,
+            Some(port) => {
+                let here = self.ns(ns).ok_or(SockError::NetUnreachable)?;
+                let listens = clashes(here.sockets.listeners.get(&port), source);
+                if listens || !is_free(&here.sockets, port, now) {
+                    return Err(SockError::AddrInUse);
+                }
+                port
+            }
+        };
+        let key = key(port);
+        let mtu = self.path_mtu(ns, dst, way.mtu);
+        let id = self.tcp_new(ns, key, (cause, owner), None, mtu);
+        let retries = self.ns(ns).map_or(6, |here| here.sysctls.get(NsKey::TcpSynRetries));
         let Kernel { pool, namespaces, .. } = self;
         if let (Some(here), Some(conn)) = (namespaces.get_mut(ns.slot as usize), pool.tcp(id)) {
             let local =
                 IpListenEndpoint { addr: Some((*key.local.ip()).into()), port: key.local.port() };
-            let cx = here.sockets.stack.context();
+            let Some(stack) = here.sockets.stack(conn.mtu) else { return Ok(id) };
+            conn.socket().set_timeout(Some(duration(patience(retries))));
             // Both ends are given and whole: smoltcp has nothing to refuse.
-            let _ = conn.socket().connect(cx, endpoint(key.remote), local);
+            let _ = conn.socket().connect(stack.context(), endpoint(key.remote), local);
         }
         self.tcp_poll(id, None);
         Ok(id)
@@ -459,17 +665,51 @@ impl Kernel {
 impl Host {
     /// Listens on an address of this namespace; the unspecified address stands for all of them.
     pub fn listen(&self, local: SocketAddrV4) -> Result<TcpListener, SockError> {
+        self.listen_with(local, ListenOptions::default())
+    }
+
+    /// The same, with a queue of its own length and with or without `SO_REUSEADDR`.
+    pub fn listen_with(
+        &self,
+        local: SocketAddrV4,
+        options: ListenOptions,
+    ) -> Result<TcpListener, SockError> {
         let mut kernel = self.net.kernel_mut();
+        let now = kernel.now;
         let ns = kernel.ns_mut(self.ns).ok_or(SockError::AddrNotAvailable)?;
         let addr = *local.ip();
-        if !addr.is_unspecified() && !ns.fib.is_local(addr) {
+        let may_bind = ns.fib.is_local(addr) || ns.sysctls.is_on(NsKey::IpNonlocalBind);
+        if !addr.is_unspecified() && !may_bind {
             return Err(SockError::AddrNotAvailable);
         }
+        let local = match local.port() {
+            0 => {
+                let is_free = |sockets: &super::Sockets, port: u16, _| {
+                    !clashes(sockets.listeners.get(&port), addr)
+                };
+                let port = kernel.ephemeral_port(self.ns, is_free);
+                SocketAddrV4::new(addr, port.ok_or(SockError::AddrInUse)?)
+            }
+            _ => local,
+        };
+        let ns = kernel.ns_mut(self.ns).ok_or(SockError::AddrNotAvailable)?;
         if clashes(ns.sockets.listeners.get(&local.port()), addr) {
             return Err(SockError::AddrInUse);
         }
-        let listener =
-            Listener { ns: self.ns, local, queue: VecDeque::new(), waiters: Waiters::new() };
+        if !options.reuses_address && ns.sockets.is_port_in_use(local, now) {
+            return Err(SockError::AddrInUse);
+        }
+        let somaxconn = ns.sysctls.get(NsKey::SoMaxConn);
+        let backlog = options.backlog.min(usize::try_from(somaxconn).unwrap_or(0));
+        let listener = Listener {
+            ns: self.ns,
+            local,
+            queue: VecDeque::new(),
+            backlog,
+            half_open: 0,
+            waiters: Waiters::new(),
+            owner: self.process,
+        };
         let id = kernel.pool.insert(Sock::Listener(listener));
         if let Some(ns) = kernel.ns_mut(self.ns) {
             ns.sockets.listeners.entry(local.port()).or_default().push((addr, id));
@@ -490,9 +730,27 @@ impl Host {
     ) -> Result<TcpStream, SockError> {
         let id = {
             let mut kernel = self.net.kernel_mut();
-            let cause = kernel.scheduler.cause();
-            kernel.tcp_connect(self.ns, remote, from, cause)?
+            kernel.tcp_connect(self.ns, remote, (from, None), self.process)?
         };
+        self.connected(id).await
+    }
+
+    /// Opens a connection from a given port, and address unless that is unspecified (`bind`, `connect`).
+    pub async fn connect_bound(
+        &self,
+        remote: SocketAddrV4,
+        local: SocketAddrV4,
+    ) -> Result<TcpStream, SockError> {
+        let from = Some(*local.ip()).filter(|addr| !addr.is_unspecified());
+        let port = Some(local.port()).filter(|port| *port != 0);
+        let id = {
+            let mut kernel = self.net.kernel_mut();
+            kernel.tcp_connect(self.ns, remote, (from, port), self.process)?
+        };
+        self.connected(id).await
+    }
+
+    async fn connected(&self, id: SockId) -> Result<TcpStream, SockError> {
         let stream = TcpStream { net: self.net.clone(), id };
         poll_fn(|_| {
             let mut kernel = stream.net.kernel_mut();
@@ -521,6 +779,11 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
+    /// Where it listens.
+    pub fn local_addr(&self) -> Option<SocketAddrV4> {
+        self.net.kernel_mut().pool.listener(self.id).map(|listener| listener.local)
+    }
+
     /// The next connection, and who opened it. What this task does from here on, it does for whatever the
     /// connection was opened for.
     pub async fn accept(&self) -> Result<(TcpStream, SocketAddrV4), SockError> {
@@ -641,6 +904,15 @@ impl TcpStream {
         let mut kernel = self.net.kernel_mut();
         if let Some(conn) = kernel.pool.tcp(self.id) {
             conn.socket().close();
+        }
+        kernel.tcp_poll(self.id, None);
+    }
+
+    /// `SO_KEEPALIVE`: asks after so long without a word whether the other side is still there.
+    pub fn set_keepalive(&self, after: Option<Duration>) {
+        let mut kernel = self.net.kernel_mut();
+        if let Some(conn) = kernel.pool.tcp(self.id) {
+            conn.socket().set_keep_alive(after.map(duration));
         }
         kernel.tcp_poll(self.id, None);
     }

@@ -1,172 +1,215 @@
-//! `ip`: interfaces, addresses and routes of a namespace, as iproute2 prints them.
+//! `ip`: interfaces, addresses, routes, rules and neighbours of a namespace, in the words of iproute2 6.1.
+//!
+//! - [`link`] with addresses, [`route`], [`rule`], [`neigh`]: one file an object.
 
-use std::fmt::Write as _;
+mod link;
+mod neigh;
+mod route;
+mod rule;
+
 use std::net::Ipv4Addr;
 
-use netsim::RouteKind;
-use netsim::sim::{IfaceView, RouteView};
+use ::lab::Place;
+use netsim::{Cidr, IfId, Net, NetlinkError, NsId};
 
 use super::Ctx;
 use crate::io::Exit;
 
-/// `ip addr | link | route | neigh`
+/// What a verb prints, or its message and exit code.
+type Answer = Result<String, Fail>;
+
+/// A message on standard error and an exit code.
+struct Fail(String, i32);
+
+impl From<NetlinkError> for Fail {
+    fn from(error: NetlinkError) -> Fail {
+        Fail(error.to_string(), 2)
+    }
+}
+
+impl Fail {
+    fn no_device(name: &str) -> Fail {
+        Fail(format!("Cannot find device \"{name}\""), 1)
+    }
+
+    fn bad_prefix(text: &str) -> Fail {
+        Fail(format!("Error: any valid prefix is expected rather than \"{text}\"."), 1)
+    }
+
+    /// `invarg`
+    fn wrong(text: &str, why: &str) -> Fail {
+        Fail(format!("Error: argument \"{text}\" is wrong: {why}\n"), 255)
+    }
+
+    fn unsupported(what: &str) -> Fail {
+        Fail(format!("ip: {what} is not supported by podwire"), 1)
+    }
+}
+
+/// How it is to be printed.
+#[derive(Clone, Copy, Default)]
+struct Style {
+    brief: bool,
+    one_line: bool,
+    stats: bool,
+}
+
+/// What a verb is given: the namespace, the words after it, how to print.
+struct Call<'a> {
+    net: &'a Net,
+    ns: NsId,
+    style: Style,
+    words: std::iter::Copied<std::slice::Iter<'a, &'a str>>,
+    /// Settings of the network may be changed here.
+    may_change: bool,
+}
+
+impl<'a> Call<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        self.words.next()
+    }
+
+    /// `NEXT_ARG`
+    fn value(&mut self) -> Result<&'a str, Fail> {
+        let incomplete = || Fail("Command line is not complete. Try option \"help\"".into(), 255);
+        self.next().ok_or_else(incomplete)
+    }
+
+    fn number(&mut self, what: &str) -> Result<u32, Fail> {
+        let text = self.value()?;
+        number(text).ok_or_else(|| Fail::wrong(text, &format!("{what} value is invalid")))
+    }
+
+    fn device(&self, name: &str) -> Result<IfId, Fail> {
+        self.net.iface_named(self.ns, name).ok_or_else(|| Fail::no_device(name))
+    }
+
+    fn device_value(&mut self) -> Result<IfId, Fail> {
+        let name = self.value()?;
+        self.device(name)
+    }
+
+    /// The name of an interface.
+    fn name_of(&self, id: IfId) -> String {
+        let ifaces = self.net.ifaces(self.ns);
+        ifaces.into_iter().find(|iface| iface.id == id).map(|i| i.name).unwrap_or_default()
+    }
+
+    /// Refuses a change where a container may not make any.
+    fn change(&self) -> Result<(), Fail> {
+        match self.may_change {
+            true => Ok(()),
+            false => Err(Fail("RTNETLINK answers: Operation not permitted".into(), 2)),
+        }
+    }
+}
+
+/// A number as C reads it: decimal, `0x…`, `0…`.
+fn number(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None => match text.strip_prefix('0').filter(|rest| !rest.is_empty()) {
+            Some(octal) => u32::from_str_radix(octal, 8).ok(),
+            None => text.parse().ok(),
+        },
+    }
+}
+
+/// `default`, `all`, an address, or an address and a length.
+fn prefix(text: &str) -> Result<Cidr, Fail> {
+    let bad = || Fail::bad_prefix(text);
+    match text {
+        "default" | "any" | "all" => Ok(Cidr::DEFAULT),
+        _ if text.contains('/') => text.parse().map_err(|_| bad()),
+        _ => text.parse().map(Cidr::host).map_err(|_| bad()),
+    }
+}
+
+fn address(text: &str) -> Result<Ipv4Addr, Fail> {
+    let bad = || Fail(format!("Error: inet address is expected rather than \"{text}\"."), 1);
+    text.parse().map_err(|_| bad())
+}
+
+/// A table by name or number; 0 stands for all.
+fn table(text: &str) -> Result<u32, Fail> {
+    match text {
+        "local" => Ok(255),
+        "main" => Ok(254),
+        "default" => Ok(253),
+        "all" | "unspec" => Ok(0),
+        _ => number(text).ok_or_else(|| Fail::wrong(text, "table id value is invalid")),
+    }
+}
+
+fn table_name(id: u32) -> String {
+    match id {
+        255 => "local".into(),
+        254 => "main".into(),
+        253 => "default".into(),
+        id => id.to_string(),
+    }
+}
+
+/// Whether `word` is `full` or its beginning, as iproute2 lets its words be cut short.
+fn is(word: &str, full: &str) -> bool {
+    !word.is_empty() && full.starts_with(word)
+}
+
+const OBJECTS: [&str; 7] = ["address", "route", "rule", "neighbour", "neighbor", "link", "netns"];
+
+/// `ip addr | link | route | rule | neigh`
 pub async fn run(ctx: Ctx) -> Exit {
-    let mut words: Vec<&str> = ctx.args.iter().map(String::as_str).collect();
-    words.retain(|word| !matches!(*word, "-4" | "-d" | "-details" | "-family" | "inet"));
-    if let Some(option) = words.iter().find(|word| word.starts_with('-')) {
-        return ctx.unsupported(&format!("'ip {option}'")).await;
-    }
-    let (object, rest) = words.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));
-    let is = |full: &str| !object.is_empty() && full.starts_with(object);
-    let rest: Vec<&str> =
-        rest.iter().filter(|w| !matches!(**w, "show" | "list" | "ls" | "s")).copied().collect();
-    if is("address") || is("addr") {
-        interfaces(&ctx, &rest, true).await
-    } else if is("link") {
-        interfaces(&ctx, &rest, false).await
-    } else if is("route") || object == "ro" {
-        match rest.as_slice() {
-            [] | ["table", "main"] => routes(&ctx).await,
-            ["get", address] => route_get(&ctx, address).await,
-            _ => ctx.unsupported(&format!("'ip route {}'", rest.join(" "))).await,
+    let args: Vec<&str> = ctx.args.iter().map(String::as_str).collect();
+    let mut style = Style::default();
+    let mut at = 0;
+    while let Some(option) = args.get(at).filter(|word| word.starts_with('-')) {
+        match *option {
+            "-4" | "-d" | "-details" | "-c" | "-color" | "-N" => {}
+            "-f" | "-family" if args.get(at + 1) == Some(&"inet") => at += 1,
+            "-br" | "-brief" => style.brief = true,
+            "-o" | "-oneline" => style.one_line = true,
+            "-s" | "-stats" | "-statistics" => style.stats = true,
+            "-V" | "-Version" => {
+                ctx.out("ip utility, iproute2-6.1.0, libbpf 1.1.2\n").await?;
+                return Ok(0);
+            }
+            other => return ctx.unsupported(&format!("'ip {other}'")).await,
         }
-    } else if object.is_empty() {
-        ctx.fail("Usage: ip { addr | link | route } [ show | get ADDRESS ]", 255).await
-    } else if ["neighbour", "neighbor", "rule", "netns", "tunnel", "maddress", "tcp_metrics"]
-        .iter()
-        .any(|full| full.starts_with(object))
-    {
-        ctx.unsupported(&format!("'ip {object}'")).await
-    } else {
-        ctx.fail(format!("Object \"{object}\" is unknown, try \"ip help\"."), 1).await
+        at += 1;
     }
-}
-
-async fn interfaces(ctx: &Ctx, rest: &[&str], with_addresses: bool) -> Exit {
-    let only = match rest {
-        [] => None,
-        [name] | ["dev", name] => Some(*name),
-        _ => return ctx.unsupported(&format!("'{}'", rest.join(" "))).await,
-    };
-    let ifaces = ctx.host.net().ifaces(ctx.host.ns());
-    if let Some(name) = only.filter(|name| !ifaces.iter().any(|iface| iface.name == *name)) {
-        return ctx.fail(format!("Device \"{name}\" does not exist."), 1).await;
-    }
-    for iface in ifaces.iter().filter(|iface| only.is_none_or(|only| only == iface.name)) {
-        ctx.out(interface(iface, with_addresses)).await?;
-    }
-    Ok(0)
-}
-
-fn interface(iface: &IfaceView, with_addresses: bool) -> String {
-    let mut out = String::new();
-    let mut flags =
-        if iface.is_loopback { vec!["LOOPBACK"] } else { vec!["BROADCAST", "MULTICAST"] };
-    if iface.is_up {
-        flags.extend(["UP", "LOWER_UP"]);
-    }
-    let peer = iface.peer.map(|(_, _, index)| format!("@if{index}")).unwrap_or_default();
-    let queue = if iface.is_loopback || iface.is_bridge || iface.peer.is_some() {
-        "noqueue"
-    } else {
-        "fq_codel"
-    };
-    let master = iface.master.as_ref().map(|m| format!(" master {m}")).unwrap_or_default();
-    let state = match (iface.is_loopback, iface.is_up) {
-        (true, _) => "UNKNOWN",
-        (false, true) => "UP",
-        (false, false) => "DOWN",
-    };
-    let (kind, broadcast) = if iface.is_loopback {
-        ("loopback", "00:00:00:00:00:00")
-    } else {
-        ("ether", "ff:ff:ff:ff:ff:ff")
-    };
-    let _ = writeln!(
-        out,
-        "{}: {}{peer}: <{}> mtu {} qdisc {queue}{master} state {state} group default{}",
-        iface.index,
-        iface.name,
-        flags.join(","),
-        iface.mtu,
-        if iface.is_loopback { " qlen 1000" } else { "" },
-    );
-    let _ = writeln!(out, "    link/{kind} {} brd {broadcast}", iface.mac);
-    for cidr in iface.addrs.iter().filter(|_| with_addresses) {
-        let scope = if iface.is_loopback { "host" } else { "global" };
-        let broadcast = cidr.broadcast().filter(|_| !iface.is_loopback && cidr.len < 31);
-        let broadcast = broadcast.map(|addr| format!(" brd {addr}")).unwrap_or_default();
-        let _ = writeln!(out, "    inet {cidr}{broadcast} scope {scope} {}", iface.name);
-        let _ = writeln!(out, "       valid_lft forever preferred_lft forever");
-    }
-    out
-}
-
-async fn routes(ctx: &Ctx) -> Exit {
-    // The kernel walks its trie: by address, wider prefixes first.
-    let mut all = ctx.host.net().routes(ctx.host.ns());
-    all.sort_by_key(|route| (route.dst.addr, route.dst.len));
-    for route in &all {
-        ctx.out(format!("{}\n", route_line(route))).await?;
-    }
-    Ok(0)
-}
-
-fn route_line(route: &RouteView) -> String {
-    let mut out = match route.kind {
-        RouteKind::Unicast => String::new(),
-        other => format!("{} ", format!("{other:?}").to_lowercase()),
-    };
-    match route.dst.len {
-        0 => out.push_str("default"),
-        32 => {
-            let _ = write!(out, "{}", route.dst.addr);
-        }
-        _ => {
-            let _ = write!(out, "{}", route.dst);
-        }
-    }
-    if let Some(via) = route.via {
-        let _ = write!(out, " via {via}");
-    }
-    let _ = write!(out, " dev {}", route.dev);
-    if route.is_kernel {
-        out.push_str(" proto kernel");
-    }
-    if route.via.is_none() && route.kind == RouteKind::Unicast {
-        out.push_str(if route.dst.len == 32 && !route.is_kernel {
-            " scope host"
-        } else {
-            " scope link"
-        });
-    }
-    if let Some(src) = route.src {
-        let _ = write!(out, " src {src}");
-    }
-    if route.metric != 0 {
-        let _ = write!(out, " metric {}", route.metric);
-    }
-    out.push(' ');
-    out
-}
-
-async fn route_get(ctx: &Ctx, address: &str) -> Exit {
-    let Ok(addr) = address.parse::<Ipv4Addr>() else {
-        let text = format!("Error: any valid prefix is expected rather than \"{address}\".");
-        return ctx.fail(text, 1).await;
+    let words = args.get(at..).unwrap_or_default();
+    let Some((object, words)) = words.split_first() else {
+        return ctx.fail("Usage: ip [ OPTIONS ] OBJECT { COMMAND | help }", 255).await;
     };
     let (net, ns) = (ctx.host.net(), ctx.host.ns());
-    let is_own = net.ifaces(ns).iter().any(|i| i.addrs.iter().any(|cidr| cidr.addr == addr));
-    if is_own || addr.is_loopback() {
-        ctx.out(format!("local {addr} dev lo src {addr} uid 0 \n    cache <local> \n")).await?;
-        return Ok(0);
-    }
-    let routes = net.routes(ns);
-    let best = routes.iter().filter(|route| route.dst.contains(addr)).max_by_key(|r| r.dst.len);
-    let (Some(route), Some(src)) = (best, net.source_for(ns, addr)) else {
-        return ctx.fail("RTNETLINK answers: Network is unreachable", 2).await;
+    let may_change = !matches!(ctx.session.place, Place::Pod { .. });
+    let call = Call { net, ns, style, words: words.iter().copied(), may_change };
+    let answer = match OBJECTS.into_iter().find(|full| is(object, full)) {
+        Some("address") => link::addresses(call),
+        Some("link") => link::links(call),
+        Some("route") => route::run(call),
+        Some("rule") => rule::run(call),
+        Some("neighbour" | "neighbor") => neigh::run(call),
+        Some(other) => Err(Fail::unsupported(&format!("'ip {other}'"))),
+        None if ["tunnel", "maddress", "tcp_metrics", "monitor", "nexthop"].contains(object) => {
+            Err(Fail::unsupported(&format!("'ip {object}'")))
+        }
+        None => Err(Fail(format!("Object \"{object}\" is unknown, try \"ip help\"."), 1)),
     };
-    let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
-    ctx.out(format!("{addr}{via} dev {} src {src} uid 0 \n    cache \n", route.dev)).await?;
-    Ok(0)
+    match answer {
+        Ok(text) => {
+            ctx.out(text).await?;
+            Ok(0)
+        }
+        Err(Fail(message, code)) => ctx.fail(message, code).await,
+    }
+}
+
+fn unknown(word: &str, object: &str) -> Fail {
+    Fail(format!("Command \"{word}\" is unknown, try \"ip {object} help\"."), 255)
+}
+
+/// `duparg2`: a word that fits nowhere.
+fn garbage(expected: &str, word: &str) -> Fail {
+    Fail(format!("Error: either \"{expected}\" is duplicate, or \"{word}\" is a garbage."), 255)
 }
