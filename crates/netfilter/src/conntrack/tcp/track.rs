@@ -243,7 +243,9 @@ impl TcpTrack {
             // The receiver will challenge it; until then nothing has happened.
             to = self.state;
         }
-        let answers_ignored = (status & status::SEEN_REPLY != 0 && self.last.kind == Kind::Syn)
+        let answers_ignored = (status & status::SEEN_REPLY != 0
+            && self.last.kind == Kind::Syn
+            && self.last.direction != direction)
             || (status & status::ASSURED == 0 && self.last.kind == Kind::Ack);
         if answers_ignored && segment.ack == self.last.end {
             return Step::Go(to);
