@@ -447,3 +447,50 @@ fn end_of(packet: &Packet, end: End) -> (Ipv4Addr, u16) {
         End::Destination => (head.dst, dport),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use packet::reply::finish;
+
+    use super::*;
+
+    fn addr(net: u8, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, net, 0, host)
+    }
+
+    /// Where the first packet of a connection to `port` is sent by a range.
+    fn decided(range: &NatRange, port: u16) -> (Ipv4Addr, u16) {
+        let mut conntrack = Conntrack::default();
+        let ports = [4000u16, port, 8, 0].map(u16::to_be_bytes).concat();
+        let packet = finish(addr(1, 2), addr(3, 2), protocol::UDP, 64, ports);
+        let slot = conntrack.track(&packet, Hook::Prerouting, Instant::ZERO).unwrap();
+        let crate::CtSlot::Tracked { conn, .. } = slot else { panic!("{slot:?}") };
+        let mut rng = Rng::new(1);
+        decide(&mut conntrack, conn, range, End::Destination, &mut rng, Instant::ZERO);
+        let reply = conntrack.get(conn).unwrap().reply;
+        (reply.src, reply.sport)
+    }
+
+    #[test]
+    fn a_port_moves_with_a_shifted_range() {
+        let range = NatRange {
+            ports: Some((5000, 5010)),
+            base_port: Some(80),
+            ..NatRange::addr(addr(2, 7))
+        };
+        assert_eq!(decided(&range, 80), (addr(2, 7), 5000));
+        assert_eq!(decided(&range, 85), (addr(2, 7), 5005));
+        // Eleven ports, over and over.
+        assert_eq!(decided(&range, 91), (addr(2, 7), 5000));
+        let plain = NatRange { base_port: None, ..range };
+        assert_eq!(decided(&plain, 85), (addr(2, 7), 5000));
+        assert_eq!(decided(&plain, 5007), (addr(2, 7), 5007));
+    }
+
+    #[test]
+    fn a_network_is_mapped_to_a_network() {
+        let range = (Ipv4Addr::new(10, 9, 4, 0), Ipv4Addr::new(10, 9, 7, 255));
+        assert_eq!(netmap(Ipv4Addr::new(10, 1, 2, 77), range), Ipv4Addr::new(10, 9, 6, 77));
+        assert_eq!(netmap(addr(1, 2), (addr(2, 7), addr(2, 7))), addr(2, 7));
+    }
+}
