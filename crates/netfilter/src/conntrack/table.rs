@@ -455,6 +455,14 @@ impl Conntrack {
         (self.conns.len() - self.lingering.len().min(self.conns.len())) as u32
     }
 
+    /// The value of a sysctl, `nf_conntrack_count` included; what is set goes to [`Settings::set`].
+    pub fn sysctl(&self, name: &str) -> Option<u64> {
+        match name.rsplit(['.', '/']).next() {
+            Some("nf_conntrack_count") => Some(u64::from(self.count())),
+            _ => self.settings.get(name),
+        }
+    }
+
     /// The connections in the table at `now`, in the order of their beginning.
     pub fn entries(&self, now: Instant) -> Vec<(ConnId, &Conn)> {
         const HIDDEN: u16 = status::DYING | status::NAT_CLASH;

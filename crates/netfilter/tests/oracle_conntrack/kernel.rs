@@ -141,14 +141,22 @@ impl Router {
         }
     }
 
-    fn counted(&self) -> Counted {
-        let saved = self.here("iptables-legacy-save -c -t mangle").unwrap();
+    /// How many packets have been seen as what, and the lines of `conntrack -L`; both by one process, since
+    /// starting them is what takes the time.
+    fn looked(&self) -> (Counted, Vec<String>) {
+        let both = Command::new("ip")
+            .args(["netns", "exec", &self.names[2], "sh", "-c"])
+            .arg("iptables-legacy-save -c -t mangle; conntrack -L 2>/dev/null")
+            .output()
+            .unwrap();
+        let both = String::from_utf8_lossy(&both.stdout).into_owned();
+        let (saved, listed) = both.split_once("# Completed").unwrap();
         let packets = saved
             .lines()
             .filter_map(|line| line.strip_prefix('[')?.split_once(':')?.0.parse().ok());
         let mut counted = Counted::default();
         counted.0.iter_mut().zip(packets).for_each(|(to, from)| *to = from);
-        counted
+        (counted, listed.lines().skip(1).map(str::to_string).collect())
     }
 
     /// Sends a packet through the router, and says what became of it.
@@ -163,7 +171,7 @@ impl Router {
         let before = self.seen;
         let limit = Instant::now() + Duration::from_secs(2);
         while self.seen.0[4] == before.0[4] {
-            self.seen = self.counted();
+            (self.seen, self.lines) = self.looked();
             assert!(Instant::now() < limit, "the packet did not come in: {}", step.text);
         }
         let states = [State::New, State::Established, State::Related, State::Invalid];
@@ -173,11 +181,19 @@ impl Router {
             let side = if name == "A" { Side::A } else { Side::B };
             (side, settled(&hex_to_bytes(frame)[14..]))
         });
-        let listed = self.here("conntrack -L").unwrap();
-        self.lines = listed.lines().map(str::to_string).collect();
-        let (mut lines, times) = split(listed.lines());
-        lines.sort();
+        let (lines, times) = split(self.lines.iter().map(String::as_str));
         (Said { state: states[at], lines, sent }, times)
+    }
+
+    /// Runs the real `conntrack`: what it prints, and its exit code.
+    pub(crate) fn program(&self, args: &[&str]) -> (String, String, i32) {
+        let output = Command::new("ip")
+            .args(["netns", "exec", &self.names[2], "conntrack"])
+            .args(args)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr), output.status.code().unwrap())
     }
 
     /// The ends that answers have, as the kernel says.

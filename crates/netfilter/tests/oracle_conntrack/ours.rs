@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use base::Rng;
+use netfilter::conntrack::command::{self, Run};
 use netfilter::conntrack::text;
 use netfilter::ext::addrtype::AddrType;
 use netfilter::text::{RestoreOptions, restore};
@@ -85,6 +86,14 @@ impl Router {
         let listed = text::list(self.netfilter.conntrack(), now);
         let (lines, times) = split(listed.lines());
         (Said { state, lines, sent }, times)
+    }
+
+    /// Runs our `conntrack`: what it prints, and its exit code.
+    pub(crate) fn program(&mut self, args: &[&str], now: base::Instant) -> (String, String, i32) {
+        match command::run(args, self.netfilter.conntrack_mut(), now, 1) {
+            Run::Done(output) => (output.stdout, output.stderr, output.code.into()),
+            Run::Listen(_) => panic!("{args:?} does not end"),
+        }
     }
 
     fn hook(

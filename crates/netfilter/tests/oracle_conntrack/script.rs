@@ -17,6 +17,9 @@ pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
 pub(crate) const CLIENT_PORT: u16 = 40000;
 pub(crate) const SERVER_PORT: u16 = 8080;
+/// All ports that a script or a rule names; others have been drawn.
+pub(crate) const KNOWN_PORTS: [std::ops::RangeInclusive<u16>; 6] =
+    [0..=0, 1234..=1234, 5353..=5353, 7000..=7010, 8000..=9090, CLIENT_PORT..=CLIENT_PORT];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {

@@ -25,9 +25,8 @@ pub async fn run(ctx: Ctx) -> Exit {
     });
     match run {
         Some(Run::Done(output)) => {
-            // The footer is not buffered and comes first, as from the tool into one terminal.
-            ctx.err(output.stderr).await?;
             ctx.out(output.stdout).await?;
+            ctx.err(output.stderr).await?;
             Ok(output.code.into())
         }
         Some(Run::Listen(printer)) => listen(&ctx, *printer).await,

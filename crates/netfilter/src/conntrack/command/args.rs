@@ -567,6 +567,13 @@ fn output(format: &mut Format, value: &str) -> Result<(), CommandError> {
             _ => return Err(misuse(format!("Bad parameter `{word}'"))),
         }
     }
+    if format.save && *format != (Format { save: true, ..Format::default() }) {
+        return Err(CommandError {
+            message: "cannot combine save output with any other output type, use -o save only"
+                .to_string(),
+            code: 1,
+        });
+    }
     Ok(())
 }
 
@@ -589,11 +596,7 @@ fn exact_tuple(filter: &Filter) -> Result<Tuple, CommandError> {
     let is_reply = filter.original == TupleFilter::default() && filter.reply != filter.original;
     let part = if is_reply { &filter.reply } else { &filter.original };
     let (Some(src), Some(dst)) = (part.src, part.dst) else {
-        let message = match number {
-            protocol::ICMP if filter.icmp_type.is_none() => return Err(need("icmp-type")),
-            _ => "you have to specify `--src' and `--dst'",
-        };
-        return Err(misuse(message));
+        return Err(misuse("you have to specify `--src' and `--dst'"));
     };
     let (sport, dport) = match number {
         protocol::TCP | protocol::UDP | protocol::SCTP => match (part.sport, part.dport) {
