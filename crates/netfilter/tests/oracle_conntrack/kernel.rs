@@ -13,9 +13,10 @@ use super::script::{
 
 pub(crate) struct Router {
     names: [String; 3],
-    injector: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
+    /// Sends and receives frames.
+    injector: Talk,
+    /// A shell in the router's namespace: entering it anew for each command would take most of the time.
+    shell: Talk,
     started: Instant,
     seen: Counted,
     lines: Vec<String>,
@@ -75,28 +76,21 @@ impl Router {
     }
 
     fn inject(names: [String; 3]) -> Result<Router, String> {
-        let mut injector = Command::new("python3")
-            .args(["-c", include_str!("inject.py")])
-            .args(&names)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("python3: {error}"))?;
-        let to = injector.stdin.take().ok_or("no pipe")?;
-        let mut from = BufReader::new(injector.stdout.take().ok_or("no pipe")?);
-        let mut line = String::new();
-        let _ = from.read_line(&mut line);
-        if line.trim() != "ready" {
-            let _ = injector.wait();
+        let mut injector = Talk::start(
+            Command::new("python3").args(["-c", include_str!("inject.py")]).args(&names),
+        )?;
+        if injector.line().is_none_or(|line| line.trim() != "ready") {
             return Err("raw sockets cannot be opened".to_string());
         }
+        let shell = Talk::start(Command::new("ip").args(["netns", "exec", &names[2], "sh"]))?;
         let started = Instant::now();
         let (seen, lines, changed) = (Counted::default(), Vec::new(), Vec::new());
-        Ok(Router { names, injector, to, from, started, seen, lines, changed })
+        Ok(Router { names, injector, shell, started, seen, lines, changed })
     }
 
-    fn here(&self, line: &str) -> Result<String, String> {
-        tool(&format!("ip netns exec {} {line}", self.names[2]))
+    /// Runs a command in the router's namespace; says what it prints.
+    fn here(&mut self, command: &str) -> Vec<String> {
+        self.shell.ask(&format!("{command}\necho .\n"))
     }
 
     pub(crate) fn now(&self) -> base::Instant {
@@ -105,58 +99,34 @@ impl Router {
 
     pub(crate) fn begin(&mut self, scenario: &Scenario) {
         for (name, value) in std::mem::take(&mut self.changed) {
-            self.here(&format!("sysctl -qw net.netfilter.{name}={value}")).unwrap();
+            self.here(&format!("sysctl -qw net.netfilter.{name}={value}"));
         }
-        let restore = Command::new("ip")
-            .args(["netns", "exec", &self.names[2], "iptables-legacy-restore"])
-            .stdin(Stdio::piped())
-            .spawn();
-        let mut restore = restore.unwrap();
         let rules = super::ours::ruleset(scenario, true);
-        restore.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
-        assert!(restore.wait().unwrap().success(), "{rules}");
-        self.here("conntrack -F").unwrap();
+        let said = self.here(&format!(
+            "iptables-legacy-restore <<'END' && conntrack -F 2>/dev/null && echo done\n{rules}END"
+        ));
+        assert_eq!(said, ["done"], "{rules}");
         self.seen = Counted::default();
         self.lines.clear();
-        self.ask("recv");
+        self.injector.ask("recv\n");
     }
 
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        let before = self.here(&format!("sysctl -n net.netfilter.{name}")).unwrap();
-        self.changed.push((name.to_string(), before.trim().to_string()));
-        self.here(&format!("sysctl -qw net.netfilter.{name}={value}")).unwrap();
-    }
-
-    /// A line to the injector, and its lines back.
-    fn ask(&mut self, line: &str) -> Vec<String> {
-        writeln!(self.to, "{line}").unwrap();
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            assert!(self.from.read_line(&mut line).unwrap() > 0, "the injector is gone");
-            match line.trim() {
-                "." => return lines,
-                other => lines.push(other.to_string()),
-            }
-        }
+        let before = self.here(&format!("sysctl -n net.netfilter.{name}")).concat();
+        self.changed.push((name.to_string(), before));
+        self.here(&format!("sysctl -qw net.netfilter.{name}={value}"));
     }
 
     /// How many packets have been seen as what, and the lines of `conntrack -L`; both by one process, since
     /// starting them is what takes the time.
-    fn looked(&self) -> (Counted, Vec<String>) {
-        let both = Command::new("ip")
-            .args(["netns", "exec", &self.names[2], "sh", "-c"])
-            .arg("iptables-legacy-save -c -t mangle; conntrack -L 2>/dev/null")
-            .output()
-            .unwrap();
-        let both = String::from_utf8_lossy(&both.stdout).into_owned();
-        let (saved, listed) = both.split_once("# Completed").unwrap();
-        let packets = saved
-            .lines()
-            .filter_map(|line| line.strip_prefix('[')?.split_once(':')?.0.parse().ok());
+    fn looked(&mut self) -> (Counted, Vec<String>) {
+        let both = self.here("iptables-legacy-save -c -t mangle; conntrack -L 2>/dev/null");
+        let packets =
+            both.iter().filter_map(|line| line.strip_prefix('[')?.split_once(':')?.0.parse().ok());
         let mut counted = Counted::default();
         counted.0.iter_mut().zip(packets).for_each(|(to, from)| *to = from);
-        (counted, listed.lines().skip(1).map(str::to_string).collect())
+        let listed = both.into_iter().filter(|line| line.contains(" src=")).collect();
+        (counted, listed)
     }
 
     /// Sends a packet through the router, and says what became of it.
@@ -166,8 +136,8 @@ impl Router {
             Side::B => ("B", MAC_RB, MAC_B),
         };
         let mac = |text: &str| text.replace(':', "");
-        let frame = format!("{name} {}{}0800{}", mac(to), mac(from), to_hex(packet.bytes()));
-        self.ask(&frame);
+        let frame = format!("{name} {}{}0800{}\n", mac(to), mac(from), to_hex(packet.bytes()));
+        self.injector.ask(&frame);
         let before = self.seen;
         let limit = Instant::now() + Duration::from_secs(2);
         while self.seen.0[4] == before.0[4] {
@@ -176,7 +146,7 @@ impl Router {
         }
         let states = [State::New, State::Established, State::Related, State::Invalid];
         let at = (0..4).find(|&at| self.seen.0[at] != before.0[at]).unwrap();
-        let sent = self.ask("recv").into_iter().next().map(|line| {
+        let sent = self.injector.ask("recv\n").into_iter().next().map(|line| {
             let (name, frame) = line.split_once(' ').unwrap();
             let side = if name == "A" { Side::A } else { Side::B };
             (side, settled(&hex_to_bytes(frame)[14..]))
@@ -209,6 +179,48 @@ impl Router {
         let port = |name: &str| last(name).and_then(|port| port.parse::<u16>().ok());
         let sport = port("sport=").or_else(|| port("id=")).unwrap_or(0);
         Some((src, dst, sport, port("dport=").unwrap_or(0)))
+    }
+}
+
+/// A process that is told lines and answers with lines, the last of them a dot.
+struct Talk {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    fn start(command: &mut Command) -> Result<Talk, String> {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().map_err(|error| format!("{error}"))?;
+        let to = child.stdin.take().ok_or("no pipe")?;
+        let from = BufReader::new(child.stdout.take().ok_or("no pipe")?);
+        Ok(Talk { child, to, from })
+    }
+
+    /// The next line; none when the process is gone.
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let len = self.from.read_line(&mut line).ok()?;
+        (len > 0).then_some(line)
+    }
+
+    fn ask(&mut self, text: &str) -> Vec<String> {
+        self.to.write_all(text.as_bytes()).unwrap();
+        let mut lines = Vec::new();
+        loop {
+            match self.line().expect("a helper process is gone").trim_end() {
+                "." => return lines,
+                other => lines.push(other.to_string()),
+            }
+        }
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -247,8 +259,6 @@ fn wire([a, b, r]: &[String; 3]) -> Result<(), String> {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        let _ = self.injector.kill();
-        let _ = self.injector.wait();
         for name in &self.names {
             let _ = tool(&format!("ip netns del {name}"));
         }
