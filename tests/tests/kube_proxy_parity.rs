@@ -132,7 +132,11 @@ fn send(netfilter: &mut Netfilter, node: &Node, flow: &Value, serial: u16) -> (S
             payload.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, tcp_flags::SYN, 0, 0, 0, 0, 0, 0])
         }
         protocol::UDP => payload.extend([0, 8, 0, 0]),
-        _ => payload.extend([0; 8]),
+        // Verification tag 0, checksum, and an INIT chunk of twenty bytes: what begins an association.
+        _ => {
+            payload.extend([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 7]);
+            payload.extend([0, 0, 0xff, 0xff, 0, 10, 0, 10, 0, 0, 0, 1]);
+        }
     }
     let mut skb = Skb::new(finish(src, dst, number, 64, payload));
     let from_here = node.addrs.contains(&src) || src.is_loopback();

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use base::{Instant, Rng};
 use packet::Packet;
 
-use crate::conntrack::{ConnId, Conntrack, CtInfo, CtSlot};
+use crate::conntrack::{ConnId, Conntrack, CtInfo, CtSlot, status};
 use crate::ext::addrtype::AddrType;
 use crate::ext::recent;
 use crate::ext::reject::Reject;
@@ -84,6 +84,10 @@ pub enum DropReason {
     ConntrackFull,
     /// Another connection took the same tuple first.
     ConntrackClash,
+    /// Its connection was masqueraded by the address of another interface than it leaves by.
+    MasqueradeMoved,
+    /// An ICMP error that cannot be translated: a redirect, or one with a wrong checksum.
+    IcmpUntranslatable,
 }
 
 impl fmt::Display for DropReason {
@@ -95,6 +99,12 @@ impl fmt::Display for DropReason {
             DropReason::Policy { table, hook } => write!(f, "policy of {hook} in table {table}"),
             DropReason::ConntrackFull => f.write_str("nf_conntrack: table full, dropping packet"),
             DropReason::ConntrackClash => f.write_str("another connection has the same addresses"),
+            DropReason::MasqueradeMoved => {
+                f.write_str("its connection was masqueraded by another interface")
+            }
+            DropReason::IcmpUntranslatable => {
+                f.write_str("an ICMP error that cannot be translated")
+            }
         }
     }
 }
@@ -181,8 +191,11 @@ impl Netfilter {
             return Verdict::Accept;
         }
         let verdict = self.pass(input, skb, &mut trace);
-        if !matches!(verdict, Verdict::Accept) {
-            self.conntrack.discard(skb.ct);
+        match verdict {
+            Verdict::Accept => {}
+            Verdict::Drop(_) => self.conntrack.discard(skb.ct),
+            // The answer is RELATED to it, see `CtSlot::of_answer`.
+            Verdict::Reject(..) => self.conntrack.discard_answered(skb.ct),
         }
         verdict
     }
@@ -210,7 +223,7 @@ impl Netfilter {
         for step in steps {
             let verdict = match step {
                 Step::Table(table) => self.run_table(*table, input, skb, trace),
-                Step::Track => self.track(skb, input.now, trace),
+                Step::Track => self.track(input, skb, trace),
                 Step::Nat => self.run_nat(input, skb, trace),
                 Step::Confirm => self.confirm(skb, input.now, trace),
             };
@@ -261,15 +274,15 @@ impl Netfilter {
 
     fn track(
         &mut self,
+        input: &HookInput<'_>,
         skb: &mut Skb,
-        now: Instant,
         trace: &mut Option<&mut HookTrace>,
     ) -> Verdict {
         // A packet that comes back over loopback has been looked up on its way out.
         if !self.is_tracking || skb.ct != CtSlot::None {
             return Verdict::Accept;
         }
-        match self.conntrack.track(&skb.packet, now) {
+        match self.conntrack.track(&skb.packet, input.hook, input.now) {
             Ok(slot) => skb.ct = slot,
             Err(_) => return Verdict::Drop(DropReason::ConntrackFull),
         }
@@ -307,9 +320,15 @@ impl Netfilter {
                 return verdict;
             }
             nat::decide_none(&mut self.conntrack, conn, end, &mut self.rng, input.now);
+        } else if self
+            .conntrack
+            .get(conn)
+            .is_some_and(|conn| nat::has_moved(conn, info, input.hook, input.oif))
+        {
+            self.conntrack.remove(conn, input.now);
+            return Verdict::Drop(DropReason::MasqueradeMoved);
         }
-        self.translate(conn, info, input.hook, skb, is_new, trace);
-        Verdict::Accept
+        self.translate(conn, info, input.hook, skb, is_new, trace)
     }
 
     fn translate(
@@ -320,10 +339,17 @@ impl Netfilter {
         skb: &mut Skb,
         is_new: bool,
         trace: &mut Option<&mut HookTrace>,
-    ) {
-        let rewritten = nat::translate(&self.conntrack, conn, info, hook, &mut skb.packet);
-        if let (Some((end, from, to)), Some(trace)) = (rewritten, trace) {
-            trace.events.push(HookEvent::Translated { end, from, to, is_new });
+    ) -> Verdict {
+        let Some(conn) = self.conntrack.get(conn) else { return Verdict::Accept };
+        match nat::translate(conn, info, hook, &mut skb.packet) {
+            Ok(Some((end, from, to))) => {
+                if let Some(trace) = trace {
+                    trace.events.push(HookEvent::Translated { end, from, to, is_new });
+                }
+                Verdict::Accept
+            }
+            Ok(None) => Verdict::Accept,
+            Err(nat::Untranslatable) => Verdict::Drop(DropReason::IcmpUntranslatable),
         }
     }
 
@@ -333,17 +359,16 @@ impl Netfilter {
         now: Instant,
         trace: &mut Option<&mut HookTrace>,
     ) -> Verdict {
-        let CtSlot::Tracked { conn, info: CtInfo::New } = skb.ct else { return Verdict::Accept };
-        let is_confirmed = |conntrack: &Conntrack| {
-            conntrack.get(conn).is_none_or(|conn| conn.has(crate::conntrack::status::CONFIRMED))
-        };
-        if is_confirmed(&self.conntrack) {
-            return Verdict::Accept;
-        }
-        if !self.conntrack.confirm(skb.ct, now) {
+        let CtSlot::Tracked { conn, info } = skb.ct else { return Verdict::Accept };
+        let is_entering = info == CtInfo::New
+            && trace.is_some()
+            && self.conntrack.get(conn).is_some_and(|conn| !conn.has(status::CONFIRMED));
+        if !self.conntrack.confirm(&mut skb.ct, now) {
             return Verdict::Drop(DropReason::ConntrackClash);
         }
-        if let (Some(trace), Some(conn)) = (trace, self.conntrack.get(conn)) {
+        if let (Some(trace), true) = (trace, is_entering)
+            && let Some(conn) = self.conntrack.get(conn)
+        {
             trace.events.push(HookEvent::Confirmed { original: conn.original, reply: conn.reply });
         }
         Verdict::Accept

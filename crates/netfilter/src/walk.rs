@@ -196,26 +196,36 @@ fn carry_out(
                 Then::Reject(*with)
             }
             Target::Ext(TargetExt::Nat(target)) => {
-                translate(target, head, input, skb, world);
-                Then::Accept(Effect::Translated)
+                match translate(target, head, input, skb, world) {
+                    true => Then::Accept(Effect::Translated),
+                    // As the kernel: nothing to masquerade by.
+                    false => Then::Drop,
+                }
             }
             _ => Then::Next(Effect::Counted),
         },
     }
 }
 
-/// Carries out a translating target: decides the translation of the packet's connection.
+/// Carries out a translating target: decides the translation of the packet's connection. `false`: it cannot
+/// be, and the packet is dropped.
 fn translate(
     target: &NatTarget,
     head: &Head,
     input: &HookInput<'_>,
     skb: &Skb,
     world: &mut World<'_>,
-) {
-    let CtSlot::Tracked { conn, .. } = skb.ct else { return };
+) -> bool {
+    let CtSlot::Tracked { conn, .. } = skb.ct else { return true };
     let addr = match target.kind {
         NatKind::Dnat | NatKind::Snat => None,
-        NatKind::Masquerade => input.surroundings.masquerade_source(),
+        NatKind::Masquerade => match input.surroundings.masquerade_source() {
+            Some(addr) => {
+                world.conntrack.conn_mut(conn, |conn| conn.masquerade = input.oif);
+                Some(addr)
+            }
+            None => return false,
+        },
         // What is made here goes to loopback; what comes in, to the interface it came in by.
         NatKind::Redirect if input.iif.is_none() => Some(std::net::Ipv4Addr::LOCALHOST),
         NatKind::Redirect => {
@@ -228,4 +238,5 @@ fn translate(
     };
     let end = nat::end_at(input.hook);
     nat::decide(world.conntrack, conn, &range, end, world.rng, input.now);
+    true
 }

@@ -1,6 +1,7 @@
 //! The five things that identify one direction of a connection.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 
 use packet::{Head, L4, protocol};
@@ -9,7 +10,7 @@ use packet::{Head, L4, protocol};
 ///
 /// For ICMP queries `sport` is the identifier and `dport` the type and code (`type << 8 | code`), as the
 /// kernel's tuple has them. Protocols without ports have zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tuple {
     /// Source address.
     pub src: Ipv4Addr,
@@ -23,15 +24,29 @@ pub struct Tuple {
     pub protocol: u8,
 }
 
+impl Hash for Tuple {
+    /// Two words: a tuple is hashed for every packet.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Tuple { src, dst, sport, dport, protocol } = *self;
+        state.write_u64(u64::from(u32::from(src)) << 32 | u64::from(u32::from(dst)));
+        let ports = u64::from(sport) << 16 | u64::from(dport);
+        state.write_u64(ports << 8 | u64::from(protocol));
+    }
+}
+
 impl Tuple {
     /// The tuple of a packet; `None` for a packet that cannot be tracked (a later fragment, a header that
-    /// is cut short).
+    /// is cut short, an ICMP message that nothing answers).
+    #[inline]
     pub fn of(head: &Head) -> Option<Tuple> {
         let (sport, dport) = match head.l4 {
             L4::Tcp { sport, dport, .. } | L4::Udp { sport, dport } | L4::Sctp { sport, dport } => {
                 (sport, dport)
             }
-            L4::Icmp { kind, code, id } => (id, u16::from_be_bytes([kind, code])),
+            L4::Icmp { kind, code, id } => {
+                icmp_counterpart(kind)?;
+                (id, u16::from_be_bytes([kind, code]))
+            }
             L4::Other => match head.protocol {
                 _ if head.fragment.offset != 0 => return None,
                 protocol::TCP | protocol::UDP | protocol::SCTP | protocol::ICMP => return None,
@@ -42,6 +57,7 @@ impl Tuple {
     }
 
     /// The tuple of a packet that goes the other way.
+    #[inline]
     pub fn inverted(&self) -> Tuple {
         let Tuple { src, dst, sport, dport, protocol } = *self;
         if protocol == protocol::ICMP {
@@ -72,7 +88,8 @@ pub(crate) fn icmp_counterpart(kind: u8) -> Option<u8> {
 }
 
 impl fmt::Display for Tuple {
-    /// As `conntrack -L` prints it.
+    /// As `conntrack -L` prints it. That tool takes protocol 33 for one with ports, though this kernel no
+    /// longer tracks it as one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "src={} dst={}", self.src, self.dst)?;
         match self.protocol {
@@ -80,9 +97,10 @@ impl fmt::Display for Tuple {
                 let (kind, code) = self.icmp_type_code();
                 write!(f, " type={kind} code={code} id={}", self.sport)
             }
-            protocol::TCP | protocol::UDP | protocol::SCTP => {
+            protocol::TCP | protocol::UDP | protocol::SCTP | super::DCCP => {
                 write!(f, " sport={} dport={}", self.sport, self.dport)
             }
+            super::GRE => write!(f, " srckey={:#x} dstkey={:#x}", self.sport, self.dport),
             _ => Ok(()),
         }
     }
