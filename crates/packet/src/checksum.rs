@@ -51,6 +51,58 @@ pub fn adjust(check: u16, old: u16, new: u16) -> u16 {
     !fold(u32::from(!check) + u32::from(!old) + u32::from(new))
 }
 
+/// The checksum after a stretch of whole words changed, given the [`sum`]s of what was there and what is.
+pub fn adjust_sum(check: u16, before: u32, after: u32) -> u16 {
+    !fold(u32::from(!check) + u32::from(!fold(before)) + u32::from(fold(after)))
+}
+
+/// Whether an SCTP packet's CRC32c is right; true for what is too short to have one.
+pub fn sctp_ok(packet: &[u8]) -> bool {
+    let Some((head, rest)) = packet.split_at_checked(12) else { return true };
+    let field = head.get(8..12).unwrap_or_default();
+    field == sctp_crc(head, rest).to_le_bytes()
+}
+
+/// Fills in the CRC32c of an SCTP packet (RFC 9260 §6.8).
+pub fn fill_sctp(packet: &mut [u8]) {
+    let Some((head, rest)) = packet.split_at_checked(12) else { return };
+    let crc = sctp_crc(head, rest);
+    if let Some(field) = packet.get_mut(8..12) {
+        field.copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// Over the header with its checksum field taken as zero, and the rest.
+fn sctp_crc(head: &[u8], rest: &[u8]) -> u32 {
+    let crc = crc32c(!0, head.get(..8).unwrap_or_default());
+    !crc32c(crc32c(crc, &[0; 4]), rest)
+}
+
+/// CRC32c (Castagnoli, reflected) without the final complement.
+fn crc32c(mut crc: u32, bytes: &[u8]) -> u32 {
+    for byte in bytes {
+        let index = (crc ^ u32::from(*byte)) & 0xff;
+        crc = (crc >> 8) ^ CRC32C.get(index as usize).copied().unwrap_or_default();
+    }
+    crc
+}
+
+const CRC32C: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
 /// The checksum after an address changed.
 pub fn adjust_addr(check: u16, old: Ipv4Addr, new: Ipv4Addr) -> u16 {
     let [old, new] = [u32::from(old), u32::from(new)];
@@ -67,6 +119,16 @@ mod tests {
     fn rfc_1624_section_4_worked_example() {
         // The example whose result RFC 1141's formula gets wrong: it must be 0x0000, not 0xffff.
         assert_eq!(adjust(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn crc32c_of_the_check_string() {
+        assert_eq!(!crc32c(!0, b"123456789"), 0xe306_9283);
+        let mut packet = [7; 20];
+        fill_sctp(&mut packet);
+        assert!(sctp_ok(&packet));
+        packet[0] ^= 1;
+        assert!(!sctp_ok(&packet));
     }
 
     proptest! {

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::arp::Arp;
-use crate::ipv4::Packet;
+use crate::ipv4::{Malformed, Packet};
+use crate::view::{Ethernet, ethertype};
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -55,6 +56,21 @@ pub enum Body {
 }
 
 impl Frame {
+    /// Reads a frame as it stands on the wire. A tagged frame is refused, and the refusal says so: links
+    /// here know no VLANs.
+    pub fn parse(bytes: &[u8]) -> Result<Frame, Malformed> {
+        let view = Ethernet::parse(bytes)?;
+        if let Some(vlan) = view.vlan {
+            return Err(Malformed::Tagged(vlan.id()));
+        }
+        let body = match view.ethertype {
+            ethertype::IPV4 => Body::Ipv4(Packet::parse_checked(view.payload.to_vec())?),
+            ethertype::ARP => Body::Arp(Arp::parse(view.payload)?),
+            other => return Err(Malformed::EtherType(other)),
+        };
+        Ok(Frame { dst: view.dst, src: view.src, body })
+    }
+
     /// EtherType of the body.
     pub fn ethertype(&self) -> u16 {
         match self.body {
@@ -88,6 +104,21 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipv4::{protocol, tests::sample};
+
+    #[test]
+    fn frames_survive_the_wire() {
+        let body = Body::Ipv4(sample(protocol::UDP, b"x"));
+        let frame = Frame { dst: Mac::BROADCAST, src: Mac::local(1), body };
+        let bytes = frame.to_bytes();
+        assert_eq!(Frame::parse(&bytes), Ok(frame));
+        let mut tagged = bytes[..12].to_vec();
+        tagged.extend([0x81, 0, 0, 5]);
+        tagged.extend(&bytes[12..]);
+        assert_eq!(Frame::parse(&tagged), Err(Malformed::Tagged(5)));
+        assert_eq!(Frame::parse(&[0; 60]), Err(Malformed::EtherType(0)));
+        assert_eq!(Frame::parse(&bytes[..13]), Err(Malformed::Truncated));
+    }
 
     #[test]
     fn local_addresses_are_unicast_and_locally_administered() {

@@ -51,11 +51,17 @@ pub enum Malformed {
     BadLength,
     /// The header checksum is wrong.
     BadChecksum,
+    /// The frame carries an 802.1Q tag of this VLAN; links here know none.
+    Tagged(u16),
+    /// The frame carries something else than IPv4 and ARP.
+    EtherType(u16),
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Malformed::Tagged(vlan) => return write!(f, "tagged for VLAN {vlan} (802.1Q)"),
+            Malformed::EtherType(kind) => return write!(f, "unknown EtherType 0x{kind:04x}"),
             Malformed::Truncated => "the packet is cut short",
             Malformed::NotIpv4 => "not an IPv4 packet",
             Malformed::BadLength => "the length fields contradict each other",
@@ -342,6 +348,86 @@ impl Packet {
         self.set_header_word(8, u16::from_be_bytes([ttl, self.head.protocol]));
     }
 
+    /// Sets the type of service: DSCP and ECN together.
+    pub fn set_tos(&mut self, tos: u8) {
+        let first = self.bytes.first().copied().unwrap_or_default();
+        self.head.tos = tos;
+        self.set_header_word(0, u16::from_be_bytes([first, tos]));
+    }
+
+    /// Sets the differentiated services code point (RFC 2474 §3) and leaves ECN alone.
+    pub fn set_dscp(&mut self, dscp: u8) {
+        self.set_tos((dscp << 2) | (self.head.tos & 0x03));
+    }
+
+    /// The maximum segment size that a TCP segment announces.
+    pub fn tcp_mss(&self) -> Option<u16> {
+        let (_, value) = self.mss_option()?;
+        Some(value)
+    }
+
+    /// Replaces the maximum segment size that a SYN announces. `false`: it announces none.
+    pub fn set_tcp_mss(&mut self, mss: u16) -> bool {
+        let Some((at, _)) = self.mss_option() else { return false };
+        self.patch_l4(at, &mss.to_be_bytes());
+        true
+    }
+
+    /// Lowers the announced maximum segment size to `most`, as `TCPMSS --set-mss` and
+    /// `--clamp-mss-to-pmtu` do, which never raise it (`net/netfilter/xt_TCPMSS.c`).
+    pub fn clamp_tcp_mss(&mut self, most: u16) -> bool {
+        match self.tcp_mss() {
+            Some(mss) if mss > most => self.set_tcp_mss(most),
+            _ => false,
+        }
+    }
+
+    /// Where in the payload the value of the option stands, and the value.
+    fn mss_option(&self) -> Option<(usize, u16)> {
+        if !matches!(self.head.l4, L4::Tcp { .. }) {
+            return None;
+        }
+        let payload = self.payload();
+        let end = payload.get(12).map(|offset| usize::from(offset >> 4) * 4)?;
+        let options = payload.get(..end)?;
+        let mut at = 20;
+        loop {
+            match *options.get(at)? {
+                0 => return None,
+                1 => at += 1,
+                kind => {
+                    let len = usize::from(*options.get(at + 1)?);
+                    if len < 2 {
+                        return None;
+                    }
+                    if kind == 2 && len == 4 {
+                        return Some((at + 2, u16_at(options, at + 2)?));
+                    }
+                    at += len;
+                }
+            }
+        }
+    }
+
+    /// Overwrites bytes of a TCP payload and adjusts its checksum, wherever in a word they stand.
+    fn patch_l4(&mut self, at: usize, new: &[u8]) {
+        let Some(check_at) = l4_checksum_at(self.head.protocol) else { return };
+        let (l4_at, protocol) = (self.l4_at(), self.head.protocol);
+        let words = l4_at + (at & !1)..l4_at + at + new.len() + ((at + new.len()) & 1);
+        let end = words.end.min(self.bytes.len());
+        let words = words.start..end;
+        let Some(before) = self.bytes.get(words.clone()).map(|b| checksum::sum(0, b)) else {
+            return;
+        };
+        if let Some(field) = self.bytes.get_mut(l4_at + at..l4_at + at + new.len()) {
+            field.copy_from_slice(new);
+        }
+        let after = checksum::sum(0, self.bytes.get(words).unwrap_or_default());
+        adjust_l4(&mut self.bytes, l4_at + check_at, protocol, |check| {
+            checksum::adjust_sum(check, before, after)
+        });
+    }
+
     /// Replaces a word of the IP header and adjusts its checksum.
     fn set_header_word(&mut self, at: usize, new: u16) {
         let old = u16_at(&self.bytes, at).unwrap_or_default();
@@ -355,6 +441,15 @@ impl Packet {
     /// For ICMP queries `port` is the identifier, whichever end is named, as conntrack sees it.
     pub fn rewrite(&mut self, end: End, addr: Ipv4Addr, port: Option<u16>) {
         rewrite_at(&mut self.bytes, &mut self.head, end, addr, port);
+        // CRC32c covers the ports but not the addresses, and cannot be adjusted by difference
+        // (net/netfilter/nf_nat_proto.c).
+        if port.is_some()
+            && matches!(self.head.l4, L4::Sctp { .. })
+            && self.head.fragment == Fragment::default()
+        {
+            let l4_at = self.l4_at();
+            checksum::fill_sctp(self.bytes.get_mut(l4_at..).unwrap_or_default());
+        }
     }
 
     /// The packet quoted in an ICMP error, as far as it is there.
@@ -369,18 +464,18 @@ impl Packet {
     /// (`net/netfilter/nf_nat_proto.c`, reply translation of ICMP errors).
     pub fn rewrite_quoted(&mut self, end: End, addr: Ipv4Addr, port: Option<u16>) {
         let Some(mut quoted) = self.quoted() else { return };
-        let at = self.l4_at() + 8;
-        if let Some(inner) = self.bytes.get_mut(at..) {
-            rewrite_at(inner, &mut quoted, end, addr, port);
+        let l4_at = self.l4_at();
+        let Some(inner) = self.bytes.get_mut(l4_at + 8..) else { return };
+        // All that changes lies within the quoted header and the 20 bytes behind it.
+        let reach = inner.len().min(usize::from(quoted.header_len) + 20);
+        let before = checksum::sum(0, inner.get(..reach).unwrap_or_default());
+        rewrite_at(inner, &mut quoted, end, addr, port);
+        let after = checksum::sum(0, inner.get(..reach).unwrap_or_default());
+        if self.head.fragment == Fragment::default()
+            && let Some(check) = u16_at(&self.bytes, l4_at + 2)
+        {
+            put_u16(&mut self.bytes, l4_at + 2, checksum::adjust_sum(check, before, after));
         }
-        self.fill_icmp_checksum();
-    }
-
-    fn fill_icmp_checksum(&mut self) {
-        let at = self.l4_at();
-        put_u16(&mut self.bytes, at + 2, 0);
-        let check = checksum::of(self.bytes.get(at..).unwrap_or_default());
-        put_u16(&mut self.bytes, at + 2, check);
     }
 
     /// Whether the checksum of the payload is right. True where there is none to check: other protocols,
@@ -397,7 +492,8 @@ impl Packet {
             L4::Udp { .. } if u16_at(payload, 6) == Some(0) => return true,
             L4::Udp { .. } => checksum::sum(pseudo, payload),
             L4::Icmp { .. } => checksum::sum(0, payload),
-            L4::Sctp { .. } | L4::Other => return true,
+            L4::Sctp { .. } => return checksum::sctp_ok(payload),
+            L4::Other => return true,
         };
         checksum::fold(sum) == 0xffff
     }

@@ -14,11 +14,14 @@
 //! **Invariant:** nothing here knows time, tables or Kubernetes.
 
 pub mod arp;
+pub mod capture;
 pub mod checksum;
 pub mod ethernet;
 pub mod ipv4;
 pub mod reply;
+pub mod services;
 pub mod tcpdump;
+pub mod view;
 
 pub use arp::Arp;
 pub use ethernet::{Body, Frame, Mac};

@@ -132,6 +132,9 @@ pub fn finish(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ttl: u8, mut payload: 
 }
 
 fn fill_l4_checksum(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &mut [u8]) {
+    if protocol == protocol::SCTP {
+        return checksum::fill_sctp(payload);
+    }
     let pseudo = checksum::pseudo_header(src, dst, protocol, payload.len() as u16);
     let (at, initial) = match protocol {
         protocol::TCP => (16, pseudo),
