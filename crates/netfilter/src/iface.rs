@@ -76,6 +76,11 @@ impl IfPattern {
         IfPattern { name, mask, is_prefix }
     }
 
+    /// Whether every interface is meant, and none too.
+    pub fn is_any(&self) -> bool {
+        self.mask == 0
+    }
+
     /// Whether an interface of this name is meant.
     pub fn matches(&self, name: IfName) -> bool {
         (name.bits() ^ self.name.bits()) & self.mask == 0

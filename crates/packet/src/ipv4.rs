@@ -342,6 +342,54 @@ impl Packet {
         self.set_header_word(8, u16::from_be_bytes([ttl, self.head.protocol]));
     }
 
+    /// Sets the type of service.
+    pub fn set_tos(&mut self, tos: u8) {
+        let first = self.bytes.first().copied().unwrap_or(0x45);
+        self.head.tos = tos;
+        self.set_header_word(0, u16::from_be_bytes([first, tos]));
+    }
+
+    /// Lowers the maximum segment size that a SYN announces to `most`; a SYN that announces none is left
+    /// alone. Size before and after, where it was changed.
+    pub fn lower_mss(&mut self, most: u16) -> Option<(u16, u16)> {
+        let L4::Tcp { flags, .. } = self.head.l4 else { return None };
+        if flags & tcp_flags::SYN == 0 || self.head.fragment != Fragment::default() {
+            return None;
+        }
+        let start = self.l4_at();
+        let end = start + self.bytes.get(start + 12).map_or(0, |byte| usize::from(byte >> 4) * 4);
+        let at = self.mss_option(start + 20, end.min(self.bytes.len()))?;
+        let old = u16_at(&self.bytes, at)?;
+        if old <= most {
+            return None;
+        }
+        put_u16(&mut self.bytes, at, most);
+        let check = u16_at(&self.bytes, start + 16)?;
+        // The sum is of words; at an odd place each byte stands in the other half.
+        let is_odd = !(at - start).is_multiple_of(2);
+        let word = |value: u16| if is_odd { value.swap_bytes() } else { value };
+        put_u16(&mut self.bytes, start + 16, checksum::adjust(check, word(old), word(most)));
+        Some((old, most))
+    }
+
+    /// Where the value of the maximum segment size option stands, between `at` and `end`.
+    fn mss_option(&self, mut at: usize, end: usize) -> Option<usize> {
+        while at < end {
+            match *self.bytes.get(at)? {
+                0 => return None,
+                1 => at += 1,
+                kind => {
+                    let len = usize::from(*self.bytes.get(at + 1)?);
+                    if kind == 2 && len == 4 && at + 4 <= end {
+                        return Some(at + 2);
+                    }
+                    at += len.max(2);
+                }
+            }
+        }
+        None
+    }
+
     /// Replaces a word of the IP header and adjusts its checksum.
     fn set_header_word(&mut self, at: usize, new: u16) {
         let old = u16_at(&self.bytes, at).unwrap_or_default();

@@ -6,7 +6,7 @@ use super::protocol_word;
 use crate::firewall::Netfilter;
 use crate::hook::TableName;
 use crate::rule::{RuleSpec, Target};
-use crate::table::{Chain, Table};
+use crate::table::{Chain, Counters, Table};
 
 /// The version that podwire's iptables reports.
 pub const VERSION: &str = "1.8.9 (nf_tables)";
@@ -107,11 +107,16 @@ pub fn save_table(table: &Table, with_counters: bool, out: &mut String) {
     out.push_str("COMMIT\n");
 }
 
-/// `iptables -S [chain]`.
-pub fn list_rules(table: &Table, only: Option<&Chain>, with_counters: bool) -> String {
+/// `iptables -S [chain [number]]`.
+pub fn list_rules(
+    table: &Table,
+    only: Option<&Chain>,
+    number: Option<u32>,
+    with_counters: bool,
+) -> String {
     let mut out = String::new();
     let is_listed = |chain: &Chain| only.is_none_or(|only| only.name == chain.name);
-    for chain in table.chains().filter(|chain| is_listed(chain)) {
+    for chain in table.chains().filter(|chain| number.is_none() && is_listed(chain)) {
         match chain.policy {
             Some(policy) => {
                 let _ = write!(out, "-P {} {policy}", chain.name);
@@ -126,8 +131,17 @@ pub fn list_rules(table: &Table, only: Option<&Chain>, with_counters: bool) -> S
         }
     }
     for chain in table.chains().filter(|chain| is_listed(chain)) {
-        for rule in &chain.rules {
-            let _ = writeln!(out, "{}", append_line(&chain.name, &rule.spec));
+        for (at, listed) in (1..).zip(&chain.rules) {
+            if number.is_some_and(|number| number != at) {
+                continue;
+            }
+            let _ = write!(out, "-A {}", chain.name);
+            if with_counters {
+                let Counters { packets, bytes } = listed.counters;
+                let _ = write!(out, " -c {packets} {bytes}");
+            }
+            rule(&listed.spec, &mut out);
+            out.push('\n');
         }
     }
     out
