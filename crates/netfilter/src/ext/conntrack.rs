@@ -10,7 +10,7 @@ use crate::rule::{AddrMask, Header, Wanted};
 use crate::text::ParseError;
 use crate::text::options::{Given, Opt, Options};
 use crate::text::parse::parse_addr_mask;
-use crate::text::words::{find_port, parse_protocol};
+use crate::text::words::{find_port, parse_number, parse_protocol};
 use crate::trace::{Field, Miss, Seen, ct_state_names};
 
 /// Options of `-m conntrack`.
@@ -372,20 +372,28 @@ fn parse_status(text: &str) -> Result<u16, ParseError> {
     Ok(bits)
 }
 
-/// An address with a mask; what is not an address would be looked up, and nobody answers here.
+/// An address with the length of its network; what is neither a length nor a mask of one stands for the
+/// host. What is not an address would be looked up, and nobody answers here.
 pub(super) fn host_mask(text: &str) -> Result<AddrMask, ParseError> {
-    let addr = text.split('/').next().unwrap_or_default();
-    if addr.parse::<Ipv4Addr>().is_err() {
-        return Err(ParseError::new("getaddrinfo: Temporary failure in name resolution\n"));
-    }
-    parse_addr_mask(text)
+    let host = text.split('/').next().unwrap_or_default();
+    let Ok(addr) = host.parse::<Ipv4Addr>() else {
+        let is_name = host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+        return Err(ParseError::new(match is_name {
+            true => "getaddrinfo: Temporary failure in name resolution\n",
+            false => "getaddrinfo: Name or service not known\n",
+        }));
+    };
+    let mask = parse_addr_mask(text).ok();
+    Ok(mask.filter(|mask| mask.prefix_len().is_some()).unwrap_or(AddrMask::host(addr)))
 }
 
 /// `80`, `80:90`, `:90`, `80:`.
 fn port_range(text: &str) -> Result<PortRange, ParseError> {
+    // A number too large loses its upper bits.
+    let find = |text: &str| parse_number(text).map(|port| port as u16).or_else(|| find_port(text));
     let port = |text: &str, default| match text {
         "" => Ok(default),
-        _ => find_port(text).ok_or_else(|| {
+        _ => find(text).ok_or_else(|| {
             ParseError::new(format!("Port \"{text}\" does not resolve to anything.\n"))
         }),
     };

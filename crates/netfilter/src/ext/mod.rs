@@ -312,9 +312,11 @@ impl Match {
     pub(crate) fn is_sound(&self, table: TableName, header: &Header) -> bool {
         use packet::protocol::{ICMP, SCTP, TCP, UDP};
         let is = |wanted: u8| header.protocol.is_some_and(|p| p.value == wanted && !p.not);
+        let named = |wanted: u8| header.protocol.is_some_and(|p| p.value == wanted);
         match self {
-            Match::Tcp(_) => is(TCP),
-            Match::Udp(_) => is(UDP),
+            // nftables compares ports by itself, whatever stands before the protocol.
+            Match::Tcp(m) => is(TCP) || (named(TCP) && *m != tcp::Tcp::default()),
+            Match::Udp(m) => is(UDP) || (named(UDP) && *m != udp::Ports::default()),
             Match::Sctp(_) => is(SCTP),
             Match::Icmp(_) => is(ICMP),
             Match::Recent(m) => m.is_sound(),

@@ -281,11 +281,8 @@ fn parse_ports(text: &str, given: &Given<'_, '_>) -> Result<(u16, u16), ParseErr
     Ok((first, last))
 }
 
-/// The network of `NETMAP --to`. A mask that is not a prefix is taken for that of a host.
+/// The network of `NETMAP --to`, first address to last.
 fn parse_network(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), ParseError> {
     let AddrMask { addr, mask } = super::conntrack::host_mask(text)?;
-    let is_prefix = AddrMask { addr, mask }.prefix_len().is_some();
-    let host: Option<Ipv4Addr> = text.split('/').next().and_then(|addr| addr.parse().ok());
-    let (addr, mask) = if is_prefix { (addr, mask) } else { (host.unwrap_or(addr), u32::MAX) };
     Ok((addr, Ipv4Addr::from(u32::from(addr) | !mask)))
 }

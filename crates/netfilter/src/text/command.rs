@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     Missing(String),
     /// Something else that iptables says with its version; exit code 1.
     Other(String),
+    /// The rule leads to a chain that is not there; exit code 2.
+    NoTarget(String),
     /// There is no such table; exit code 3.
     NoTable(String),
     /// The kernel refused; exit code 4.
@@ -75,6 +77,7 @@ fn fail(failure: Failure, output: &mut Output) {
         Failure::Usage(error) if error.to_string().is_empty() => (2, HINT.to_string()),
         Failure::Usage(error) if error.is_bare() => (2, format!("{error}\n{HINT}")),
         Failure::Usage(error) => (2, format!("iptables v{VERSION}: {error}\n{HINT}")),
+        Failure::NoTarget(text) => (2, format!("iptables v{VERSION}: {text}\n{HINT}")),
         Failure::Missing(text) => (1, format!("iptables: {text}\n")),
         Failure::Other(text) => (1, format!("iptables v{VERSION}: {text}\n")),
         Failure::NoTable(name) => (
@@ -107,7 +110,7 @@ pub(crate) fn failure(error: EditError, what: &'static str) -> Failure {
         };
     }
     match error {
-        EditError::NoTarget(_) => Failure::Usage(ParseError::new(error.to_string())),
+        EditError::NoTarget(_) => Failure::NoTarget(error.to_string()),
         error => Failure::Missing(error.to_string()),
     }
 }
@@ -293,7 +296,7 @@ fn check_target(table: &Table, spec: &RuleSpec) -> Result<(), Failure> {
     match &spec.target {
         Target::Jump(to) | Target::Goto(to) if table.chain(to).is_none() => {
             let error = EditError::NoTarget(to.to_string());
-            Err(Failure::Usage(ParseError::new(error.to_string())))
+            Err(Failure::NoTarget(error.to_string()))
         }
         _ => Ok(()),
     }
@@ -306,12 +309,12 @@ fn put(table: &mut Table, line: &Line, counters: Counters) -> Result<(), Failure
         check_target(table, spec)?;
     }
     let mut placed: Vec<(&str, u32)> = Vec::new();
-    for (at, spec) in (0u32..).zip(&line.rules) {
+    for spec in &line.rules {
         let done = match &line.command {
             Command::Insert { chain, number } => {
-                let number = number.saturating_add(at);
-                placed.push((chain, number));
-                table.insert_with(chain, number, spec.clone(), counters)
+                // Each at the same place, so that the last comes first.
+                placed.push((chain, *number));
+                table.insert_with(chain, *number, spec.clone(), counters)
             }
             Command::Replace { chain, number } => {
                 return table.replace_with(chain, *number, spec.clone(), counters).map_err(edit);

@@ -282,7 +282,7 @@ impl Reader {
                 self.command = Some((letter, chain));
             }
             Some((old, _)) => {
-                return Err(ParseError::new(format!("Cannot use -{letter} with -{old}\n")));
+                return Err(ParseError::new(format!("Cannot use -{letter} with -{old}")));
             }
         }
         Ok(())
@@ -725,10 +725,10 @@ fn check_chain_name(name: &str) -> Result<(), ParseError> {
         )));
     }
     if let Some(first @ ('-' | '!')) = name.chars().next() {
-        return Err(ParseError::new(format!("chain name not allowed to start with `{first}'\n")));
+        return Err(ParseError::new(format!("chain name not allowed to start with `{first}'")));
     }
     if ext::is_target(name) {
-        return Err(ParseError::new("chain name may not clash with target name\n"));
+        return Err(ParseError::new("chain name may not clash with target name"));
     }
     if name.contains(|c: char| c.is_ascii_whitespace()) {
         return Err(ParseError::new(format!("Invalid chain name `{name}'")));

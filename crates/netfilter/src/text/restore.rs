@@ -59,7 +59,7 @@ impl RestoreError {
     /// The exit code of `iptables-restore`.
     pub fn code(&self) -> i32 {
         match &self.problem {
-            Problem::Failure(Failure::Usage(_)) => 2,
+            Problem::Failure(Failure::Usage(_) | Failure::NoTarget(_)) => 2,
             Problem::Failure(Failure::NoTable(_)) => 2,
             Problem::Failure(Failure::Kernel { .. }) => 4,
             _ => 1,
@@ -79,6 +79,9 @@ impl fmt::Display for RestoreError {
             }
             Problem::Failure(Failure::Usage(error)) => {
                 write!(f, "iptables-restore v{VERSION}: {error}\n{where_}")
+            }
+            Problem::Failure(Failure::NoTarget(text)) => {
+                write!(f, "iptables-restore v{VERSION}: {text}\n{where_}")
             }
             Problem::Failure(Failure::NoTable(name)) => write!(
                 f,
@@ -127,13 +130,25 @@ pub fn restore(
                 netfilter.edit(table.name(), |slot| *slot = table);
             }
         } else if !is_passed_over {
-            apply(netfilter, table, content, options).map_err(|p| at(p))?;
+            apply(netfilter, table, (line, content), options).map_err(|problem| {
+                // Whether a chain is there is asked when all is known.
+                let is_late = matches!(problem, Problem::Failure(Failure::NoTarget(_)));
+                let line = if is_late { commit_after(text, line) } else { line };
+                RestoreError { line, problem }
+            })?;
         }
     }
     match open {
         Some(_) => Err(RestoreError { line: last_line + 1, problem: Problem::NoCommit }),
         None => Ok(()),
     }
+}
+
+/// The line of the next `COMMIT` after `line`.
+fn commit_after(text: &str, line: u32) -> u32 {
+    let mut numbered = (1..).zip(text.lines());
+    let commit = numbered.find(|(number, content)| *number > line && content.trim() == "COMMIT");
+    commit.map_or(line, |(number, _)| number)
 }
 
 /// A copy of the table to work on; without `--noflush`, an empty one that keeps the policies' counters.
@@ -148,11 +163,11 @@ fn begin(netfilter: &Netfilter, name: &str, options: RestoreOptions) -> Result<T
 fn apply(
     netfilter: &Netfilter,
     table: &mut Table,
-    line: &str,
+    (number, line): (u32, &str),
     options: RestoreOptions,
 ) -> Result<(), Problem> {
     if let Some(chain) = line.strip_prefix(':') {
-        return declare(table, chain, options);
+        return declare(table, (number, chain), options);
     }
     let mut words = split_words(line);
     let mut counters = None;
@@ -170,11 +185,16 @@ fn apply(
 }
 
 /// `:CHAIN POLICY [packets:bytes]`
-fn declare(table: &mut Table, line: &str, options: RestoreOptions) -> Result<(), Problem> {
+fn declare(
+    table: &mut Table,
+    (number, line): (u32, &str),
+    options: RestoreOptions,
+) -> Result<(), Problem> {
     let mut words = line.split_whitespace();
     let Some(chain) = words.next() else { return Err(Problem::Garbage) };
     let Some(policy) = words.next() else {
-        return Err(Failure::Usage(ParseError::new("iptables-restore: policy invalid")).into());
+        let text = format!("iptables-restore: line {number} policy invalid");
+        return Err(ParseError::new(text).into());
     };
     let is_builtin = table.chain(chain).is_some_and(|chain| chain.policy.is_some());
     let edited = match (table.chain(chain).is_some(), is_builtin) {

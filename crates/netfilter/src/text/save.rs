@@ -15,13 +15,14 @@ impl fmt::Display for RuleSpec {
     /// The arguments of the rule, without `-A CHAIN` and without a leading blank.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = String::new();
-        rule(self, &mut out);
+        conditions(self, &mut out);
+        target(self, &mut out);
         f.write_str(out.trim_start())
     }
 }
 
-/// Appends ` -s … -d … -i … -o … -p … -m … -j …`.
-fn rule(spec: &RuleSpec, out: &mut String) {
+/// Appends ` -s … -d … -i … -o … -p … -m …`.
+fn conditions(spec: &RuleSpec, out: &mut String) {
     let header = &spec.header;
     for (option, addr) in [("-s", &header.src), ("-d", &header.dst)] {
         if let Some(addr) = addr {
@@ -42,6 +43,10 @@ fn rule(spec: &RuleSpec, out: &mut String) {
     for m in &spec.matches {
         m.save(out);
     }
+}
+
+/// Appends ` -j …`.
+fn target(spec: &RuleSpec, out: &mut String) {
     let _ = match &spec.target {
         Target::Continue => Ok(()),
         Target::Accept => write!(out, " -j ACCEPT"),
@@ -60,7 +65,8 @@ fn rule(spec: &RuleSpec, out: &mut String) {
 /// `-A CHAIN …`
 pub fn append_line(chain: &str, spec: &RuleSpec) -> String {
     let mut out = format!("-A {chain}");
-    rule(spec, &mut out);
+    conditions(spec, &mut out);
+    target(spec, &mut out);
     out
 }
 
@@ -136,11 +142,12 @@ pub fn list_rules(
                 continue;
             }
             let _ = write!(out, "-A {}", chain.name);
+            conditions(&listed.spec, &mut out);
             if with_counters {
                 let Counters { packets, bytes } = listed.counters;
                 let _ = write!(out, " -c {packets} {bytes}");
             }
-            rule(&listed.spec, &mut out);
+            target(&listed.spec, &mut out);
             out.push('\n');
         }
     }
