@@ -20,6 +20,7 @@ use netfilter::ext::mark::{MarkMatch, SetMark};
 use netfilter::ext::nat::NatTarget;
 use netfilter::ext::recent::Recent;
 use netfilter::ext::reject::Reject;
+use netfilter::ext::sctp::Sctp;
 use netfilter::ext::statistic::Statistic;
 use netfilter::ext::tcp::Tcp;
 use netfilter::ext::udp::{PortRange, Ports};
@@ -118,8 +119,8 @@ impl Rule {
         let dport = dport.map(|port| Wanted::is(PortRange::one(port)));
         self.with(match protocol {
             Protocol::Tcp => Match::Tcp(Tcp { dport, ..Tcp::default() }),
-            Protocol::Udp => Match::Udp(Ports { is_sctp: false, sport: None, dport }),
-            Protocol::Sctp => Match::Udp(Ports { is_sctp: true, sport: None, dport }),
+            Protocol::Udp => Match::Udp(Ports { sport: None, dport }),
+            Protocol::Sctp => Match::Sctp(Sctp { dport, ..Sctp::default() }),
         })
     }
 
@@ -277,7 +278,7 @@ impl Writer<'_> {
         let known = ct_state::RELATED | ct_state::ESTABLISHED | ct_state::DNAT;
         let mut drop = rule()
             .comment("block incoming localnet connections")
-            .with(Match::Conntrack(CtMatch { is_state: false, state: Wanted::is_not(known) }))
+            .with(Match::Conntrack(CtMatch::state(Wanted::is_not(known))))
             .not_from(loopback)
             .then(Target::Drop);
         drop.0.header.dst = Some(Wanted::is(loopback));
@@ -338,7 +339,7 @@ impl Writer<'_> {
     fn forwarding(&mut self) {
         let mark = self.config.masquerade_mark();
         let filter = &mut self.plan.filter;
-        let state = |bits| Match::Conntrack(CtMatch { is_state: false, state: Wanted::is(bits) });
+        let state = |bits| Match::Conntrack(CtMatch::state(Wanted::is(bits)));
         if !self.config.conntrack_tcp_liberal {
             let invalid = rule().with(state(ct_state::INVALID)).then(Target::Drop);
             filter.rule("KUBE-FORWARD", invalid);

@@ -50,8 +50,14 @@ fn arguments(spec: &RuleSpec) -> String {
                 }
             }
             Match::Udp(ports) => {
-                let name = if ports.is_sctp { "sctp" } else { "udp" };
-                let _ = write!(out, " -m {name} -p {name}");
+                out.push_str(" -m udp -p udp");
+                address(" -d ", dst.take(), &mut out);
+                if let Some(dport) = &ports.dport {
+                    let _ = write!(out, " --dport {}", dport.value);
+                }
+            }
+            Match::Sctp(ports) => {
+                out.push_str(" -m sctp -p sctp");
                 address(" -d ", dst.take(), &mut out);
                 if let Some(dport) = &ports.dport {
                     let _ = write!(out, " --dport {}", dport.value);
@@ -63,9 +69,11 @@ fn arguments(spec: &RuleSpec) -> String {
                     address(" -d ", dst.take(), &mut out);
                     address(" -s ", header.src.as_ref(), &mut out);
                 }
-                let names = netfilter::trace::ct_state_names(ct.state.value);
-                let bang = if ct.state.not { "! " } else { "" };
-                let _ = write!(out, " -m conntrack {bang}--ctstate {names}");
+                if let Some(state) = &ct.state {
+                    let names = netfilter::trace::ct_state_names(state.value);
+                    let bang = if state.not { "! " } else { "" };
+                    let _ = write!(out, " -m conntrack {bang}--ctstate {names}");
+                }
             }
             other => extension(other, &mut out),
         }
@@ -135,5 +143,7 @@ fn target(target: &Target, out: &mut String) {
             let rule = RuleSpec::new(Target::Ext(TargetExt::Nat(nat.clone())));
             write!(out, " {rule}")
         }
+        // kube-proxy writes no other.
+        Target::Ext(other) => write!(out, " -j {}", other.name()),
     };
 }

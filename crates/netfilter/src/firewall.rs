@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use base::{Instant, Rng};
-use packet::Packet;
+use packet::{Mac, Packet};
 
 use crate::conntrack::{ConnId, Conntrack, CtInfo, CtSlot, status};
+use crate::ext::Stores;
 use crate::ext::addrtype::AddrType;
-use crate::ext::recent;
+use crate::ext::link::PktType;
 use crate::ext::reject::Reject;
 use crate::hook::{Hook, TableName};
 use crate::iface::IfName;
@@ -44,6 +45,38 @@ pub trait Surroundings {
     fn masquerade_source(&self) -> Option<Ipv4Addr>;
     /// The first address of an interface, for `REDIRECT`.
     fn primary_address(&self, iface: IfName) -> Option<Ipv4Addr>;
+    /// The hardware address that sent the packet at hand, for `mac`.
+    fn source_mac(&self) -> Option<Mac> {
+        None
+    }
+    /// To whom the link says the packet at hand goes, for `pkttype`.
+    fn packet_type(&self) -> PktType {
+        PktType::Unicast
+    }
+    /// The bridge ports by which the packet at hand came in and leaves, for `physdev`.
+    fn bridge_ports(&self) -> (IfName, IfName) {
+        (IfName::NONE, IfName::NONE)
+    }
+    /// User and group of the socket that sent the packet at hand, for `owner`.
+    fn socket_owner(&self) -> Option<(u32, u32)> {
+        None
+    }
+    /// Whether an answer to `source` would leave by `iface` (`loose`: by any interface), with `mark` when the
+    /// route is looked up; `None`: nobody can tell. For `rpfilter`.
+    fn reverse_path(
+        &self,
+        source: Ipv4Addr,
+        iface: IfName,
+        loose: bool,
+        mark: u32,
+    ) -> Option<bool> {
+        let _ = (source, iface, loose, mark);
+        None
+    }
+    /// The smaller MTU of the packet's way and of the way back, for `TCPMSS --clamp-mss-to-pmtu`.
+    fn path_mtu(&self) -> Option<u16> {
+        None
+    }
 }
 
 /// A packet's circumstances at a hook.
@@ -125,7 +158,7 @@ pub enum Verdict {
 pub struct Netfilter {
     tables: [Option<Table>; 4],
     conntrack: Conntrack,
-    recent: recent::Lists,
+    stores: Stores,
     rng: Rng,
     is_tracking: bool,
 }
@@ -136,7 +169,7 @@ impl Netfilter {
         Netfilter {
             tables: [const { None }; 4],
             conntrack: Conntrack::default(),
-            recent: recent::Lists::default(),
+            stores: Stores::default(),
             rng,
             is_tracking: false,
         }
@@ -171,6 +204,16 @@ impl Netfilter {
     /// Connections are tracked: some rule needs it.
     pub fn is_tracking(&self) -> bool {
         self.is_tracking
+    }
+
+    /// What rules remember besides connections: sets, named counters, log lines.
+    pub fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    /// The same, for changing.
+    pub fn stores_mut(&mut self) -> &mut Stores {
+        &mut self.stores
     }
 
     /// Nothing here could do anything to a packet.
@@ -247,7 +290,7 @@ impl Netfilter {
         let mut evals = trace.is_some().then(Vec::new);
         let mut world = walk::World {
             conntrack: &mut self.conntrack,
-            recent: &mut self.recent,
+            stores: &mut self.stores,
             rng: &mut self.rng,
         };
         let walked = walk::walk(table, input, skb, &mut world, evals.as_mut());

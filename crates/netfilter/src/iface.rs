@@ -87,6 +87,11 @@ impl IfPattern {
         (!self.is_prefix).then_some(self.name)
     }
 
+    /// Whether every interface is meant, and none too.
+    pub fn is_any(&self) -> bool {
+        self.mask == 0
+    }
+
     /// Whether an interface of this name is meant.
     pub fn matches(&self, name: IfName) -> bool {
         (name.bits() ^ self.name.bits()) & self.mask == 0

@@ -5,6 +5,7 @@
 //! - [`firewall`]: [`Netfilter`], all of one namespace; [`Netfilter::hook`] is the way in;
 //! - [`table`]: chains of rules, their references, counters and edits;
 //! - [`rule`]: what a rule says; [`ext`]: one file for each match and target extension;
+//! - [`ipset`]: sets of addresses, for the rules that ask for them;
 //! - [`walk`]: a packet walks the rules of a table; [`plan`]: where a long chain may be skipped through;
 //! - [`conntrack`]: which connection a packet belongs to;
 //! - [`nat`]: translating addresses, choosing ports, undoing it on the reply;
@@ -23,6 +24,7 @@ pub mod ext;
 pub mod firewall;
 pub mod hook;
 pub mod iface;
+pub mod ipset;
 pub mod nat;
 mod plan;
 pub mod rule;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use packet::Head;
 
-use crate::ext::{Match, TargetExt};
+use crate::ext::{EVERY_HOOK, Match, TargetExt};
 use crate::hook::TableName;
 use crate::iface::{IfName, IfPattern};
 use crate::trace::{Field, Miss, Seen};
@@ -44,6 +44,13 @@ pub struct AddrMask {
     pub addr: Ipv4Addr,
     /// The mask, not necessarily a prefix.
     pub mask: u32,
+}
+
+impl Default for AddrMask {
+    /// Any address.
+    fn default() -> Self {
+        AddrMask { addr: Ipv4Addr::UNSPECIFIED, mask: 0 }
+    }
 }
 
 impl AddrMask {
@@ -179,15 +186,33 @@ impl RuleSpec {
             || matches!(&self.target, Target::Ext(ext) if ext.uses_conntrack())
     }
 
-    /// Targets that make sense in one table only are refused in another, as the kernel does.
+    /// Targets that make sense in one table only are refused in another, and so is what the kernel's
+    /// extensions refuse to be in a rule with.
     pub(crate) fn check_table(&self, table: TableName) -> Result<(), TargetElsewhere> {
+        // Nothing can come from nowhere (`nft_cmp` against an empty mask).
+        let is_never = |w: &Option<Wanted<AddrMask>>| w.is_some_and(|w| w.not && w.value.mask == 0);
+        let header = &self.header;
+        let is_sound = !is_never(&header.src)
+            && !is_never(&header.dst)
+            && self.matches.iter().all(|m| m.is_sound(table, header));
         match &self.target {
+            _ if !is_sound => Err(TargetElsewhere),
+            Target::Ext(ext) if !ext.is_sound(header) => Err(TargetElsewhere),
             Target::Ext(ext) => ext.check_table(table),
             _ => Ok(()),
         }
     }
+
+    /// Where the kernel lets the rule stand, a bit for each hook.
+    pub(crate) fn hooks(&self) -> u8 {
+        let target = match &self.target {
+            Target::Ext(ext) => ext.hooks(),
+            _ => EVERY_HOOK,
+        };
+        self.matches.iter().fold(target, |hooks, m| hooks & m.hooks())
+    }
 }
 
-/// A target was used in a table that does not have it (for instance `DNAT` in `filter`).
+/// The kernel would not take the rule in this table (for instance `DNAT` in `filter`), or in any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetElsewhere;

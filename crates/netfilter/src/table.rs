@@ -7,7 +7,7 @@ use std::rc::Rc;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::ext::TargetExt;
+use crate::ext::{EVERY_HOOK, State};
 use crate::hook::{Hook, TableName};
 use crate::plan::{Plan, Values};
 use crate::rule::{RuleSpec, Target};
@@ -58,8 +58,8 @@ pub struct Rule {
     /// What has fitted so far.
     pub counters: Counters,
     pub(crate) action: Action,
-    /// Counters of the matches that have one (`--mode nth`), in the order of the matches.
-    pub(crate) state: SmallVec<[u32; 1]>,
+    /// What those matches remember that remember something (`--mode nth`, `limit`), in their order.
+    pub(crate) state: SmallVec<[State; 1]>,
 }
 
 /// A target with its chain looked up.
@@ -88,6 +88,8 @@ pub struct Chain {
     /// Its rules, in order.
     pub rules: Vec<Rule>,
     plan: Planned,
+    /// Hooks from which a packet may get here, a bit for each; perhaps more of them, never fewer.
+    hooks: u8,
 }
 
 /// What is known of a chain's [`Plan`].
@@ -140,37 +142,71 @@ pub enum EditError {
     /// A rule leads to a built-in chain.
     TargetBuiltIn(String),
     /// There is no rule of that number.
-    NoRule(u32),
+    NoRule(Place),
     /// No rule is equal to the one to be deleted or checked.
     NoSuchRule,
-    /// The target belongs to another table.
-    TargetElsewhere(String),
+    /// The kernel does not take the rule in this chain: a match or target belongs to another table, another
+    /// hook, or needs another protocol.
+    Refused(String),
+    /// A chain gets another name, and there is one of that name.
+    NameTaken(String),
     /// The rule would lead back to its own chain.
     Loop(String),
     /// Only built-in chains have a policy.
     NoPolicy(String),
 }
 
+impl EditError {
+    /// The kernel's word for it, where it is the kernel that refuses.
+    pub fn errno(&self) -> Option<&'static str> {
+        match self {
+            EditError::Refused(_) => Some("Invalid argument"),
+            EditError::Loop(_) => Some("Too many links"),
+            EditError::TargetBuiltIn(_) => Some("Operation not supported"),
+            EditError::InUse(_) | EditError::NotEmpty(_) => Some("Device or resource busy"),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for EditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EditError::NoChain(chain) => write!(f, "Chain '{chain}' does not exist"),
-            EditError::ChainExists(_) => f.write_str("Chain already exists."),
-            EditError::BuiltIn(chain) => write!(f, "Can't delete built-in chain '{chain}'."),
-            EditError::InUse(_) | EditError::NotEmpty(_) => {
-                f.write_str("CHAIN_DEL failed (Device or resource busy)")
+            EditError::NoChain(_) | EditError::BuiltIn(_) => {
+                f.write_str("No chain/target/match by that name.")
             }
+            EditError::ChainExists(_) => f.write_str("Chain already exists."),
+            EditError::NameTaken(_) => f.write_str("File exists."),
             EditError::NoTarget(target) => write!(f, "Chain '{target}' does not exist"),
-            EditError::TargetBuiltIn(target) => write!(f, "Invalid target name '{target}'"),
-            EditError::NoRule(_) => f.write_str("Index of deletion too big."),
+            EditError::NoRule(Place::Deletion) => f.write_str("Index of deletion too big."),
+            EditError::NoRule(Place::Insertion) => f.write_str("Index of insertion too big."),
+            EditError::NoRule(Place::Replacement) => f.write_str("Index of replacement too big."),
             EditError::NoSuchRule => {
                 f.write_str("Bad rule (does a matching rule exist in that chain?).")
             }
-            EditError::TargetElsewhere(_) => f.write_str("RULE_APPEND failed (Invalid argument)"),
-            EditError::Loop(_) => f.write_str("RULE_APPEND failed (Too many links)"),
             EditError::NoPolicy(_) => f.write_str("Bad built-in chain name."),
+            EditError::InUse(chain) | EditError::NotEmpty(chain) => {
+                write!(f, " CHAIN_DEL failed (Device or resource busy): chain {chain}")
+            }
+            EditError::Refused(chain)
+            | EditError::Loop(chain)
+            | EditError::TargetBuiltIn(chain) => {
+                let errno = self.errno().unwrap_or_default();
+                write!(f, " RULE_APPEND failed ({errno}): rule in chain {chain}")
+            }
         }
     }
+}
+
+/// What a rule's number was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `-D`
+    Deletion,
+    /// `-I`
+    Insertion,
+    /// `-R`
+    Replacement,
 }
 
 /// A table: chains by name.
@@ -199,6 +235,7 @@ impl Table {
         };
         for &hook in name.hooks() {
             let id = table.add_chain(hook.chain(), Some(Policy::Accept));
+            table.at_mut(id).hooks = 1 << hook as u8;
             if let Some(slot) = table.builtin.get_mut(hook as usize) {
                 *slot = Some(id);
             }
@@ -225,6 +262,7 @@ impl Table {
             references: 0,
             rules: Vec::new(),
             plan: Planned::default(),
+            hooks: 0,
         }) as u32);
         self.by_name.insert(name, id);
         id
@@ -301,10 +339,9 @@ impl Table {
         self.generation += 1;
     }
 
-    /// `-X chain`
-    pub fn delete_chain(&mut self, chain: &str) -> Result<(), EditError> {
-        let id = self.id(chain)?;
-        let found = self.at(id);
+    /// Whether `-X chain` would do; a chain that rules still lead to, or that has rules, stays.
+    pub(crate) fn can_delete(&self, chain: &str) -> Result<(), EditError> {
+        let found = self.at(self.id(chain)?);
         if found.policy.is_some() {
             return Err(EditError::BuiltIn(chain.to_string()));
         }
@@ -314,9 +351,46 @@ impl Table {
         if !found.rules.is_empty() {
             return Err(EditError::NotEmpty(chain.to_string()));
         }
+        Ok(())
+    }
+
+    /// `-X chain`
+    pub fn delete_chain(&mut self, chain: &str) -> Result<(), EditError> {
+        self.can_delete(chain)?;
+        let id = self.id(chain)?;
         self.generation += 1;
         self.by_name.remove(chain);
         self.chains.remove(id.0 as usize);
+        Ok(())
+    }
+
+    /// `-E chain to`
+    pub fn rename(&mut self, chain: &str, to: &str) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        if self.by_name.contains_key(to) {
+            return Err(EditError::NameTaken(to.to_string()));
+        }
+        if self.at(id).policy.is_some() {
+            return Err(EditError::BuiltIn(chain.to_string()));
+        }
+        let name: Rc<str> = to.into();
+        self.by_name.remove(chain);
+        self.by_name.insert(name.clone(), id);
+        self.at_mut(id).name = name.clone();
+        for (_, other) in &mut self.chains {
+            for rule in &mut other.rules {
+                let leads_here =
+                    matches!(rule.action, Action::Jump(at) | Action::Goto(at) if at == id);
+                if leads_here {
+                    let spec = Rc::make_mut(&mut rule.spec);
+                    spec.target = match spec.target {
+                        Target::Goto(_) => Target::Goto(name.clone()),
+                        _ => Target::Jump(name.clone()),
+                    };
+                }
+            }
+        }
+        self.generation += 1;
         Ok(())
     }
 
@@ -347,11 +421,22 @@ impl Table {
 
     /// `-I chain number rule`; 1 is the head.
     pub fn insert(&mut self, chain: &str, number: u32, spec: RuleSpec) -> Result<(), EditError> {
+        self.insert_with(chain, number, spec, Counters::default())
+    }
+
+    /// The same, with `-c`.
+    pub(crate) fn insert_with(
+        &mut self,
+        chain: &str,
+        number: u32,
+        spec: RuleSpec,
+        counters: Counters,
+    ) -> Result<(), EditError> {
         let len = self.at(self.id(chain)?).rules.len() as u32;
         if number == 0 || number > len + 1 {
-            return Err(EditError::NoRule(number));
+            return Err(EditError::NoRule(Place::Insertion));
         }
-        self.insert_counted(chain, number - 1, spec, Counters::default())
+        self.insert_counted(chain, number - 1, spec, counters)
     }
 
     /// Puts a rule before the one at `at` (counting from 0), or at the end.
@@ -364,6 +449,7 @@ impl Table {
     ) -> Result<(), EditError> {
         let id = self.id(chain)?;
         let action = self.resolve(id, &spec)?;
+        self.admit(id, &spec, action)?;
         self.conntrack_rules += u32::from(spec.uses_conntrack());
         if let Action::Jump(to) | Action::Goto(to) = action {
             self.at_mut(to).references += 1;
@@ -377,30 +463,101 @@ impl Table {
     }
 
     fn resolve(&self, chain: ChainId, spec: &RuleSpec) -> Result<Action, EditError> {
-        let name = |target: &TargetExt| EditError::TargetElsewhere(target.name().to_string());
-        Ok(match &spec.target {
+        let action = match &spec.target {
             Target::Continue => Action::Continue,
             Target::Accept => Action::Accept,
             Target::Drop => Action::Drop,
             Target::Return => Action::Return,
             Target::Jump(to) => Action::Jump(self.resolve_chain(chain, to)?),
             Target::Goto(to) => Action::Goto(self.resolve_chain(chain, to)?),
-            Target::Ext(ext) => {
-                spec.check_table(self.name).map_err(|_| name(ext))?;
-                Action::Ext
-            }
-        })
+            Target::Ext(_) => Action::Ext,
+        };
+        let refused = |_| EditError::Refused(self.at(chain).name.to_string());
+        spec.check_table(self.name).map_err(refused)?;
+        Ok(action)
     }
 
     fn resolve_chain(&self, from: ChainId, to: &str) -> Result<ChainId, EditError> {
         let id = self.id(to).map_err(|_| EditError::NoTarget(to.to_string()))?;
         if self.at(id).policy.is_some() {
-            return Err(EditError::TargetBuiltIn(to.to_string()));
+            return Err(EditError::TargetBuiltIn(self.at(from).name.to_string()));
         }
         if self.leads_to(id, from) {
-            return Err(EditError::Loop(to.to_string()));
+            return Err(EditError::Loop(self.at(from).name.to_string()));
         }
         Ok(id)
+    }
+
+    /// Some matches and targets may stand only where certain hooks lead (`nf_tables_validate`): checks the
+    /// rule, and with a jump all that it newly leads to.
+    fn admit(&mut self, chain: ChainId, spec: &RuleSpec, action: Action) -> Result<(), EditError> {
+        let allowed = spec.hooks();
+        for is_fresh in [false, true] {
+            if is_fresh {
+                self.recompute_hooks();
+            }
+            let hooks = self.at(chain).hooks;
+            let fits = match action {
+                _ if hooks & !allowed != 0 => false,
+                Action::Jump(to) | Action::Goto(to) => self.spread(to, hooks),
+                _ => true,
+            };
+            if fits {
+                return Ok(());
+            }
+        }
+        self.recompute_hooks();
+        Err(EditError::Refused(self.at(chain).name.to_string()))
+    }
+
+    /// A packet of `hooks` may now get to `chain`. `false`: a rule there does not allow it.
+    fn spread(&mut self, chain: ChainId, hooks: u8) -> bool {
+        let mut open = vec![chain];
+        while let Some(id) = open.pop() {
+            let found = self.at_mut(id);
+            if hooks & !found.hooks == 0 {
+                continue;
+            }
+            found.hooks |= hooks;
+            for rule in &found.rules {
+                if let Action::Jump(next) | Action::Goto(next) = rule.action {
+                    open.push(next);
+                }
+            }
+            if found.rules.iter().any(|rule| rule.spec.hooks() & hooks != hooks) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Edits leave chains with hooks that no longer lead there; this finds out anew.
+    fn recompute_hooks(&mut self) {
+        for (_, chain) in &mut self.chains {
+            if chain.policy.is_none() {
+                chain.hooks = 0;
+            }
+        }
+        for id in self.builtin.into_iter().flatten() {
+            let hooks = std::mem::replace(&mut self.at_mut(id).hooks, 0);
+            self.spread_unchecked(id, hooks & EVERY_HOOK);
+        }
+    }
+
+    fn spread_unchecked(&mut self, chain: ChainId, hooks: u8) {
+        let mut open = vec![chain];
+        while let Some(id) = open.pop() {
+            let found = self.at_mut(id);
+            if hooks & !found.hooks == 0 {
+                continue;
+            }
+            found.hooks |= hooks;
+            for rule in &found.rules {
+                if let Action::Jump(next) | Action::Goto(next) = rule.action {
+                    open.push(next);
+                }
+            }
+        }
     }
 
     /// Whether a packet in chain `from` can get to chain `to`.
@@ -427,7 +584,7 @@ impl Table {
         let id = self.id(chain)?;
         let rules = self.rules_mut(id);
         if number == 0 || number as usize > rules.len() {
-            return Err(EditError::NoRule(number));
+            return Err(EditError::NoRule(Place::Deletion));
         }
         let rule = rules.remove(number as usize - 1);
         self.unlink(&rule);
@@ -444,12 +601,33 @@ impl Table {
 
     /// `-R chain number rule`
     pub fn replace(&mut self, chain: &str, number: u32, spec: RuleSpec) -> Result<(), EditError> {
+        self.replace_with(chain, number, spec, Counters::default())
+    }
+
+    /// The same, with `-c`.
+    pub(crate) fn replace_with(
+        &mut self,
+        chain: &str,
+        number: u32,
+        spec: RuleSpec,
+        counters: Counters,
+    ) -> Result<(), EditError> {
         let id = self.id(chain)?;
         if number == 0 || number as usize > self.at(id).rules.len() {
-            return Err(EditError::NoRule(number));
+            return Err(EditError::NoRule(Place::Replacement));
         }
-        self.insert_counted(chain, number, spec, Counters::default())?;
+        self.insert_counted(chain, number, spec, counters)?;
         self.delete(chain, number)
+    }
+
+    /// `-Z chain number`; a number without a rule does nothing.
+    pub fn zero_rule(&mut self, chain: &str, number: u32) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        let at = (number as usize).wrapping_sub(1);
+        if let Some(rule) = self.at_mut(id).rules.get_mut(at) {
+            rule.counters = Counters::default();
+        }
+        Ok(())
     }
 
     /// `-Z chain`
@@ -513,9 +691,9 @@ mod tests {
     #[test]
     fn loops_are_refused() {
         let mut table = table();
-        assert_eq!(table.append("B", jump("A")), Err(EditError::Loop("A".into())));
+        assert_eq!(table.append("B", jump("A")), Err(EditError::Loop("B".into())));
         assert_eq!(table.append("B", jump("B")), Err(EditError::Loop("B".into())));
-        assert_eq!(table.append("B", jump("INPUT")), Err(EditError::TargetBuiltIn("INPUT".into())));
+        assert_eq!(table.append("B", jump("INPUT")), Err(EditError::TargetBuiltIn("B".into())));
         assert_eq!(table.append("B", jump("C")), Err(EditError::NoTarget("C".into())));
     }
 
@@ -525,7 +703,10 @@ mod tests {
         let (drop, accept) = (RuleSpec::new(Target::Drop), RuleSpec::new(Target::Accept));
         table.insert("INPUT", 1, drop.clone()).unwrap();
         table.insert("INPUT", 3, accept.clone()).unwrap();
-        assert_eq!(table.insert("INPUT", 5, drop.clone()), Err(EditError::NoRule(5)));
+        assert_eq!(
+            table.insert("INPUT", 5, drop.clone()),
+            Err(EditError::NoRule(Place::Insertion))
+        );
         assert_eq!(table.find("INPUT", &drop), Ok(1));
         assert_eq!(table.find("INPUT", &accept), Ok(3));
         table.replace("INPUT", 1, accept.clone()).unwrap();

@@ -4,11 +4,14 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
+use packet::Mac;
 use packet::ipv4::End;
 
-use crate::conntrack::{Tuple, ct_state};
+use crate::conntrack::{Direction, Tuple, ct_state};
 use crate::ext::TargetExt;
 use crate::ext::addrtype::AddrType;
+use crate::ext::conntrack::{direction_word, status_names};
+use crate::ext::link::PktType;
 use crate::hook::{Hook, TableName};
 use crate::iface::IfName;
 use crate::rule::{AddrMask, RuleSpec, Target, Wanted};
@@ -128,6 +131,24 @@ pub enum Effect {
     },
     /// Address translation was decided for the connection.
     Translated,
+    /// `CONNMARK` changed the packet's mark, the connection's mark, or neither.
+    Connmarked {
+        /// The packet's mark before and after.
+        packet: (u32, u32),
+        /// The connection's mark before and after.
+        connection: (u32, u32),
+    },
+    /// A line was written; the number of lines written in this namespace before it.
+    Logged(u64),
+    /// A byte or word of the packet was changed.
+    Changed {
+        /// Before.
+        from: u16,
+        /// After.
+        to: u16,
+    },
+    /// Excepted from connection tracking.
+    Untracked,
 }
 
 /// The first field that did not fit, and what the packet had there.
@@ -181,6 +202,82 @@ pub enum Field {
     Turn,
     /// `-m recent`
     Recent,
+    /// `--sports`
+    SourcePorts,
+    /// `--dports`
+    DestinationPorts,
+    /// `--ports`
+    EitherPort,
+    /// `--tcp-option`
+    TcpOption,
+    /// `--chunk-types`
+    ChunkTypes,
+    /// `-m conntrack` with more than a state
+    CtConnection,
+    /// `--ctdir`
+    CtDirection,
+    /// `--ctproto`
+    CtProtocol,
+    /// `--ctorigsrc`
+    CtOrigSrc,
+    /// `--ctorigdst`
+    CtOrigDst,
+    /// `--ctreplsrc`
+    CtReplSrc,
+    /// `--ctrepldst`
+    CtReplDst,
+    /// `--ctorigsrcport`
+    CtOrigSrcPort,
+    /// `--ctorigdstport`
+    CtOrigDstPort,
+    /// `--ctreplsrcport`
+    CtReplSrcPort,
+    /// `--ctrepldstport`
+    CtReplDstPort,
+    /// `--ctstatus`
+    CtStatus,
+    /// `--ctexpire`
+    CtExpire,
+    /// `-m connmark --mark`
+    Connmark,
+    /// `-m limit`
+    Rate,
+    /// `-m hashlimit`
+    HashRate,
+    /// `--length`
+    Length,
+    /// `-m ttl`
+    Ttl,
+    /// `-m tos`, `-m dscp`
+    Tos,
+    /// `--src-range`
+    SourceRange,
+    /// `--dst-range`
+    DestinationRange,
+    /// `--mac-source`
+    MacSource,
+    /// `--pkt-type`
+    PacketType,
+    /// `--physdev-in`
+    BridgeIn,
+    /// `--physdev-out`
+    BridgeOut,
+    /// `--physdev-is-bridged`
+    Bridged,
+    /// `--uid-owner`
+    UserId,
+    /// `--gid-owner`
+    GroupId,
+    /// `--socket-exists`
+    Socket,
+    /// `--match-set`
+    Set,
+    /// `--quota`
+    Quota,
+    /// `--nfacct-name`
+    Counter,
+    /// `-m rpfilter`
+    ReversePath,
 }
 
 /// What the packet, or the world, had where a rule compared.
@@ -215,6 +312,18 @@ pub enum Seen {
     },
     /// The number drawn for `--mode random`, in units of 2⁻³¹.
     Drawn(u32),
+    /// A byte, shown in hexadecimal.
+    Byte(u8),
+    /// A hardware address.
+    Mac(Mac),
+    /// To whom the link says it goes.
+    PktType(PktType),
+    /// Direction within its connection.
+    Direction(Direction),
+    /// Bits of [`crate::conntrack::status`].
+    CtStatus(u16),
+    /// Too many came; there is room again after so many milliseconds.
+    TooFast(u32),
     /// It is not there: the packet has no such header, the list no such entry.
     Nothing,
 }
@@ -235,6 +344,12 @@ impl fmt::Display for Seen {
             Seen::AddrType(kind) => kind.fmt(f),
             Seen::Turn { at, of } => write!(f, "{at} of {of}"),
             Seen::Drawn(drawn) => write!(f, "{:.11}", f64::from(*drawn) / 2_147_483_648.0),
+            Seen::Byte(byte) => write!(f, "{byte:#04x}"),
+            Seen::Mac(mac) => mac.fmt(f),
+            Seen::PktType(kind) => f.write_str(kind.name()),
+            Seen::Direction(direction) => f.write_str(direction_word(*direction)),
+            Seen::CtStatus(bits) => f.write_str(&status_names(*bits)),
+            Seen::TooFast(millis) => write!(f, "used up for another {millis} ms"),
             Seen::Nothing => f.write_str("nothing"),
         }
     }
@@ -265,7 +380,45 @@ impl Field {
             Field::SourceType => "the source's kind of address",
             Field::DestinationType => "the destination's kind of address",
             Field::Turn => "the turn",
-            Field::Recent => "the address in the list",
+            Field::Recent => "the address",
+            Field::SourcePorts => "the source port",
+            Field::DestinationPorts => "the destination port",
+            Field::EitherPort => "neither of the ports fits; the destination port",
+            Field::TcpOption => "the TCP option",
+            Field::ChunkTypes => "the first SCTP chunk",
+            Field::CtConnection => "the connection",
+            Field::CtDirection => "the direction",
+            Field::CtProtocol => "the connection's protocol",
+            Field::CtOrigSrc => "the connection's first source",
+            Field::CtOrigDst => "the connection's first destination",
+            Field::CtReplSrc => "the source of replies",
+            Field::CtReplDst => "the destination of replies",
+            Field::CtOrigSrcPort => "the connection's first source port",
+            Field::CtOrigDstPort => "the connection's first destination port",
+            Field::CtReplSrcPort => "the source port of replies",
+            Field::CtReplDstPort => "the destination port of replies",
+            Field::CtStatus => "the connection's status",
+            Field::CtExpire => "the connection's time left, in seconds,",
+            Field::Connmark => "the connection's mark",
+            Field::Rate => "the rate",
+            Field::HashRate => "the group's rate",
+            Field::Length => "the packet's length",
+            Field::Ttl => "the time to live",
+            Field::Tos => "the type of service",
+            Field::SourceRange => "the source",
+            Field::DestinationRange => "the destination",
+            Field::MacSource => "the sender's hardware address",
+            Field::PacketType => "the kind of delivery",
+            Field::BridgeIn => "the bridge port it came in by",
+            Field::BridgeOut => "the bridge port it leaves by",
+            Field::Bridged => "the bridge port it is passed on by",
+            Field::UserId => "the user of the sending socket",
+            Field::GroupId => "the group of the sending socket",
+            Field::Socket => "the sending socket",
+            Field::Set => "the address",
+            Field::Quota => "what is left of the quota",
+            Field::Counter => "the named counter",
+            Field::ReversePath => "the interface for an answer",
         }
     }
 
@@ -302,6 +455,13 @@ impl Miss {
             return format!("the counter stands at {at} of {of}: not this one's turn");
         }
         let Miss { field, seen } = self;
+        if let (Field::Rate | Field::HashRate, Seen::Number(_)) = (field, seen) {
+            return format!(
+                "{} is within the limit, the rule wants {}",
+                field.words(),
+                field.wanted(rule)
+            );
+        }
         format!("{} is {seen}, the rule wants {}", field.words(), field.wanted(rule))
     }
 }
@@ -329,8 +489,28 @@ impl Effect {
                 text
             }
             (Effect::Translated, _) => "translated".to_string(),
+            (Effect::Connmarked { packet, connection }, _) => connmark_words(*packet, *connection),
+            (Effect::Logged(_), Target::Ext(TargetExt::Log(log))) => log.words(),
+            (Effect::Logged(_), _) => "logged".to_string(),
+            (Effect::Changed { from, to }, Target::Ext(ext)) => {
+                let what = match ext {
+                    TargetExt::Ttl(_) => "time to live",
+                    TargetExt::Tos(_) => "type of service",
+                    _ => "segment size",
+                };
+                format!("{what} {from} becomes {to}")
+            }
+            (Effect::Changed { from, to }, _) => format!("{from} becomes {to}"),
+            (Effect::Untracked, _) => "not tracked".to_string(),
         }
     }
+}
+
+fn connmark_words(packet: (u32, u32), connection: (u32, u32)) -> String {
+    if packet.0 != packet.1 {
+        return format!("mark {:#x} becomes {:#x}, the connection's", packet.0, packet.1);
+    }
+    format!("the connection's mark {:#x} becomes {:#x}", connection.0, connection.1)
 }
 
 impl fmt::Display for Eval {

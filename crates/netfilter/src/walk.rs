@@ -4,12 +4,15 @@ use std::rc::Rc;
 
 use base::Rng;
 use packet::Head;
+use packet::ipv4::End;
 use smallvec::SmallVec;
 
 use crate::conntrack::{Conntrack, CtSlot};
+use crate::ext::mark::SetConnmark;
 use crate::ext::nat::{NatKind, NatTarget};
+use crate::ext::plain::Plain;
 use crate::ext::reject::Reject;
-use crate::ext::{Facts, Match, TargetExt, recent};
+use crate::ext::{Facts, State, Stores, TargetExt};
 use crate::firewall::{HookInput, Skb};
 use crate::nat::{self, NatRange};
 use crate::plan::Values;
@@ -28,7 +31,7 @@ pub(crate) enum Walked {
 /// What rules may change besides the packet.
 pub(crate) struct World<'a> {
     pub(crate) conntrack: &'a mut Conntrack,
-    pub(crate) recent: &'a mut recent::Lists,
+    pub(crate) stores: &'a mut Stores,
     pub(crate) rng: &'a mut Rng,
 }
 
@@ -151,21 +154,19 @@ fn check(
     let mut facts = Facts {
         head,
         skb,
+        hook: input.hook,
         iif: input.iif,
         oif: input.oif,
         now: input.now,
         conntrack: world.conntrack,
-        recent: world.recent,
+        stores: world.stores,
         rng: world.rng,
         surroundings: input.surroundings,
     };
     let mut states = rule.state.iter_mut();
-    let mut none = 0;
+    let mut none = State::default();
     for m in &rule.spec.matches {
-        let state = match m {
-            Match::Statistic(_) if m.initial_state().is_some() => states.next(),
-            _ => None,
-        };
+        let state = if m.has_state() { states.next() } else { None };
         m.check(&mut facts, state.unwrap_or(&mut none))?;
     }
     Ok(())
@@ -186,25 +187,96 @@ fn carry_out(
         Action::Jump(chain) => Then::Enter { chain, comes_back: true },
         Action::Goto(chain) => Then::Enter { chain, comes_back: false },
         Action::Ext => match &rule.spec.target {
-            Target::Ext(TargetExt::Mark(set)) => {
-                let from = skb.mark;
-                skb.mark = set.apply(from);
-                Then::Next(Effect::Marked { from, to: skb.mark })
-            }
-            Target::Ext(TargetExt::Reject(with)) => {
-                // A reset answers TCP only; for anything else the rule would not have been accepted.
-                Then::Reject(*with)
-            }
-            Target::Ext(TargetExt::Nat(target)) => {
-                match translate(target, head, input, skb, world) {
-                    true => Then::Accept(Effect::Translated),
-                    // As the kernel: nothing to masquerade by.
-                    false => Then::Drop,
-                }
-            }
+            Target::Ext(target) => carry_out_ext(target, head, input, skb, world),
             _ => Then::Next(Effect::Counted),
         },
     }
+}
+
+/// Carries out a target that is an extension.
+fn carry_out_ext(
+    target: &TargetExt,
+    head: &Head,
+    input: &HookInput<'_>,
+    skb: &mut Skb,
+    world: &mut World<'_>,
+) -> Then {
+    Then::Next(match target {
+        TargetExt::Mark(set) => {
+            let from = skb.mark;
+            skb.mark = set.apply(from);
+            Effect::Marked { from, to: skb.mark }
+        }
+        // A reset answers TCP only; for anything else the rule would not have been accepted.
+        TargetExt::Reject(with) => return Then::Reject(*with),
+        TargetExt::Nat(target) => {
+            return match translate(target, head, input, skb, world) {
+                true => Then::Accept(Effect::Translated),
+                // As the kernel: nothing to masquerade by.
+                false => Then::Drop,
+            };
+        }
+        TargetExt::Connmark(set) => connmark(set, skb, world),
+        TargetExt::Log(log) => {
+            let number = world.stores.log.written();
+            let line = log.line(&skb.packet, (input.iif, input.oif), skb.mark, input.now);
+            world.stores.log.push(line);
+            Effect::Logged(number)
+        }
+        TargetExt::Plain(Plain::Ct { notrack: true, .. }) if skb.ct == CtSlot::None => {
+            skb.ct = CtSlot::Untracked;
+            Effect::Untracked
+        }
+        TargetExt::Plain(_) => Effect::Counted,
+        TargetExt::Set(set) => {
+            let mut facts = Facts {
+                head,
+                skb,
+                hook: input.hook,
+                iif: input.iif,
+                oif: input.oif,
+                now: input.now,
+                conntrack: world.conntrack,
+                stores: world.stores,
+                rng: world.rng,
+                surroundings: input.surroundings,
+            };
+            set.carry_out(&mut facts);
+            Effect::Counted
+        }
+        TargetExt::Tcpmss(mss) => {
+            let most = mss.size(input.surroundings.path_mtu());
+            match most.and_then(|most| skb.packet.lower_mss(most)) {
+                Some((from, to)) => Effect::Changed { from, to },
+                None => Effect::Counted,
+            }
+        }
+        TargetExt::Tos(set) => {
+            let to = set.apply(head.tos);
+            skb.packet.set_tos(to);
+            Effect::Changed { from: head.tos.into(), to: to.into() }
+        }
+        TargetExt::Ttl(set) => {
+            let to = set.apply(head.ttl);
+            skb.packet.set_ttl(to);
+            Effect::Changed { from: head.ttl.into(), to: to.into() }
+        }
+    })
+}
+
+/// `CONNMARK`: marks go from the packet to its connection or back.
+fn connmark(set: &SetConnmark, skb: &mut Skb, world: &mut World<'_>) -> Effect {
+    let CtSlot::Tracked { conn, .. } = skb.ct else { return Effect::Counted };
+    let Some(before) = world.conntrack.get(conn).map(|conn| conn.mark) else {
+        return Effect::Counted;
+    };
+    let packet = skb.mark;
+    let (mark, connection) = set.apply(packet, before);
+    skb.mark = mark;
+    if connection != before {
+        world.conntrack.conn_mut(conn, |conn| conn.mark = connection);
+    }
+    Effect::Connmarked { packet: (packet, mark), connection: (before, connection) }
 }
 
 /// Carries out a translating target: decides the translation of the packet's connection. `false`: it cannot
@@ -231,6 +303,10 @@ fn translate(
         NatKind::Redirect => {
             Some(input.surroundings.primary_address(input.iif).unwrap_or(head.dst))
         }
+        NatKind::Netmap => target.mapped(match nat::end_at(input.hook) {
+            End::Source => head.src,
+            End::Destination => head.dst,
+        }),
     };
     let range = match addr {
         Some(addr) => NatRange { addrs: Some((addr, addr)), ..target.range.clone() },

@@ -142,7 +142,7 @@ impl Net {
             && let Some(here) = kernel.ns_by_name.get(ns).copied()
             && let Some(here) = kernel.ns_mut(here)
         {
-            here.conntrack_limit = None;
+            here.netfilter.conntrack_mut().limit = None;
         }
         kernel.refresh_faults();
         Ok(())
@@ -228,7 +228,7 @@ impl Kernel {
                 if let Fault::ConntrackLimit(at, limit) = fault
                     && *at == ns.name
                 {
-                    ns.conntrack_limit = Some(*limit);
+                    ns.netfilter.conntrack_mut().limit = Some(*limit);
                 }
             }
         }

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Duration, Instant, Rng};
-use netfilter::conntrack::Tuple;
 use netfilter::ext::addrtype::AddrType;
-use netfilter::{CtSlot, IfName, Netfilter, Skb, Surroundings};
+use netfilter::{IfName, Netfilter, Surroundings};
 
 use crate::frag::Fragments;
 use crate::icmp::IcmpLimits;
@@ -50,8 +49,6 @@ pub struct Namespace {
     pub(crate) icmp_limits: IcmpLimits,
     pub(crate) path_mtus: PathMtus,
     pub(crate) netfilter: Netfilter,
-    /// Connections that may be tracked at once, where that is not left to netfilter.
-    pub(crate) conntrack_limit: Option<u32>,
     pub(crate) sockets: Sockets,
     pub(crate) rng: Rng,
     /// Of the next packet that may be fragmented.
@@ -71,25 +68,6 @@ impl Namespace {
     pub(crate) fn next_ident(&mut self) -> u16 {
         self.ident = self.ident.wrapping_add(1);
         self.ident
-    }
-
-    /// A packet would begin a connection, and there are as many as there may be.
-    pub(crate) fn is_conntrack_full(&mut self, skb: &Skb, now: Instant) -> bool {
-        let Some(limit) = self.conntrack_limit else { return false };
-        let head = skb.packet.head();
-        if skb.ct != CtSlot::None || head.is_icmp_error() || !self.netfilter.is_tracking() {
-            return false;
-        }
-        let Some(tuple) = Tuple::of(head) else { return false };
-        let conntrack = self.netfilter.conntrack_mut();
-        if conntrack.find(&tuple, now).is_some() {
-            return false;
-        }
-        let is_full = conntrack.count() >= limit;
-        if is_full {
-            conntrack.table_full_drops += 1;
-        }
-        is_full
     }
 }
 

@@ -491,14 +491,6 @@ impl Kernel {
         if ns.netfilter.is_idle() {
             return true;
         }
-        if ns.conntrack_limit.is_some()
-            && matches!(hook, Hook::Prerouting | Hook::Output)
-            && ns.is_conntrack_full(skb, now)
-        {
-            let reason = netfilter::DropReason::ConntrackFull;
-            self.dropped(id, meta, skb, DropReason::Netfilter(reason));
-            return false;
-        }
         let view = View { fib: &ns.fib, leaves };
         let input = HookInput { hook, iif, oif, now, surroundings: &view };
         let mut trace = wants_trace.then(|| HookTrace::new(hook));

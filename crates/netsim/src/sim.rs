@@ -213,7 +213,6 @@ impl Net {
             icmp_limits: IcmpLimits::default(),
             path_mtus: PathMtus::default(),
             netfilter: Netfilter::new(rng.fork("netfilter")),
-            conntrack_limit: None,
             sockets: Sockets::new(&rng),
             rng: rng.fork("ports"),
             ident: rng.fork("ident").next_u32() as u16,

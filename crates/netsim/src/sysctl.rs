@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use netfilter::conntrack::CONNTRACK_MAX;
+use netfilter::conntrack::Settings;
 
 use crate::iface::IfId;
 use crate::kernel::Kernel;
@@ -316,7 +316,8 @@ impl Net {
         let Some(here) = kernel.ns(ns) else { return Vec::new() };
         let mut names: Vec<String> = NS_NAMES.iter().map(|(name, ..)| name.to_string()).collect();
         names.push("net.ipv4.ip_forward".to_string());
-        names.extend(NETFILTER_NAMES.map(|name| format!("net.netfilter.{name}")));
+        names.push("net.netfilter.nf_conntrack_count".to_string());
+        names.extend(Settings::names().map(|name| format!("net.netfilter.{name}")));
         let own = here.ifaces.iter().filter_map(|id| kernel.iface(*id));
         let own = own.map(|iface| iface.name.to_string().replace('.', "/"));
         for place in ["all".to_string(), "default".to_string()].into_iter().chain(own) {
@@ -369,7 +370,10 @@ impl Kernel {
                     }
                 }
             }
-            Name::Netfilter(name) => return set_netfilter_value(self.ns_mut(ns)?, name, text),
+            Name::Netfilter(name) => {
+                let conntrack = self.ns_mut(ns)?.netfilter.conntrack_mut();
+                return conntrack.settings.set(name, text).ok();
+            }
         }
         Some(())
     }
@@ -387,23 +391,10 @@ impl Kernel {
     }
 }
 
-/// What is known under `net.netfilter.` so far.
-const NETFILTER_NAMES: [&str; 2] = ["nf_conntrack_count", "nf_conntrack_max"];
-
-/// A value under `net.netfilter.`: the place from which connection tracking's settings are read.
+/// A value under `net.netfilter.`: connection tracking's settings, and how much it remembers.
 fn netfilter_value(here: &Namespace, name: &str) -> Option<String> {
     match name {
         "nf_conntrack_count" => Some(here.netfilter.conntrack().count().to_string()),
-        "nf_conntrack_max" => Some(here.conntrack_limit.unwrap_or(CONNTRACK_MAX).to_string()),
-        _ => None,
+        _ => here.netfilter.conntrack().settings.get(name).map(|value| value.to_string()),
     }
-}
-
-/// The place from which they are set.
-fn set_netfilter_value(here: &mut Namespace, name: &str, text: &str) -> Option<()> {
-    match name {
-        "nf_conntrack_max" => here.conntrack_limit = Some(text.trim().parse().ok()?),
-        _ => return None,
-    }
-    Some(())
 }

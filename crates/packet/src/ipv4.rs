@@ -373,13 +373,17 @@ impl Packet {
         true
     }
 
-    /// Lowers the announced maximum segment size to `most`, as `TCPMSS --set-mss` and
-    /// `--clamp-mss-to-pmtu` do, which never raise it (`net/netfilter/xt_TCPMSS.c`).
-    pub fn clamp_tcp_mss(&mut self, most: u16) -> bool {
-        match self.tcp_mss() {
-            Some(mss) if mss > most => self.set_tcp_mss(most),
-            _ => false,
+    /// Lowers the maximum segment size that a SYN announces to `most`, as `TCPMSS` does, which never raises it
+    /// (`net/netfilter/xt_TCPMSS.c`); a SYN that announces none is left alone. Size before and after, where it
+    /// was changed.
+    pub fn lower_mss(&mut self, most: u16) -> Option<(u16, u16)> {
+        let L4::Tcp { flags, .. } = self.head.l4 else { return None };
+        if flags & tcp_flags::SYN == 0 || self.head.fragment != Fragment::default() {
+            return None;
         }
+        let old = self.tcp_mss().filter(|old| *old > most)?;
+        self.set_tcp_mss(most);
+        Some((old, most))
     }
 
     /// Where in the payload the value of the option stands, and the value.

@@ -1,7 +1,6 @@
 //! The connections of a namespace: finding, entering and forgetting them.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 
 use base::{FastMap, Instant};
@@ -68,6 +67,8 @@ pub struct Conntrack {
     pub(super) events: Events,
     /// The sysctls.
     pub settings: Settings,
+    /// Instead of `settings.max`: room for so many and no more, as when somebody else uses up the memory.
+    pub limit: Option<u32>,
     /// What has been counted.
     pub stats: Stats,
     /// Why the last packet that was INVALID was so.
@@ -77,6 +78,14 @@ pub struct Conntrack {
 /// Nothing more can be remembered; the packet is to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableFull;
+
+/// A number for a tuple that is the same on every machine.
+fn mixed(tuple: &Tuple) -> u64 {
+    let addrs = u64::from(u32::from(tuple.src)) << 32 | u64::from(u32::from(tuple.dst));
+    let rest = u64::from(tuple.sport) << 32 | u64::from(tuple.dport) << 8;
+    let mix = |value: u64| (value ^ value >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mix(mix(addrs) ^ rest ^ u64::from(tuple.protocol))
+}
 
 fn source_of(tuple: &Tuple) -> (Ipv4Addr, u16, u8) {
     (tuple.src, tuple.sport, tuple.protocol)
@@ -112,10 +121,16 @@ impl Conntrack {
         ConnId { slot: slot as u32, serial }
     }
 
+    /// `nf_conntrack_max` of zero is no limit.
+    fn has_room(&self) -> bool {
+        let max = self.limit.or(Some(self.settings.max).filter(|max| *max > 0));
+        max.is_none_or(|max| self.count() < max)
+    }
+
     /// Makes sure that there is room for a connection with this tuple; throws one out if need be
     /// (`__nf_conntrack_alloc`).
     pub(super) fn make_room(&mut self, tuple: &Tuple, now: Instant) -> Result<(), TableFull> {
-        if self.count() < self.settings.max || self.early_drop(tuple, now) {
+        if self.has_room() || self.early_drop(tuple, now) {
             return Ok(());
         }
         self.is_pressed = true;
@@ -421,7 +436,7 @@ impl Conntrack {
     /// how full the table is for its size: with a limit far below the number of buckets it finds none, and
     /// the packet is dropped. So many are looked at here.
     fn early_drop(&mut self, tuple: &Tuple, now: Instant) -> bool {
-        let hash = self.by_tuple.hasher().hash_one(tuple);
+        let hash = mixed(tuple);
         let buckets = u64::from(self.settings.buckets.max(1));
         // Each connection stands in two buckets. The fraction is decided by the tuple.
         let expected = EARLY_DROP_BUCKETS * 2 * u64::from(self.count());
@@ -444,7 +459,7 @@ impl Conntrack {
             }
         }
         self.stats.early_drop += dropped;
-        dropped > 0 || self.count() < self.settings.max
+        dropped > 0 || self.has_room()
     }
 
     // ---- looking, deleting, listening --------------------------------------------------------------------

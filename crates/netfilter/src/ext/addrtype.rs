@@ -3,8 +3,9 @@
 use std::fmt::{self, Write as _};
 
 use super::{Facts, Match};
-use crate::rule::Wanted;
-use crate::text::{ParseError, Words};
+use crate::rule::{Header, Wanted};
+use crate::text::ParseError;
+use crate::text::options::{Given, Opt, Options};
 use crate::trace::{Field, Miss, Seen};
 
 /// Kinds of addresses, as the routing table tells them apart (`RTN_*`).
@@ -29,10 +30,16 @@ pub enum AddrType {
     Unreachable = 7,
     /// A route answers that it is prohibited.
     Prohibit = 8,
+    /// Looked up in another table.
+    Throw = 9,
+    /// Translated by the routing table, long ago.
+    Nat = 10,
+    /// Resolved outside the kernel, never used.
+    Xresolve = 11,
 }
 
 impl AddrType {
-    const ALL: [(AddrType, &str); 9] = [
+    const ALL: [(AddrType, &str); 12] = [
         (AddrType::Unspec, "UNSPEC"),
         (AddrType::Unicast, "UNICAST"),
         (AddrType::Local, "LOCAL"),
@@ -42,6 +49,9 @@ impl AddrType {
         (AddrType::Blackhole, "BLACKHOLE"),
         (AddrType::Unreachable, "UNREACHABLE"),
         (AddrType::Prohibit, "PROHIBIT"),
+        (AddrType::Throw, "THROW"),
+        (AddrType::Nat, "NAT"),
+        (AddrType::Xresolve, "XRESOLVE"),
     ];
 
     fn bit(self) -> u16 {
@@ -51,8 +61,8 @@ impl AddrType {
 
 impl fmt::Display for AddrType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, name) = AddrType::ALL[*self as usize];
-        f.write_str(name)
+        let named = AddrType::ALL.iter().find(|(kind, _)| kind == self);
+        f.write_str(named.map_or("UNSPEC", |(_, name)| name))
     }
 }
 
@@ -146,42 +156,62 @@ impl Addrtype {
     }
 }
 
+const SRC: u8 = 0;
+const DST: u8 = 1;
+const LIMIT_IN: u8 = 2;
+const LIMIT_OUT: u8 = 3;
+
+static OPTIONS: Options = Options {
+    ext: "addrtype",
+    table: &[
+        Opt::new("src-type", SRC).may_not(),
+        Opt::new("dst-type", DST).may_not(),
+        Opt::flag("limit-iface-in", LIMIT_IN).not_with(1 << LIMIT_OUT),
+        Opt::flag("limit-iface-out", LIMIT_OUT).not_with(1 << LIMIT_IN),
+    ],
+};
+
 #[derive(Default)]
 pub(super) struct Parser(Addrtype);
 
 impl super::MatchParser for Parser {
-    fn option(
-        &mut self,
-        option: &str,
-        not: bool,
-        words: &mut Words<'_>,
-    ) -> Result<bool, ParseError> {
-        match option {
-            "--limit-iface-in" => self.0.limit_in = true,
-            "--limit-iface-out" => self.0.limit_out = true,
-            "--src-type" | "--dst-type" => {
-                let text = words.value(option)?;
-                let value = text.split(',').try_fold(0, |bits, name| {
-                    let kind =
-                        AddrType::ALL.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
-                    kind.map(|(kind, _)| bits | kind.bit())
-                });
-                let value = value.ok_or_else(|| ParseError::BadAddrType(text.to_string()))?;
-                let slot = if option == "--src-type" { &mut self.0.src } else { &mut self.0.dst };
-                *slot = Some(Wanted { not, value });
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
+    fn options(&self) -> &'static Options {
+        &OPTIONS
     }
 
-    fn finish(self: Box<Self>) -> Result<Match, ParseError> {
-        if self.0.src.is_none() && self.0.dst.is_none() {
-            return Err(ParseError::AddrTypeMissing);
+    fn take(&mut self, given: &mut Given<'_, '_>) -> Result<(), ParseError> {
+        let slot = match given.opt.id {
+            LIMIT_IN => {
+                self.0.limit_in = true;
+                return Ok(());
+            }
+            LIMIT_OUT => {
+                self.0.limit_out = true;
+                return Ok(());
+            }
+            SRC => &mut self.0.src,
+            _ => &mut self.0.dst,
+        };
+        let mut bits = 0;
+        for name in given.value.split(',') {
+            let kind = AddrType::ALL.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
+            let bad = || ParseError::new(format!("addrtype: bad type \"{name}\""));
+            bits |= kind.ok_or_else(bad)?.0.bit();
         }
-        if self.0.limit_in && self.0.limit_out {
-            return Err(ParseError::AddrTypeBothLimits);
+        *slot = Some(Wanted { not: given.not, value: bits });
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), ParseError> {
+        match (&self.0.src, &self.0.dst) {
+            (None, None) => {
+                Err(ParseError::new("addrtype: you must specify --src-type or --dst-type"))
+            }
+            _ => Ok(()),
         }
-        Ok(Match::Addrtype(self.0))
+    }
+
+    fn finish(self: Box<Self>, _: &Header) -> Result<Option<Match>, ParseError> {
+        Ok(Some(Match::Addrtype(self.0)))
     }
 }

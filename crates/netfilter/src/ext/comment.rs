@@ -1,9 +1,12 @@
 //! `-m comment --comment "…"`: fits everything, remembers a text.
 
 use super::Match;
-use crate::text::{ParseError, Words, quote};
+use crate::rule::Header;
+use crate::text::options::{Given, Opt, Options};
+use crate::text::words::cut;
+use crate::text::{ParseError, quote};
 
-/// Longest comment in bytes (`XT_MAX_COMMENT_LEN` less the final zero).
+/// Longest comment in bytes (`XT_MAX_COMMENT_LEN` less the final zero); what is longer is cut.
 const COMMENT_MAX: usize = 255;
 
 pub(super) fn save(text: &str, out: &mut String) {
@@ -11,33 +14,22 @@ pub(super) fn save(text: &str, out: &mut String) {
     quote(text, out);
 }
 
+static OPTIONS: Options = Options { ext: "comment", table: &[Opt::new("comment", 0).must()] };
+
 #[derive(Default)]
-pub(super) struct Parser {
-    text: Option<String>,
-}
+pub(super) struct Parser(String);
 
 impl super::MatchParser for Parser {
-    fn option(
-        &mut self,
-        option: &str,
-        not: bool,
-        words: &mut Words<'_>,
-    ) -> Result<bool, ParseError> {
-        if option != "--comment" {
-            return Ok(false);
-        }
-        words.refuse_not(option, not)?;
-        let text = words.value(option)?;
-        if text.len() > COMMENT_MAX {
-            return Err(ParseError::bad("comment", option, text));
-        }
-        self.text = Some(text.to_string());
-        Ok(true)
+    fn options(&self) -> &'static Options {
+        &OPTIONS
     }
 
-    fn finish(self: Box<Self>) -> Result<Match, ParseError> {
-        self.text
-            .map(Match::Comment)
-            .ok_or(ParseError::Missing { ext: "comment", option: "--comment" })
+    fn take(&mut self, given: &mut Given<'_, '_>) -> Result<(), ParseError> {
+        self.0 = cut(given.value, COMMENT_MAX);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _: &Header) -> Result<Option<Match>, ParseError> {
+        Ok(Some(Match::Comment(self.0)))
     }
 }

@@ -1,11 +1,17 @@
-//! `DNAT`, `SNAT`, `MASQUERADE`, `REDIRECT`.
+//! `DNAT`, `SNAT`, `MASQUERADE`, `REDIRECT`, `NETMAP`.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use super::TargetExt;
+use packet::protocol;
+
+use super::{TargetExt, hook_bits};
+use crate::hook::Hook;
 use crate::nat::NatRange;
-use crate::text::{ParseError, Words, parse_port};
+use crate::rule::AddrMask;
+use crate::text::ParseError;
+use crate::text::options::{Given, Opt, Options};
+use crate::text::words::{find_port, parse_number};
 
 /// Options of the address translating targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub enum NatKind {
     Masquerade,
     /// The destination is this namespace.
     Redirect,
+    /// The network part of the address is replaced; the range is the new network, first to last.
+    Netmap,
 }
 
 impl NatTarget {
@@ -51,7 +59,27 @@ impl NatTarget {
             NatKind::Snat => "SNAT",
             NatKind::Masquerade => "MASQUERADE",
             NatKind::Redirect => "REDIRECT",
+            NatKind::Netmap => "NETMAP",
         }
+    }
+
+    /// Where the kernel lets it stand.
+    pub(super) fn hooks(&self) -> u8 {
+        use Hook::{Input, Output, Postrouting, Prerouting};
+        match self.kind {
+            NatKind::Dnat | NatKind::Redirect => hook_bits(&[Prerouting, Output]),
+            NatKind::Snat => hook_bits(&[Postrouting, Input]),
+            NatKind::Masquerade => hook_bits(&[Postrouting]),
+            NatKind::Netmap => hook_bits(&[Prerouting, Output, Postrouting, Input]),
+        }
+    }
+
+    /// The address that `NETMAP` makes of `addr`: the new network, and the host as it was.
+    pub(crate) fn mapped(&self, addr: Ipv4Addr) -> Option<Ipv4Addr> {
+        let (first, last) = self.range.addrs.filter(|_| self.kind == NatKind::Netmap)?;
+        let (first, last) = (u32::from(first), u32::from(last));
+        let host = first ^ last;
+        Some(Ipv4Addr::from((u32::from(addr) & host) | (first & !host)))
     }
 
     pub(super) fn save(&self, out: &mut String) {
@@ -60,6 +88,7 @@ impl NatTarget {
             NatKind::Dnat => "--to-destination",
             NatKind::Snat => "--to-source",
             NatKind::Masquerade | NatKind::Redirect => "--to-ports",
+            NatKind::Netmap => "--to",
         };
         if !to.is_empty() {
             let _ = write!(out, " {option} {to}");
@@ -70,7 +99,7 @@ impl NatTarget {
     pub(super) fn list(&self, out: &mut String) {
         let to = self.to();
         match self.kind {
-            NatKind::Dnat | NatKind::Snat => {
+            NatKind::Dnat | NatKind::Snat | NatKind::Netmap => {
                 let _ = write!(out, " to:{to}");
             }
             NatKind::Masquerade if !to.is_empty() => {
@@ -89,7 +118,10 @@ impl NatTarget {
         let mut to = String::new();
         if let Some((first, last)) = self.range.addrs {
             let _ = write!(to, "{first}");
-            if last != first {
+            if self.kind == NatKind::Netmap {
+                let host = u32::from(first) ^ u32::from(last);
+                let _ = write!(to, "/{}", host.leading_zeros());
+            } else if last != first {
                 let _ = write!(to, "-{last}");
             }
         }
@@ -119,10 +151,41 @@ impl NatTarget {
     }
 }
 
-pub(super) struct Parser {
-    target: NatTarget,
-    is_addressed: bool,
-}
+const TO: u8 = 0;
+const RANDOM: u8 = 1;
+const RANDOM_FULLY: u8 = 2;
+const PERSISTENT: u8 = 3;
+
+static DNAT: Options = Options {
+    ext: "DNAT",
+    table: &[
+        Opt::new("to-destination", TO).must(),
+        Opt::flag("random", RANDOM),
+        Opt::flag("persistent", PERSISTENT),
+    ],
+};
+static SNAT: Options = Options {
+    ext: "SNAT",
+    table: &[
+        Opt::new("to-source", TO).must(),
+        Opt::flag("random", RANDOM),
+        Opt::flag("random-fully", RANDOM_FULLY),
+        Opt::flag("persistent", PERSISTENT),
+    ],
+};
+static MASQUERADE: Options = Options {
+    ext: "MASQUERADE",
+    table: &[
+        Opt::new("to-ports", TO),
+        Opt::flag("random", RANDOM),
+        Opt::flag("random-fully", RANDOM_FULLY),
+    ],
+};
+static REDIRECT: Options =
+    Options { ext: "REDIRECT", table: &[Opt::new("to-ports", TO), Opt::flag("random", RANDOM)] };
+static NETMAP: Options = Options { ext: "NETMAP", table: &[Opt::new("to", TO).must()] };
+
+pub(super) struct Parser(NatTarget);
 
 impl Parser {
     pub(super) fn new(name: &str) -> Option<Self> {
@@ -131,84 +194,95 @@ impl Parser {
             "SNAT" => NatKind::Snat,
             "MASQUERADE" => NatKind::Masquerade,
             "REDIRECT" => NatKind::Redirect,
+            "NETMAP" => NatKind::Netmap,
             _ => return None,
         };
-        Some(Parser { target: NatTarget { kind, range: NatRange::default() }, is_addressed: false })
+        Some(Parser(NatTarget { kind, range: NatRange::default() }))
     }
 }
 
 impl super::TargetParser for Parser {
-    fn option(
-        &mut self,
-        option: &str,
-        not: bool,
-        words: &mut Words<'_>,
-    ) -> Result<bool, ParseError> {
-        let kind = self.target.kind;
-        match (option, kind) {
-            ("--to-destination", NatKind::Dnat) | ("--to-source", NatKind::Snat) => {
-                words.refuse_not(option, not)?;
-                let (addrs, ports) = parse_to(words.value(option)?)?;
-                self.target.range.addrs = addrs;
-                self.target.range.ports = ports;
-                self.is_addressed = true;
-            }
-            ("--to-ports", NatKind::Masquerade | NatKind::Redirect) => {
-                words.refuse_not(option, not)?;
-                self.target.range.ports = Some(parse_ports(words.value(option)?)?);
-            }
-            ("--random", _) => self.target.range.random = true,
-            ("--random-fully", NatKind::Snat | NatKind::Masquerade) => {
-                self.target.range.random_fully = true;
-            }
-            ("--persistent", NatKind::Dnat | NatKind::Snat) => self.target.range.persistent = true,
-            _ => return Ok(false),
+    fn options(&self) -> &'static Options {
+        match self.0.kind {
+            NatKind::Dnat => &DNAT,
+            NatKind::Snat => &SNAT,
+            NatKind::Masquerade => &MASQUERADE,
+            NatKind::Redirect => &REDIRECT,
+            NatKind::Netmap => &NETMAP,
         }
-        Ok(true)
+    }
+
+    fn take(&mut self, given: &mut Given<'_, '_>) -> Result<(), ParseError> {
+        let range = &mut self.0.range;
+        match (given.opt.id, self.0.kind) {
+            (RANDOM, _) => range.random = true,
+            (RANDOM_FULLY, _) => range.random_fully = true,
+            (PERSISTENT, _) => range.persistent = true,
+            (_, NatKind::Dnat | NatKind::Snat) => {
+                let (addrs, ports) = given.value.split_once(':').unzip();
+                if let Some(ports) = ports {
+                    range.ports = Some(parse_ports(ports, given)?);
+                }
+                range.addrs = parse_addrs(addrs.unwrap_or(given.value))?;
+                if range.addrs.is_none() && range.ports.is_none() {
+                    return Err(ParseError::new("Bad IP address \"\""));
+                }
+            }
+            (_, NatKind::Masquerade | NatKind::Redirect) => {
+                range.ports = Some(parse_ports(given.value, given)?);
+            }
+            (_, NatKind::Netmap) => range.addrs = Some(parse_network(given.value)?),
+        }
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<TargetExt, ParseError> {
-        let missing = match self.target.kind {
-            NatKind::Dnat => Some(("DNAT", "--to-destination")),
-            NatKind::Snat => Some(("SNAT", "--to-source")),
-            NatKind::Masquerade | NatKind::Redirect => None,
-        };
-        match missing {
-            Some((ext, option)) if !self.is_addressed => Err(ParseError::Missing { ext, option }),
-            _ => Ok(TargetExt::Nat(self.target)),
-        }
+        Ok(TargetExt::Nat(self.0))
     }
 }
 
-type Pair<T> = Option<(T, T)>;
-
-/// `addr[-addr][:port[-port]]`, where either part may be left out.
-fn parse_to(text: &str) -> Result<(Pair<Ipv4Addr>, Pair<u16>), ParseError> {
-    let (addrs, ports) = match text.split_once(':') {
-        Some((addrs, ports)) => (addrs, Some(parse_ports(ports)?)),
-        None => (text, None),
-    };
-    if addrs.is_empty() {
-        return Ok((None, ports));
-    }
+/// `addr[-addr]`, or nothing.
+fn parse_addrs(text: &str) -> Result<Option<(Ipv4Addr, Ipv4Addr)>, ParseError> {
     let addr = |text: &str| {
-        text.parse::<Ipv4Addr>().map_err(|_| ParseError::BadIpAddress(text.to_string()))
+        let bad = || ParseError::new(format!("Bad IP address \"{text}\""));
+        text.parse::<Ipv4Addr>().map_err(|_| bad())
     };
-    let addrs = match addrs.split_once('-') {
-        Some((first, last)) => (addr(first)?, addr(last)?),
-        None => (addr(addrs)?, addr(addrs)?),
-    };
-    Ok((Some(addrs), ports))
+    Ok(match text.split_once('-') {
+        _ if text.is_empty() => None,
+        Some((first, last)) => Some((addr(first)?, addr(last)?)),
+        None => Some((addr(text)?, addr(text)?)),
+    })
 }
 
 /// `80`, `80-90`.
-fn parse_ports(text: &str) -> Result<(u16, u16), ParseError> {
+fn parse_ports(text: &str, given: &Given<'_, '_>) -> Result<(u16, u16), ParseError> {
+    let has_ports = given.around.protocol.is_some_and(|p| {
+        matches!(p.value, protocol::TCP | protocol::UDP | protocol::SCTP | 33 | protocol::ICMP)
+            && !p.not
+    });
+    if !has_ports {
+        return Err(ParseError::new("Need TCP, UDP, SCTP or DCCP with port specification"));
+    }
+    if text.contains('/') {
+        return Err(ParseError::unsupported("a shifted port range"));
+    }
+    let port = |text: &str| {
+        let number = parse_number(text).map(u16::try_from);
+        let port = number.map_or_else(|| find_port(text), Result::ok);
+        port.ok_or_else(|| ParseError::new(format!("Port `{text}' not valid")))
+    };
     let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (parse_port(first)?, parse_port(last)?),
-        None => (parse_port(text)?, parse_port(text)?),
+        Some((first, last)) => (port(first)?, port(last)?),
+        None => (port(text)?, port(text)?),
     };
     if first > last {
-        return Err(ParseError::PortsReversed(text.to_string()));
+        return Err(ParseError::new(format!("Port range `{last}' funky")));
     }
     Ok((first, last))
+}
+
+/// The network of `NETMAP --to`, first address to last.
+fn parse_network(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), ParseError> {
+    let AddrMask { addr, mask } = super::conntrack::host_mask(text)?;
+    Ok((addr, Ipv4Addr::from(u32::from(addr) | !mask)))
 }

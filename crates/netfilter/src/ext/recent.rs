@@ -7,14 +7,19 @@ use std::net::Ipv4Addr;
 use base::{Duration, FastMap, Instant};
 
 use super::{Facts, Match};
-use crate::rule::Wanted;
-use crate::text::{ParseError, Words};
+use crate::hook::Hook;
+use crate::rule::{Header, Wanted};
+use crate::text::ParseError;
+use crate::text::options::{Given, Opt, Options};
+use crate::text::words::cut;
 use crate::trace::{Field, Miss, Seen};
 
 /// Addresses remembered in one list before the longest unseen is forgotten (`ip_list_tot`).
 const LIST_MAX: usize = 100;
 /// Sightings remembered of one address (`ip_pkt_list_tot`).
 const STAMPS_MAX: usize = 20;
+/// Largest hit count (`XT_RECENT_MAX_NSTAMPS`).
+const HITS_MAX: u32 = 65535;
 /// Longest name of a list (`XT_RECENT_NAME_LEN` less the final zero).
 const NAME_MAX: usize = 199;
 
@@ -81,18 +86,29 @@ impl Recent {
         let head = facts.head;
         let addr = if self.by_destination { head.dst } else { head.src };
         let addr = Ipv4Addr::from(u32::from(addr) & self.mask);
-        let ttl = head.ttl;
-        let fits = facts.recent.look(self, addr, ttl, facts.now);
-        if fits == self.action.not {
-            return Err(Miss::new(Field::Recent, Seen::Nothing));
+        // The TTL as it was on arrival, before the packet was routed on.
+        let is_routed = matches!(facts.hook, Hook::Forward | Hook::Postrouting);
+        let ttl = if is_routed { head.ttl.wrapping_add(1) } else { head.ttl };
+        if facts.stores.recent.look(self, addr, ttl, facts.now) {
+            Ok(())
+        } else {
+            Err(Miss::new(Field::Recent, Seen::Addr(addr)))
         }
-        Ok(())
+    }
+
+    /// Whether the kernel would take it (`recent_mt_check`).
+    pub(super) fn is_sound(&self) -> bool {
+        let asks = matches!(self.action.value, Action::Check | Action::Update);
+        let hits_fit = self.hitcount.is_none_or(|hits| hits <= HITS_MAX);
+        let is_named = !self.name.is_empty();
+        (asks || (self.seconds.is_none() && self.hitcount.is_none())) && hits_fit && is_named
     }
 
     pub(super) fn wanted(&self) -> String {
         let not = if self.action.not { "not " } else { "" };
+        let times = self.hitcount.map(|hits| format!(" {hits} times")).unwrap_or_default();
         let within = self.seconds.map(|secs| format!(" within {secs} s")).unwrap_or_default();
-        format!("it {not}to have been seen{within} in {}", self.name)
+        format!("one that is {not}in the list {}, seen{times}{within}", self.name)
     }
 
     pub(super) fn save(&self, out: &mut String) {
@@ -122,15 +138,15 @@ impl Recent {
     }
 
     pub(super) fn list(&self, out: &mut String) {
-        out.push_str(" recent:");
-        let bang = if self.action.not { " !" } else { "" };
+        let bang = if self.action.not { "! " } else { "" };
+        let _ = write!(out, " {bang}recent:");
         let action = match self.action.value {
             Action::Set => "SET",
             Action::Check => "CHECK",
             Action::Update => "UPDATE",
             Action::Remove => "REMOVE",
         };
-        let _ = write!(out, "{bang} {action}");
+        let _ = write!(out, " {action}");
         if let Some(seconds) = self.seconds {
             let _ = write!(out, " seconds: {seconds}");
         }
@@ -158,6 +174,8 @@ struct List {
     entries: FastMap<Ipv4Addr, Entry>,
     /// Addresses, the one that was longest not seen first.
     by_age: VecDeque<Ipv4Addr>,
+    /// Sightings remembered of one address: as many as the rule with the largest hit count needs.
+    stamps_max: usize,
 }
 
 #[derive(Debug)]
@@ -167,38 +185,45 @@ struct Entry {
 }
 
 impl Lists {
+    /// Whether the rule fits, as `recent_mt` decides it.
     fn look(&mut self, rule: &Recent, addr: Ipv4Addr, ttl: u8, now: Instant) -> bool {
         let list = self.0.entry(rule.name.clone()).or_default();
-        let ttl_wanted = rule.rttl.then_some(ttl);
-        let is_known = list
-            .entries
-            .get(&addr)
-            .is_some_and(|entry| ttl_wanted.is_none_or(|ttl| entry.ttl == ttl));
-        match rule.action.value {
-            Action::Set => {
+        let hits_kept = rule.hitcount.unwrap_or(0) as usize;
+        list.stamps_max = list.stamps_max.max(hits_kept.next_power_of_two()).max(STAMPS_MAX);
+        let not = rule.action.not;
+        let known = list.entries.get(&addr);
+        let known = known.filter(|entry| !rule.rttl || entry.ttl == ttl);
+        let Some(entry) = known else {
+            if rule.action.value == Action::Set {
                 list.see(addr, ttl, now);
-                return true;
+                return !not;
             }
+            return not;
+        };
+        let fits = match rule.action.value {
+            Action::Set => !not,
             Action::Remove => {
-                if is_known {
-                    list.forget(addr);
-                }
-                return is_known;
+                list.forget(addr);
+                return !not;
             }
-            Action::Check | Action::Update => {}
-        }
-        if !is_known {
-            return false;
-        }
-        let since = rule.seconds.map(|secs| (now, Duration::from_secs(u64::from(secs))));
-        let is_fresh = |stamp: Instant| since.is_none_or(|(now, within)| now - stamp <= within);
-        let Some(entry) = list.entries.get_mut(&addr) else { return false };
-        let hits = entry.stamps.iter().filter(|&&stamp| is_fresh(stamp)).count() as u32;
-        let fits = hits >= rule.hitcount.unwrap_or(1);
-        if rule.reap {
-            list.reap(is_fresh);
-        }
-        if fits && rule.action.value == Action::Update {
+            Action::Check | Action::Update => {
+                let within = rule.seconds.map(|secs| Duration::from_secs(u64::from(secs)));
+                let is_fresh =
+                    |stamp: Instant| within.is_none_or(|within| now.since(stamp) <= within);
+                let hits = entry.stamps.iter().filter(|&&stamp| is_fresh(stamp)).count();
+                let enough = hits >= hits_kept.max(1);
+                if rule.reap {
+                    list.reap(is_fresh);
+                }
+                enough != not
+            }
+        };
+        let is_seen_again = match rule.action.value {
+            Action::Set => true,
+            Action::Update => fits,
+            Action::Check | Action::Remove => false,
+        };
+        if is_seen_again {
             list.see(addr, ttl, now);
         }
         fits
@@ -218,7 +243,7 @@ impl List {
         let entry = self.entries.entry(addr).or_insert(Entry { ttl, stamps: VecDeque::new() });
         entry.ttl = ttl;
         entry.stamps.push_back(now);
-        if entry.stamps.len() > STAMPS_MAX {
+        if entry.stamps.len() > self.stamps_max {
             entry.stamps.pop_front();
         }
     }
@@ -238,6 +263,43 @@ impl List {
     }
 }
 
+const SET: u8 = 0;
+const RCHECK: u8 = 1;
+const UPDATE: u8 = 2;
+const REMOVE: u8 = 3;
+const SECONDS: u8 = 4;
+const REAP: u8 = 5;
+const HITCOUNT: u8 = 6;
+const RTTL: u8 = 7;
+const NAME: u8 = 8;
+const RSOURCE: u8 = 9;
+const RDEST: u8 = 10;
+const MASK: u8 = 11;
+/// The options that say what to do.
+const ACTIONS: u32 = 1 << SET | 1 << RCHECK | 1 << UPDATE | 1 << REMOVE;
+
+const fn action(name: &'static str, id: u8) -> Opt {
+    Opt::flag(name, id).may_not().not_with(ACTIONS & !(1 << id))
+}
+
+static OPTIONS: Options = Options {
+    ext: "recent",
+    table: &[
+        action("set", SET),
+        action("rcheck", RCHECK),
+        action("update", UPDATE),
+        action("remove", REMOVE),
+        Opt::new("seconds", SECONDS),
+        Opt::flag("reap", REAP).needs(1 << SECONDS),
+        Opt::new("hitcount", HITCOUNT),
+        Opt::flag("rttl", RTTL).not_with(1 << SET | 1 << REMOVE),
+        Opt::new("name", NAME),
+        Opt::flag("rsource", RSOURCE),
+        Opt::flag("rdest", RDEST),
+        Opt::new("mask", MASK),
+    ],
+};
+
 #[derive(Default)]
 pub(super) struct Parser {
     action: Option<Wanted<Action>>,
@@ -251,45 +313,54 @@ pub(super) struct Parser {
 }
 
 impl super::MatchParser for Parser {
-    fn option(
-        &mut self,
-        option: &str,
-        not: bool,
-        words: &mut Words<'_>,
-    ) -> Result<bool, ParseError> {
-        let mut act = |value| self.action = Some(Wanted { not, value });
-        match option {
-            "--set" => act(Action::Set),
-            "--rcheck" => act(Action::Check),
-            "--update" => act(Action::Update),
-            "--remove" => act(Action::Remove),
-            "--seconds" => self.seconds = Some(words.number("recent", option, 1, u32::MAX)?),
-            "--hitcount" => self.hitcount = Some(words.number("recent", option, 1, 255)?),
-            "--reap" => self.reap = true,
-            "--rttl" => self.rttl = true,
-            "--rsource" => self.by_destination = false,
-            "--rdest" => self.by_destination = true,
-            "--name" => {
-                let name = words.value(option)?;
-                if name.len() > NAME_MAX || name.is_empty() {
-                    return Err(ParseError::bad("recent", option, name));
-                }
-                self.name = Some(name.to_string());
-            }
-            "--mask" => {
-                let text = words.value(option)?;
-                let mask = text.parse::<Ipv4Addr>();
-                self.mask = Some(mask.map_err(|_| ParseError::bad("recent", option, text))?.into());
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
+    fn options(&self) -> &'static Options {
+        &OPTIONS
     }
 
-    fn finish(self: Box<Self>) -> Result<Match, ParseError> {
-        let action = self.action.ok_or(ParseError::RecentWithoutAction)?;
-        Ok(Match::Recent(Recent {
-            action,
+    fn take(&mut self, given: &mut Given<'_, '_>) -> Result<(), ParseError> {
+        let act = |value| Some(Wanted { not: given.not, value });
+        match given.opt.id {
+            SET => self.action = act(Action::Set),
+            RCHECK => self.action = act(Action::Check),
+            UPDATE => self.action = act(Action::Update),
+            REMOVE => self.action = act(Action::Remove),
+            SECONDS => self.seconds = Some(given.number32(1, u32::MAX)?),
+            HITCOUNT => {
+                self.hitcount = Some(given.number32(0, u32::MAX)?).filter(|&hits| hits > 0);
+            }
+            REAP => self.reap = true,
+            RTTL => self.rttl = true,
+            RSOURCE => self.by_destination = false,
+            RDEST => self.by_destination = true,
+            NAME => self.name = Some(cut(given.value, NAME_MAX)),
+            _ => {
+                let mask = crate::text::parse::parse_addr_mask(given.value);
+                let mask = mask.ok().filter(|mask| mask.mask == u32::MAX);
+                let mask = mask.ok_or_else(|| {
+                    ParseError::new("getaddrinfo: Temporary failure in name resolution\n")
+                })?;
+                // A lone number is the last part of an address, as `inet_aton` takes it.
+                let is_number = given.value.bytes().all(|byte| byte.is_ascii_digit());
+                let addr = u32::from(mask.addr);
+                self.mask =
+                    Some(if is_number && addr & 0x00ff_ffff == 0 { addr >> 24 } else { addr });
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), ParseError> {
+        match self.action {
+            Some(_) => Ok(()),
+            None => Err(ParseError::new(
+                "recent: you must specify one of `--set', `--rcheck' `--update' or `--remove'",
+            )),
+        }
+    }
+
+    fn finish(self: Box<Self>, _: &Header) -> Result<Option<Match>, ParseError> {
+        Ok(Some(Match::Recent(Recent {
+            action: self.action.unwrap_or(Wanted::is(Action::Check)),
             seconds: self.seconds,
             reap: self.reap,
             hitcount: self.hitcount,
@@ -297,7 +368,7 @@ impl super::MatchParser for Parser {
             name: self.name.unwrap_or_else(|| "DEFAULT".to_string()),
             mask: self.mask.unwrap_or(u32::MAX),
             by_destination: self.by_destination,
-        }))
+        })))
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use packet::reply::Unreachable;
 
 use super::TargetExt;
-use crate::text::{ParseError, Words};
+use crate::text::ParseError;
+use crate::text::options::{Given, Opt, Options};
 
 /// The answer the sender gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,24 +61,32 @@ impl Reject {
     }
 }
 
+static OPTIONS: Options = Options { ext: "REJECT", table: &[Opt::new("reject-with", 0)] };
+
 #[derive(Default)]
 pub(super) struct Parser(Reject);
 
 impl super::TargetParser for Parser {
-    fn option(
-        &mut self,
-        option: &str,
-        not: bool,
-        words: &mut Words<'_>,
-    ) -> Result<bool, ParseError> {
-        if option != "--reject-with" {
-            return Ok(false);
+    fn options(&self) -> &'static Options {
+        &OPTIONS
+    }
+
+    fn take(&mut self, given: &mut Given<'_, '_>) -> Result<(), ParseError> {
+        // A beginning of a name will do; of several, the first one listed.
+        let name = given.value.to_ascii_lowercase();
+        let known = NAMES.iter().find(|(known, _)| known.starts_with(name.as_str()));
+        if let Some((_, reject)) = known {
+            self.0 = *reject;
+            return Ok(());
         }
-        words.refuse_not(option, not)?;
-        let name = words.value(option)?;
-        let known = NAMES.iter().find(|(known, _)| *known == name);
-        self.0 = known.ok_or_else(|| ParseError::UnknownReject(name.to_string()))?.1;
-        Ok(true)
+        let unknown = format!("unknown reject type \"{}\"", given.value);
+        Err(match given.value {
+            "echo-reply" | "echoreply" => ParseError::bare(format!(
+                "--reject-with echo-reply no longer supported\niptables v{}: {unknown}",
+                crate::text::save::VERSION
+            )),
+            _ => ParseError::new(unknown),
+        })
     }
 
     fn finish(self: Box<Self>) -> Result<TargetExt, ParseError> {

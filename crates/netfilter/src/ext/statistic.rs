@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use base::Rng;
 
 use super::Match;
-use crate::rule::Wanted;
-use crate::text::{ParseError, Words};
+use super::State;
+use crate::rule::{Header, Wanted};
+use crate::text::ParseError;
+use crate::text::options::{Given, Opt, Options};
 use crate::trace::{Field, Miss, Seen};
 
 /// 1.0 in the kernel's units.
@@ -45,24 +47,24 @@ impl Statistic {
         Statistic { mode: Wanted::is(Mode::Nth { every: every.max(1), packet: 0 }) }
     }
 
-    pub(super) fn initial_state(&self) -> Option<u32> {
+    pub(super) fn initial_state(&self) -> Option<u64> {
         match self.mode.value {
-            Mode::Nth { packet, .. } => Some(packet),
+            Mode::Nth { packet, .. } => Some(u64::from(packet)),
             Mode::Random(_) => None,
         }
     }
 
     /// The counter goes from 0 to `every - 1`; the packet at which it wraps is the one that fits.
-    pub(crate) fn check(&self, rng: &mut Rng, count: &mut u32) -> Result<(), Miss> {
+    pub(crate) fn check(&self, rng: &mut Rng, count: &mut State) -> Result<(), Miss> {
         let (fits, seen) = match self.mode.value {
             Mode::Random(probability) => {
                 let drawn = rng.next_u32() & (ONE - 1);
                 (drawn < probability, Seen::Drawn(drawn))
             }
             Mode::Nth { every, .. } => {
-                let at = *count + 1;
-                *count = if at >= every { 0 } else { at };
-                (*count == 0, Seen::Turn { at, of: every })
+                let at = u32::try_from(count.value).unwrap_or(0).saturating_add(1);
+                count.value = if at >= every { 0 } else { u64::from(at) };
+                (count.value == 0, Seen::Turn { at, of: every })
             }
         };
         if fits == self.mode.not { Err(Miss::new(Field::Turn, seen)) } else { Ok(()) }
@@ -79,15 +81,15 @@ impl Statistic {
 
     pub(super) fn save(&self, out: &mut String) {
         out.push_str(" -m statistic");
-        self.print(out, "--", true);
+        self.print(out, "--");
     }
 
     pub(super) fn list(&self, out: &mut String) {
         out.push_str(" statistic");
-        self.print(out, "", false);
+        self.print(out, "");
     }
 
-    fn print(&self, out: &mut String, dashes: &str, with_packet: bool) {
+    fn print(&self, out: &mut String, dashes: &str) {
         let bang = if self.mode.not { " !" } else { "" };
         let _ = match self.mode.value {
             Mode::Random(probability) => {
@@ -95,20 +97,30 @@ impl Statistic {
                 write!(out, " {dashes}mode random{bang} {dashes}probability {probability:.11}")
             }
             Mode::Nth { every, packet } => {
-                let _ = write!(out, " {dashes}mode nth{bang} {dashes}every {every}");
-                if with_packet || packet > 0 {
-                    write!(out, " {dashes}packet {packet}")
-                } else {
-                    Ok(())
-                }
+                write!(out, " {dashes}mode nth{bang} {dashes}every {every} {dashes}packet {packet}")
             }
         };
     }
 }
 
+const MODE: u8 = 0;
+const PROBABILITY: u8 = 1;
+const EVERY: u8 = 2;
+const PACKET: u8 = 3;
+
+static OPTIONS: Options = Options {
+    ext: "statistic",
+    table: &[
+        Opt::new("mode", MODE).must(),
+        Opt::new("probability", PROBABILITY).may_not().not_with(1 << EVERY | 1 << PACKET),
+        Opt::new("every", EVERY).may_not().not_with(1 << PROBABILITY).needs(1 << PACKET),
+        Opt::new("packet", PACKET).not_with(1 << PROBABILITY).needs(1 << EVERY),
+    ],
+};
+
 #[derive(Default)]
 pub(super) struct Parser {
-    mode: Option<bool>,
+    is_nth: bool,
     not: bool,
     probability: Option<u32>,
     every: Option<u32>,
@@ -116,55 +128,54 @@ pub(super) struct Parser {
 }
 
 impl super::MatchParser for Parser {
-    fn option(
-        &mut self,
-        option: &str,
-        not: bool,
-        words: &mut Words<'_>,
-    ) -> Result<bool, ParseError> {
-        match option {
-            "--mode" => {
-                words.refuse_not(option, not)?;
-                self.mode = Some(match words.value(option)? {
-                    "random" => false,
-                    "nth" => true,
-                    other => return Err(ParseError::BadMode(other.to_string())),
-                });
-            }
-            "--probability" => {
-                let text = words.value(option)?;
-                let value = text.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p));
-                let value = value.ok_or(ParseError::BadProbability)?;
-                self.probability = Some((value * f64::from(ONE)).round() as u32);
-                self.not = not;
-            }
-            "--every" => {
-                self.every = Some(words.number("statistic", option, 1, u32::MAX)?);
-                self.not = not;
-            }
-            "--packet" => {
-                words.refuse_not(option, not)?;
-                self.packet = Some(words.number("statistic", option, 0, u32::MAX)?);
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
+    fn options(&self) -> &'static Options {
+        &OPTIONS
     }
 
-    fn finish(self: Box<Self>) -> Result<Match, ParseError> {
-        let missing = |option| ParseError::Missing { ext: "statistic", option };
-        let mode = match self.mode.ok_or(missing("--mode"))? {
-            false => Mode::Random(self.probability.ok_or(missing("--probability"))?),
-            true => {
-                let every = self.every.ok_or(missing("--every"))?;
-                let packet = self.packet.unwrap_or(0);
-                if packet >= every {
-                    return Err(ParseError::PacketBeyondEvery);
-                }
-                Mode::Nth { every, packet }
+    fn take(&mut self, given: &mut Given<'_, '_>) -> Result<(), ParseError> {
+        match given.opt.id {
+            MODE => {
+                self.is_nth = match given.value {
+                    "random" => false,
+                    "nth" => true,
+                    other => return Err(ParseError::new(format!("Bad mode \"{other}\""))),
+                };
+                return Ok(());
             }
+            PROBABILITY => {
+                let value = given.value.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p));
+                let value = value.ok_or_else(|| given.out_of_range(0, 1))?;
+                self.probability = Some((value * f64::from(ONE)).round() as u32);
+            }
+            EVERY => self.every = Some(given.number32(1, u32::MAX)?),
+            _ => {
+                self.packet = Some(given.number32(0, u32::MAX)?);
+                return Ok(());
+            }
+        }
+        self.not = given.not;
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), ParseError> {
+        let text = match (self.is_nth, self.probability, self.every, self.packet) {
+            (false, None, ..) => "--probability must be specified when using random mode",
+            // One of the two alone is named by what is true of all options.
+            (true, _, None, None) => "--every and --packet must be specified when using nth mode",
+            (true, _, Some(every), Some(packet)) if packet >= every => {
+                "the --packet p must be 0 <= p <= n-1"
+            }
+            _ => return Ok(()),
         };
-        Ok(Match::Statistic(Statistic { mode: Wanted { not: self.not, value: mode } }))
+        Err(ParseError::new(text))
+    }
+
+    fn finish(self: Box<Self>, _: &Header) -> Result<Option<Match>, ParseError> {
+        let value = match self.is_nth {
+            false => Mode::Random(self.probability.unwrap_or(0)),
+            true => Mode::Nth { every: self.every.unwrap_or(1), packet: self.packet.unwrap_or(0) },
+        };
+        Ok(Some(Match::Statistic(Statistic { mode: Wanted { not: self.not, value } })))
     }
 }
 
@@ -175,7 +186,7 @@ mod tests {
     #[test]
     fn nth_fits_when_its_counter_wraps() {
         let every_third = Statistic::nth(3);
-        let (mut count, mut rng) = (0, Rng::new(1));
+        let (mut count, mut rng) = (State::default(), Rng::new(1));
         let fits: Vec<bool> =
             (0..7).map(|_| every_third.check(&mut rng, &mut count).is_ok()).collect();
         assert_eq!(fits, [false, false, true, false, false, true, false]);
@@ -185,7 +196,7 @@ mod tests {
     fn a_chain_of_nth_rules_takes_strict_turns() {
         // Endpoints 0, 1, 2 behind `--every 3`, `--every 2`, and an unconditional rule.
         let rules = [Statistic::nth(3), Statistic::nth(2)];
-        let (mut counts, mut rng) = ([0, 0], Rng::new(1));
+        let (mut counts, mut rng) = ([State::default(); 2], Rng::new(1));
         let mut chosen = Vec::new();
         for _ in 0..9 {
             let hit = (0..2).find(|&i| rules[i].check(&mut rng, &mut counts[i]).is_ok());

@@ -1,12 +1,13 @@
-//! `-m udp` and `-m sctp`: ports; and what all matches with ports share.
+//! `-m udp`: ports; and what all matches with ports share.
 
 use std::fmt::{self, Write as _};
 
-use packet::{Head, L4};
+use packet::{Head, L4, protocol};
 
-use super::Match;
-use crate::rule::Wanted;
-use crate::text::{ParseError, Words, parse_port};
+use super::{Match, but};
+use crate::rule::{Header, Wanted};
+use crate::text::options::{Given, Opt, Options};
+use crate::text::{ParseError, parse_port};
 use crate::trace::{Field, Miss, Seen};
 
 /// A port, or all from one to another.
@@ -29,6 +30,11 @@ impl PortRange {
         (self.from..=self.to).contains(&port)
     }
 
+    /// All ports.
+    pub(crate) fn is_all(&self) -> bool {
+        *self == PortRange { from: 0, to: u16::MAX }
+    }
+
     /// `80`, `http`, `1024:2047`, `:1023`, `1024:`.
     pub(crate) fn parse(text: &str) -> Result<PortRange, ParseError> {
         let Some((from, to)) = text.split_once(':') else {
@@ -36,10 +42,16 @@ impl PortRange {
         };
         let from = if from.is_empty() { 0 } else { parse_port(from)? };
         let to = if to.is_empty() { u16::MAX } else { parse_port(to)? };
-        if from > to {
-            return Err(ParseError::PortsReversed(text.to_string()));
-        }
         Ok(PortRange { from, to })
+    }
+
+    /// The same, where the first may not be above the last.
+    pub(crate) fn parse_ordered(text: &str) -> Result<PortRange, ParseError> {
+        let range = PortRange::parse(text)?;
+        if range.from > range.to {
+            return Err(ParseError::new("invalid portrange (min > max)"));
+        }
+        Ok(range)
     }
 }
 
@@ -53,11 +65,9 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// Options of `-m udp` and `-m sctp`.
+/// Options of `-m udp`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
-    /// `-m sctp`; else `-m udp`.
-    pub is_sctp: bool,
     /// `--sport`
     pub sport: Option<Wanted<PortRange>>,
     /// `--dport`
@@ -65,27 +75,21 @@ pub struct Ports {
 }
 
 impl Ports {
-    fn name(&self) -> &'static str {
-        if self.is_sctp { "sctp" } else { "udp" }
-    }
-
     #[inline]
     pub(crate) fn check(&self, head: &Head) -> Result<(), Miss> {
-        match (head.l4, self.is_sctp) {
-            (L4::Udp { sport, dport }, false) | (L4::Sctp { sport, dport }, true) => {
-                check_ports(&self.sport, &self.dport, sport, dport)
-            }
+        match head.l4 {
+            L4::Udp { sport, dport } => check_ports(&self.sport, &self.dport, sport, dport),
             _ => Err(Miss::new(Field::Protocol, Seen::Nothing)),
         }
     }
 
     pub(super) fn save(&self, out: &mut String) {
-        let _ = write!(out, " -m {}", self.name());
+        out.push_str(" -m udp");
         save_ports(&self.sport, &self.dport, out);
     }
 
     pub(super) fn list(&self, out: &mut String) {
-        let _ = write!(out, " {}", self.name());
+        out.push_str(" udp");
         list_ports(&self.sport, &self.dport, out);
     }
 }
@@ -120,7 +124,7 @@ pub(super) fn wanted_ports(
         Field::DestinationPort => dport.as_ref()?,
         _ => return None,
     };
-    Some(format!("{}{}", if wanted.not { "anything but " } else { "" }, wanted.value))
+    Some(format!("{}{}", but(wanted.not), wanted.value))
 }
 
 pub(super) fn save_ports(
@@ -149,31 +153,47 @@ pub(super) fn list_ports(
     }
 }
 
-pub(super) struct Parser(Ports);
-
-impl Parser {
-    pub(super) fn new(is_sctp: bool) -> Self {
-        Parser(Ports { is_sctp, ..Ports::default() })
-    }
+/// What nftables makes of a match on ports: all of them is no wish, and neither, there, is none of them.
+/// The `bool`: there was such a wish.
+pub(super) fn without_all(port: &mut Option<Wanted<PortRange>>) -> bool {
+    let was_none = port.is_some_and(|w| w.value.is_all() && w.not);
+    *port = port.filter(|w| !w.value.is_all());
+    was_none
 }
 
+pub(super) const SPORT: u8 = 0;
+pub(super) const DPORT: u8 = 1;
+
+static OPTIONS: Options = Options {
+    ext: "udp",
+    table: &[
+        Opt::new("source-port", SPORT).may_not(),
+        Opt::new("sport", SPORT).may_not(),
+        Opt::new("destination-port", DPORT).may_not(),
+        Opt::new("dport", DPORT).may_not(),
+    ],
+};
+
+#[derive(Default)]
+pub(super) struct Parser(Ports);
+
 impl super::MatchParser for Parser {
-    fn option(
-        &mut self,
-        option: &str,
-        not: bool,
-        words: &mut Words<'_>,
-    ) -> Result<bool, ParseError> {
-        let slot = match option {
-            "--sport" | "--source-port" => &mut self.0.sport,
-            "--dport" | "--destination-port" => &mut self.0.dport,
-            _ => return Ok(false),
-        };
-        *slot = Some(Wanted { not, value: PortRange::parse(words.value(option)?)? });
-        Ok(true)
+    fn options(&self) -> &'static Options {
+        &OPTIONS
     }
 
-    fn finish(self: Box<Self>) -> Result<Match, ParseError> {
-        Ok(Match::Udp(self.0))
+    fn take(&mut self, given: &mut Given<'_, '_>) -> Result<(), ParseError> {
+        let slot = if given.opt.id == SPORT { &mut self.0.sport } else { &mut self.0.dport };
+        *slot = Some(Wanted { not: given.not, value: PortRange::parse(given.value)? });
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, header: &Header) -> Result<Option<Match>, ParseError> {
+        let asked = self.0 != Ports::default();
+        if asked && header.protocol.is_none_or(|p| p.value != protocol::UDP) {
+            return Err(ParseError::new("UDP match requires '-p udp'"));
+        }
+        let was_none = without_all(&mut self.0.sport) | without_all(&mut self.0.dport);
+        Ok((self.0 != Ports::default() || !was_none).then_some(Match::Udp(self.0)))
     }
 }

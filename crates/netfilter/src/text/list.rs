@@ -20,9 +20,20 @@ pub struct ListOptions {
     pub line_numbers: bool,
 }
 
-/// The chains of a table, or one of them.
-pub fn list(table: &Table, only: Option<&Chain>, options: ListOptions) -> String {
+/// The chains of a table, or one of them, or one rule of that.
+pub fn list(
+    table: &Table,
+    only: Option<&Chain>,
+    number: Option<u32>,
+    options: ListOptions,
+) -> String {
     let mut out = String::new();
+    if let (Some(chain), Some(number)) = (only, number) {
+        if let Some(rule) = chain.rules.get((number as usize).wrapping_sub(1)) {
+            row(number as usize, rule, options, &mut out);
+        }
+        return out;
+    }
     let chains = table.chains().filter(|chain| only.is_none_or(|only| only.name == chain.name));
     for (at, chain) in chains.enumerate() {
         if at > 0 {
@@ -69,9 +80,9 @@ fn head(options: ListOptions, out: &mut String) {
     }
     out.push_str("target     prot opt");
     if options.verbose {
-        out.push_str(" in     out   ");
+        out.push_str(" in     out    ");
     }
-    out.push_str(&format!("  {:<19}  {:<19} \n", "source", "destination"));
+    out.push_str(&format!(" {:<19}  {:<19} \n", "source", "destination"));
 }
 
 fn row(number: usize, rule: &Rule, options: ListOptions, out: &mut String) {
@@ -88,14 +99,7 @@ fn row(number: usize, rule: &Rule, options: ListOptions, out: &mut String) {
             };
         }
     }
-    let target = match &spec.target {
-        Target::Continue => "",
-        Target::Accept => "ACCEPT",
-        Target::Drop => "DROP",
-        Target::Return => "RETURN",
-        Target::Jump(chain) | Target::Goto(chain) => chain,
-        Target::Ext(ext) => ext.name(),
-    };
+    let target = target_word(&spec.target);
     let _ = write!(out, "{target:<9} ");
     let (not, protocol) = match &header.protocol {
         // With -n, 1.8.9 prints the protocol as a number (netfilter bug 1729).
@@ -105,24 +109,66 @@ fn row(number: usize, rule: &Rule, options: ListOptions, out: &mut String) {
     };
     let _ = write!(out, "{}{protocol:<5}", if not { "!" } else { " " });
     out.push_str(match &header.fragment {
-        None => "--  ",
-        Some(Wanted { not: false, .. }) => "-f  ",
-        Some(Wanted { not: true, .. }) => "!f  ",
+        None => "-- ",
+        Some(Wanted { not: false, .. }) => "-f ",
+        Some(Wanted { not: true, .. }) => "!f ",
     });
     if options.verbose {
+        out.push(' ');
         for pattern in [&header.iif, &header.oif] {
             let _ = write!(out, "{:<6} ", interface(pattern));
         }
     }
     for addr in [&header.src, &header.dst] {
         let (bang, shown) = address(addr, options.numeric);
-        let pad = if options.verbose || bang == "!" { "" } else { " " };
-        let _ = write!(
-            out,
-            "{}{shown:<19} ",
-            if bang.is_empty() { if options.verbose { " " } else { pad } } else { "!" }
-        );
+        let bang = if bang.is_empty() { " " } else { bang };
+        let _ = write!(out, "{bang}{shown:<19} ");
     }
+    details(spec, out);
+    out.push('\n');
+}
+
+/// What `iptables -v -A` says of the rule it adds.
+pub(crate) fn describe(spec: &RuleSpec) -> String {
+    let header = &spec.header;
+    let mut out = String::new();
+    let (not, protocol) = match &header.protocol {
+        Some(w) => (w.bang().trim_end(), protocol_word(w.value)),
+        None => ("", "all".to_string()),
+    };
+    let fragment = match header.fragment {
+        None => "--",
+        Some(Wanted { not: false, .. }) => "-f",
+        Some(Wanted { not: true, .. }) => "!f",
+    };
+    let (iif, oif) = (interface(&header.iif), interface(&header.oif));
+    let [src, dst] = [&header.src, &header.dst].map(|addr| {
+        let (bang, shown) = address(addr, true);
+        format!("{bang}{shown}")
+    });
+    let target = target_word(&spec.target);
+    let _ = write!(
+        out,
+        "{target}  {not}{protocol} opt {fragment} in {iif} out {oif}  {src}  -> {dst}  "
+    );
+    details(spec, &mut out);
+    out.push('\n');
+    out
+}
+
+fn target_word(target: &Target) -> &str {
+    match target {
+        Target::Continue => "",
+        Target::Accept => "ACCEPT",
+        Target::Drop => "DROP",
+        Target::Return => "RETURN",
+        Target::Jump(chain) | Target::Goto(chain) => chain,
+        Target::Ext(ext) => ext.listed_name(),
+    }
+}
+
+/// What the matches and the target say.
+fn details(spec: &RuleSpec, out: &mut String) {
     if matches!(spec.target, Target::Goto(_)) {
         out.push_str("[goto] ");
     }
@@ -132,7 +178,6 @@ fn row(number: usize, rule: &Rule, options: ListOptions, out: &mut String) {
     if let Target::Ext(ext) = &spec.target {
         ext.list(out);
     }
-    out.push('\n');
 }
 
 fn interface(pattern: &Option<Wanted<IfPattern>>) -> String {

@@ -1,222 +1,693 @@
-//! The arguments of a rule.
+//! The words of an `iptables` command, and of a rule.
 
 use std::net::Ipv4Addr;
 
-use super::{ParseError, Words, parse_protocol};
-use crate::ext::{self, Match};
+use super::ParseError;
+use super::list::ListOptions;
+use super::options::{Arg, Around, Found, Given, Key, Opt, Words, resolve};
+use super::words::{parse_number, parse_protocol, parse_u64, protocol_word};
+use crate::ext::{self, MatchParser, TargetParser};
 use crate::iface::{IFNAME_MAX, IfPattern};
 use crate::rule::{AddrMask, Header, RuleSpec, Target, Wanted};
+use crate::table::Counters;
 
-/// Extensions of iptables that are not here, named so that the message can say so.
-const UNSUPPORTED_TARGETS: [&str; 21] = [
-    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CT", "DSCP", "HMARK", "LED", "LOG", "NETMAP",
-    "NFLOG", "NFQUEUE", "NOTRACK", "RATEEST", "SECMARK", "SET", "TCPMSS", "TEE", "TOS", "TPROXY",
-    "TRACE",
-];
-const UNSUPPORTED_MATCHES: [&str; 24] = [
-    "bpf",
-    "cgroup",
-    "connbytes",
-    "connlabel",
-    "connlimit",
-    "connmark",
-    "cpu",
-    "dscp",
-    "hashlimit",
-    "helper",
-    "iprange",
-    "length",
-    "limit",
-    "mac",
-    "multiport",
-    "nfacct",
-    "owner",
-    "physdev",
-    "pkttype",
-    "quota",
-    "set",
-    "string",
-    "tos",
-    "ttl",
-];
+/// Names of chains and targets are shorter than this (`XT_EXTENSION_MAXNAMELEN`).
+const NAME_MAX: usize = 29;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the options are")]
+pub enum Command {
+    Append { chain: String },
+    Check { chain: String },
+    Delete { chain: String },
+    DeleteNumber { chain: String, number: u32 },
+    Insert { chain: String, number: u32 },
+    Replace { chain: String, number: u32 },
+    List { chain: Option<String>, number: Option<u32>, zero: bool },
+    ListRules { chain: Option<String>, number: Option<u32>, zero: bool },
+    Flush { chain: Option<String> },
+    Zero { chain: Option<String>, number: Option<u32> },
+    NewChain { chain: String },
+    DeleteChain { chain: Option<String> },
+    Rename { chain: String, to: String },
+    Policy { chain: String, policy: String },
+    Version { not: bool },
+    Help,
+}
+
+/// A command, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What is to be done.
+    pub command: Command,
+    /// `-t`
+    pub table: Option<String>,
+    /// How a list is to be printed; `verbose` counts for other commands too.
+    pub list: ListOptions,
+    /// The rule: several when a list of addresses stands for them.
+    pub rules: Vec<RuleSpec>,
+    /// `-c`
+    pub counters: Option<Counters>,
+    /// What is to be said although nothing is wrong.
+    pub warnings: Vec<String>,
+}
 
 /// Reads the arguments of one rule, as after `-A CHAIN`.
 ///
 /// A comma list of addresses stands for a rule each, as in iptables, so there may be several.
 pub fn parse_rule(words: &[String]) -> Result<Vec<RuleSpec>, ParseError> {
-    let mut reader = Reader::default();
-    let mut words = Words::new(words);
-    while let Some(word) = words.next() {
-        let not = word == "!";
-        let option = if not { words.value("!")? } else { word };
-        reader.option(option, not, &mut words)?;
-    }
-    reader.finish()
+    let mut reader = Reader { command: Some(('A', "-".to_string())), ..Reader::default() };
+    reader.read(&mut Words::new(words))?;
+    Ok(reader.finish("-", false)?.rules)
+}
+
+/// Reads a command line of `iptables`. In a file of `iptables-restore`, `table` is the one it stands in.
+pub fn parse_command(words: &[String], table: Option<&str>) -> Result<Line, ParseError> {
+    let mut reader = Reader { is_restore: table.is_some(), ..Reader::default() };
+    reader.read(&mut Words::new(words))?;
+    let table = table.map(str::to_string).or_else(|| reader.table.clone());
+    reader.finish(table.as_deref().unwrap_or("filter"), true)
+}
+
+/// iptables' own long options: name, letter, value.
+const LONG: [(&str, char, Arg); 38] = [
+    ("append", 'A', Arg::Yes),
+    ("delete", 'D', Arg::Yes),
+    ("check", 'C', Arg::Yes),
+    ("insert", 'I', Arg::Yes),
+    ("replace", 'R', Arg::Yes),
+    ("list", 'L', Arg::Maybe),
+    ("list-rules", 'S', Arg::Maybe),
+    ("flush", 'F', Arg::Maybe),
+    ("zero", 'Z', Arg::Maybe),
+    ("new-chain", 'N', Arg::Yes),
+    ("delete-chain", 'X', Arg::Maybe),
+    ("rename-chain", 'E', Arg::Yes),
+    ("policy", 'P', Arg::Yes),
+    ("source", 's', Arg::Yes),
+    ("destination", 'd', Arg::Yes),
+    ("src", 's', Arg::Yes),
+    ("dst", 'd', Arg::Yes),
+    ("protocol", 'p', Arg::Yes),
+    ("in-interface", 'i', Arg::Yes),
+    ("jump", 'j', Arg::Yes),
+    ("table", 't', Arg::Yes),
+    ("match", 'm', Arg::Yes),
+    ("numeric", 'n', Arg::No),
+    ("out-interface", 'o', Arg::Yes),
+    ("verbose", 'v', Arg::No),
+    ("wait", 'w', Arg::Maybe),
+    ("wait-interval", 'W', Arg::Maybe),
+    ("exact", 'x', Arg::No),
+    ("fragments", 'f', Arg::No),
+    ("version", 'V', Arg::No),
+    ("help", 'h', Arg::Maybe),
+    ("line-numbers", '0', Arg::No),
+    ("modprobe", 'M', Arg::Yes),
+    ("set-counters", 'c', Arg::Yes),
+    ("goto", 'g', Arg::Yes),
+    ("ipv4", '4', Arg::No),
+    ("ipv6", '6', Arg::No),
+    ("fragment", 'f', Arg::No),
+];
+
+/// The letters that may be typed; line numbers have none.
+fn short(letter: char) -> Option<Arg> {
+    let known = LONG.iter().find(|(_, known, _)| *known == letter && letter != '0');
+    known.map(|(.., arg)| *arg)
+}
+
+struct LoadedMatch {
+    name: String,
+    parser: Box<dyn MatchParser>,
+    seen: u32,
+}
+
+struct LoadedTarget {
+    parser: Box<dyn TargetParser>,
+    seen: u32,
+}
+
+/// Whose options were loaded, in order; the last is asked first.
+#[derive(Clone, Copy)]
+enum Loaded {
+    Match(usize),
+    Target,
 }
 
 #[derive(Default)]
 struct Reader {
+    is_restore: bool,
+    table: Option<String>,
+    command: Option<(char, String)>,
+    /// `-L` and `-S` may come with `-Z`.
+    with_zero: bool,
+    chain_given: bool,
+    number: Option<u32>,
+    second: Option<String>,
+    is_version: Option<bool>,
+    list: ListOptions,
+    /// Letters of the options that were used, for those that may be used once.
+    used: String,
     header: Header,
-    sources: Vec<AddrMask>,
-    destinations: Vec<AddrMask>,
-    source_not: Option<bool>,
-    destination_not: Option<bool>,
-    matches: Vec<Box<dyn ext::MatchParser>>,
-    match_names: Vec<String>,
-    target: Option<TargetReader>,
-}
-
-enum TargetReader {
-    Plain(Target),
-    Ext(Box<dyn ext::TargetParser>),
+    source: Option<String>,
+    destination: Option<String>,
+    protocol_name: Option<String>,
+    matches: Vec<LoadedMatch>,
+    plain_target: Option<String>,
+    is_goto: bool,
+    target: Option<LoadedTarget>,
+    order: Vec<Loaded>,
+    around: Around,
+    counters: Option<Counters>,
+    implied: bool,
+    wait_interval: bool,
+    wait: bool,
+    is_over: bool,
 }
 
 impl Reader {
-    fn option(&mut self, option: &str, not: bool, words: &mut Words<'_>) -> Result<(), ParseError> {
-        match option {
-            "-s" | "--source" | "--src" => {
-                self.sources = addresses(words.value(option)?)?;
-                set_once(&mut self.source_not, not, "-s")
-            }
-            "-d" | "--destination" | "--dst" => {
-                self.destinations = addresses(words.value(option)?)?;
-                set_once(&mut self.destination_not, not, "-d")
-            }
-            "-i" | "--in-interface" => {
-                let value = interface(words.value(option)?)?;
-                set_once(&mut self.header.iif, Wanted { not, value }, "-i")
-            }
-            "-o" | "--out-interface" => {
-                let value = interface(words.value(option)?)?;
-                set_once(&mut self.header.oif, Wanted { not, value }, "-o")
-            }
-            "-p" | "--protocol" | "--proto" => {
-                let text = words.value(option)?;
-                let value = parse_protocol(text)?;
-                if value == 0 && not {
-                    return Err(ParseError::UnknownProtocol(format!("! {text}")));
+    fn read(&mut self, words: &mut Words<'_>) -> Result<(), ParseError> {
+        let mut not = false;
+        while !self.is_over {
+            let found = words.next(|name| self.resolve(name), short);
+            match found {
+                None => break,
+                Some(Found::Word("!")) if not => {
+                    return Err(ParseError::new("multiple consecutive ! not allowed"));
                 }
-                set_once(&mut self.header.protocol, Wanted { not, value }, "-p")
-            }
-            "-f" | "--fragment" => {
-                set_once(&mut self.header.fragment, Wanted { not, value: () }, "-f")
-            }
-            "-m" | "--match" => {
-                words.refuse_not(option, not)?;
-                self.load_match(words.value(option)?)
-            }
-            "-j" | "--jump" | "-g" | "--goto" => {
-                words.refuse_not(option, not)?;
-                let name = words.value(option)?;
-                self.load_target(name, matches!(option, "-g" | "--goto"))
-            }
-            // Rules are IPv4 here, as `iptables` takes them.
-            "-4" | "--ipv4" | "-w" | "--wait" => Ok(()),
-            _ => self.extension_option(option, not, words),
-        }
-    }
-
-    fn load_match(&mut self, name: &str) -> Result<(), ParseError> {
-        if UNSUPPORTED_MATCHES.contains(&name) {
-            return Err(ParseError::UnsupportedMatch(name.to_string()));
-        }
-        let parser =
-            ext::match_parser(name).ok_or_else(|| ParseError::UnknownMatch(name.to_string()))?;
-        self.matches.push(parser);
-        self.match_names.push(name.to_string());
-        Ok(())
-    }
-
-    fn load_target(&mut self, name: &str, is_goto: bool) -> Result<(), ParseError> {
-        if self.target.is_some() {
-            return Err(ParseError::TwoTargets);
-        }
-        if UNSUPPORTED_TARGETS.contains(&name) {
-            return Err(ParseError::UnsupportedTarget(name.to_string()));
-        }
-        let plain = match name {
-            _ if is_goto => Target::Goto(name.into()),
-            "ACCEPT" => Target::Accept,
-            "DROP" => Target::Drop,
-            "RETURN" => Target::Return,
-            _ => match ext::target_parser(name) {
-                Some(parser) => {
-                    self.target = Some(TargetReader::Ext(parser));
-                    return Ok(());
+                Some(Found::Word("!")) => {
+                    not = true;
+                    continue;
                 }
-                None => Target::Jump(name.into()),
-            },
-        };
-        self.target = Some(TargetReader::Plain(plain));
-        Ok(())
+                Some(Found::Word(word)) => {
+                    return Err(ParseError::bare(format!("Bad argument `{word}'")));
+                }
+                Some(Found::NoValue(word)) => {
+                    return Err(ParseError::new(format!("option \"{word}\" requires an argument")));
+                }
+                Some(Found::Unknown(word)) => {
+                    if word.starts_with("--") && self.load_implied()? {
+                        words.back();
+                        continue;
+                    }
+                    return Err(ParseError::new(format!("unknown option \"{word}\"")));
+                }
+                Some(Found::Option { key, value, word }) => {
+                    self.option(key, value, word, not, words)?;
+                }
+            }
+            not = false;
+        }
+        self.check_extensions(words, not)
     }
 
-    /// An option of the target, of a match (the last loaded first), or of the match that the protocol
-    /// brings along.
-    fn extension_option(
+    fn resolve(&self, name: &str) -> Option<(Key, Arg)> {
+        let arg = |opt: &Opt| if opt.has_value { Arg::Yes } else { Arg::No };
+        let own = LONG.iter().map(|(name, letter, arg)| (*name, Key::Own(*letter), *arg));
+        let mut all: Vec<(&'static str, Key, Arg)> = own.collect();
+        for loaded in self.order.iter().rev() {
+            match *loaded {
+                Loaded::Match(at) => {
+                    let Some(m) = self.matches.get(at) else { continue };
+                    let table = m.parser.options().table;
+                    all.extend(table.iter().map(|opt| (opt.name, Key::Match(at, opt), arg(opt))));
+                }
+                Loaded::Target => {
+                    let Some(t) = &self.target else { continue };
+                    let table = t.parser.options().table;
+                    all.extend(table.iter().map(|opt| (opt.name, Key::Target(opt), arg(opt))));
+                }
+            }
+        }
+        resolve(name, all.into_iter())
+    }
+
+    fn option<'a>(
         &mut self,
-        option: &str,
+        key: Key,
+        value: Option<&'a str>,
+        word: &'a str,
+        not: bool,
+        words: &mut Words<'a>,
+    ) -> Result<(), ParseError> {
+        let value = value.unwrap_or_default();
+        match key {
+            Key::Own(letter @ ('A' | 'C' | 'D' | 'I' | 'R' | 'N' | 'E' | 'P')) => {
+                self.chain_command(letter, value, not, words)
+            }
+            Key::Own(letter @ ('L' | 'S' | 'F' | 'Z' | 'X')) => {
+                self.table_command(letter, value, not, words)
+            }
+            Key::Own(letter @ ('s' | 'd' | 'p' | 'i' | 'o' | 'f')) => {
+                self.header_option(letter, value, word, not)
+            }
+            Key::Own(letter) => self.other_option(letter, value, word, not, words),
+            Key::Match(at, opt) => {
+                let Some(m) = self.matches.get_mut(at) else { return Ok(()) };
+                let options = m.parser.options();
+                options.admit(opt, not, &mut m.seen)?;
+                let around = &mut self.around;
+                let ext = options.ext;
+                m.parser.take(&mut Given { ext, opt, not, value, around, words })
+            }
+            Key::Target(opt) => {
+                let Some(t) = &mut self.target else { return Ok(()) };
+                let options = t.parser.options();
+                options.admit(opt, not, &mut t.seen)?;
+                let around = &mut self.around;
+                let ext = options.ext;
+                t.parser.take(&mut Given { ext, opt, not, value, around, words })
+            }
+        }
+    }
+
+    fn set_command(&mut self, letter: char, chain: &str, not: bool) -> Result<(), ParseError> {
+        if not {
+            return Err(ParseError::new("unexpected '!' flag"));
+        }
+        match &self.command {
+            None => self.command = Some((letter, chain.to_string())),
+            Some((old @ ('L' | 'S'), _)) if letter == 'Z' => {
+                let old = *old;
+                self.with_zero = true;
+                if !chain.is_empty() {
+                    self.command = Some((old, chain.to_string()));
+                }
+            }
+            Some(('Z', old)) if matches!(letter, 'L' | 'S') => {
+                let chain = if chain.is_empty() { old.clone() } else { chain.to_string() };
+                self.with_zero = true;
+                self.command = Some((letter, chain));
+            }
+            Some((old, _)) => {
+                return Err(ParseError::new(format!("Cannot use -{letter} with -{old}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn chain_command(
+        &mut self,
+        letter: char,
+        chain: &str,
         not: bool,
         words: &mut Words<'_>,
     ) -> Result<(), ParseError> {
-        if !option.starts_with('-') {
-            return Err(ParseError::BadArgument(option.to_string()));
+        if letter == 'N' {
+            check_chain_name(chain)?;
         }
-        if let Some(TargetReader::Ext(target)) = &mut self.target
-            && target.option(option, not, words)?
-        {
-            return Ok(());
-        }
-        for parser in self.matches.iter_mut().rev() {
-            if parser.option(option, not, words)? {
-                return Ok(());
+        self.set_command(letter, chain, not)?;
+        match letter {
+            'D' | 'I' | 'R' => match words.argument() {
+                Some(word) => self.number = Some(rule_number(word)?),
+                None if letter == 'R' => {
+                    return Err(ParseError::new("-R requires a rule number"));
+                }
+                None => {}
+            },
+            'E' => {
+                let name = words.argument().ok_or_else(|| {
+                    ParseError::new("-E requires old-chain-name and new-chain-name")
+                })?;
+                self.second = Some(name.to_string());
             }
-        }
-        let implied = self
-            .header
-            .protocol
-            .filter(|protocol| !protocol.not)
-            .and_then(|protocol| ext::match_of_protocol(protocol.value))
-            .filter(|name| !self.match_names.iter().any(|loaded| loaded == name));
-        if let Some(name) = implied {
-            self.load_match(name)?;
-            if let Some(parser) = self.matches.last_mut()
-                && parser.option(option, not, words)?
-            {
-                return Ok(());
+            'P' => {
+                let missing = || ParseError::new("-P requires a chain and a policy");
+                self.second = Some(words.argument().ok_or_else(missing)?.to_string());
             }
-            self.matches.pop();
-            self.match_names.pop();
+            _ => {}
         }
-        Err(ParseError::UnknownOption(option.to_string()))
+        Ok(())
     }
 
-    fn finish(self) -> Result<Vec<RuleSpec>, ParseError> {
-        let mut header = self.header;
-        header.protocol = header.protocol.filter(|protocol| protocol.value != 0);
-        let matches =
-            self.matches.into_iter().map(|m| m.finish()).collect::<Result<Vec<Match>, _>>()?;
-        for m in &matches {
-            check_protocol(m, &header)?;
+    fn table_command(
+        &mut self,
+        letter: char,
+        chain: &str,
+        not: bool,
+        words: &mut Words<'_>,
+    ) -> Result<(), ParseError> {
+        let chain = if chain.is_empty() { words.argument().unwrap_or_default() } else { chain };
+        self.chain_given |= !chain.is_empty();
+        self.set_command(letter, chain, not)?;
+        if matches!(letter, 'L' | 'S' | 'Z')
+            && let Some(word) = words.argument()
+        {
+            self.number = Some(rule_number(word)?);
         }
-        let target = match self.target {
-            None => Target::Continue,
-            Some(TargetReader::Plain(target)) => target,
-            Some(TargetReader::Ext(parser)) => Target::Ext(parser.finish()?),
+        Ok(())
+    }
+
+    /// An option that may be used once.
+    fn once(&mut self, letter: char, not: bool) -> Result<(), ParseError> {
+        if self.used.contains(letter) {
+            return Err(ParseError::new(format!("multiple -{letter} flags not allowed")));
+        }
+        self.used.push(letter);
+        if not && !matches!(letter, 's' | 'd' | 'p' | 'i' | 'o' | 'f') {
+            return Err(ParseError::new(format!("cannot have ! before -{letter}")));
+        }
+        Ok(())
+    }
+
+    fn header_option(
+        &mut self,
+        letter: char,
+        value: &str,
+        word: &str,
+        not: bool,
+    ) -> Result<(), ParseError> {
+        if matches!(letter, 'i' | 'o') && value.is_empty() {
+            return Err(ParseError::new("Empty interface is likely to be undesired"));
+        }
+        self.once(letter, not)?;
+        match letter {
+            // As in the real tool, an address or protocol typed in the same word as its letter is not
+            // understood: it looks at the whole word.
+            's' => {
+                self.source = Some(word.to_string());
+                self.header.src = Some(Wanted { not, value: AddrMask::default() });
+            }
+            'd' => {
+                self.destination = Some(word.to_string());
+                self.header.dst = Some(Wanted { not, value: AddrMask::default() });
+            }
+            'p' => {
+                let value = parse_protocol(word)?;
+                if value == 0 && not {
+                    return Err(ParseError::new("rule would never match protocol"));
+                }
+                self.protocol_name = Some(match parse_number(word) {
+                    Some(_) => protocol_word(value),
+                    None => word.to_ascii_lowercase(),
+                });
+                self.header.protocol = Some(Wanted { not, value });
+                self.around.protocol = self.header.protocol;
+            }
+            'i' => self.header.iif = Some(Wanted { not, value: self.interface(value)? }),
+            'o' => self.header.oif = Some(Wanted { not, value: self.interface(value)? }),
+            _ => self.header.fragment = Some(Wanted { not, value: () }),
+        }
+        Ok(())
+    }
+
+    fn interface(&mut self, text: &str) -> Result<IfPattern, ParseError> {
+        let pattern = interface(text)?;
+        if text.contains(['/', ' ']) {
+            self.around.warnings.push(format!(
+                "Warning: weird character in interface `{text}' ('/' and ' ' are not allowed by the kernel)."
+            ));
+        }
+        Ok(pattern)
+    }
+
+    fn other_option(
+        &mut self,
+        letter: char,
+        value: &str,
+        word: &str,
+        not: bool,
+        words: &mut Words<'_>,
+    ) -> Result<(), ParseError> {
+        match letter {
+            'm' if not => return Err(ParseError::new("unexpected ! flag before --match")),
+            'm' => return self.load_match(value),
+            'j' => {
+                self.once('j', not)?;
+                return self.load_target(word);
+            }
+            'g' => {
+                self.once('j', not)?;
+                check_target_name(value)?;
+                self.is_goto = true;
+                self.plain_target = Some(value.to_string());
+            }
+            't' => return self.table(value, not),
+            'n' => {
+                self.once('n', not)?;
+                self.list.numeric = true;
+            }
+            'v' => {
+                if !self.list.verbose {
+                    self.once('v', not)?;
+                }
+                self.list.verbose = true;
+            }
+            'x' => {
+                self.once('x', not)?;
+                self.list.exact = true;
+            }
+            '0' => {
+                self.once('0', not)?;
+                self.list.line_numbers = true;
+            }
+            'c' => {
+                self.once('c', not)?;
+                self.counters = Some(counters(value, words)?);
+            }
+            'w' | 'W' => return self.wait(letter, value, words),
+            'V' | 'h' => {
+                self.is_version = Some(letter == 'V' && not);
+                self.command = Some((letter, String::new()));
+                self.is_over = true;
+            }
+            '6' => return Err(ParseError::bare("")),
+            // `-4` is what this is; `-M` names a program that loads modules, and there are none.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, name: &str, not: bool) -> Result<(), ParseError> {
+        if not {
+            return Err(ParseError::new("unexpected ! flag before --table"));
+        }
+        if self.is_restore {
+            return Err(ParseError::new("The -t option cannot be used in iptables-restore.\n"));
+        }
+        self.table = Some(name.to_string());
+        Ok(())
+    }
+
+    /// Waiting for others who hold the lock: here nobody does.
+    fn wait(&mut self, letter: char, value: &str, words: &mut Words<'_>) -> Result<(), ParseError> {
+        let value = if value.is_empty() { words.argument().unwrap_or_default() } else { value };
+        if letter == 'W' {
+            self.around.warnings.push("Ignoring deprecated --wait-interval option.".to_string());
+            self.wait_interval = true;
+            return Ok(());
+        }
+        self.wait = true;
+        let is_number = value.starts_with(|c: char| c.is_ascii_digit());
+        if !value.is_empty() && !is_number {
+            return Err(ParseError::new("wait seconds not numeric"));
+        }
+        Ok(())
+    }
+
+    fn load_match(&mut self, name: &str) -> Result<(), ParseError> {
+        let parser = ext::match_parser(name)?;
+        self.order.push(Loaded::Match(self.matches.len()));
+        self.matches.push(LoadedMatch { name: name.to_string(), parser, seen: 0 });
+        Ok(())
+    }
+
+    /// Loads the match that has the protocol's name, if there is one and it was not yet loaded so.
+    fn load_implied(&mut self) -> Result<bool, ParseError> {
+        let Some(name) = self.protocol_name.clone() else { return Ok(false) };
+        let is_loaded = self.matches.iter().any(|m| m.name == name);
+        if (is_loaded && self.implied) || !ext::is_protocol_match(&name) {
+            return Ok(false);
+        }
+        self.implied = true;
+        self.load_match(&name)?;
+        Ok(true)
+    }
+
+    fn load_target(&mut self, name: &str) -> Result<(), ParseError> {
+        check_target_name(name)?;
+        match ext::target_parser(name)? {
+            Some(parser) => {
+                self.target = Some(LoadedTarget { parser, seen: 0 });
+                self.order.push(Loaded::Target);
+            }
+            None => self.plain_target = Some(name.to_string()),
+        }
+        Ok(())
+    }
+
+    /// All words are read: what was loaded says whether it has all it needs.
+    fn check_extensions(&mut self, words: &Words<'_>, not: bool) -> Result<(), ParseError> {
+        if self.is_over {
+            return Ok(());
+        }
+        if self.is_drop_in_nat() {
+            return Err(ParseError::new(
+                "\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n",
+            ));
+        }
+        for m in &self.matches {
+            m.parser.check()?;
+            m.parser.options().complete(m.seen)?;
+        }
+        if let Some(target) = &self.target {
+            target.parser.check()?;
+            target.parser.options().complete(target.seen)?;
+        }
+        if !words.is_at_end() {
+            return Err(ParseError::new("unknown arguments found on commandline"));
+        }
+        if self.command.is_none() {
+            return Err(ParseError::new("no command specified"));
+        }
+        if not {
+            return Err(ParseError::new("nothing appropriate following !"));
+        }
+        if self.wait_interval && !self.wait {
+            return Err(ParseError::new("--wait-interval only makes sense with --wait\n"));
+        }
+        Ok(())
+    }
+
+    fn is_drop_in_nat(&self) -> bool {
+        let is_policy = matches!(self.command, Some(('P', _)));
+        let dropped = |word: &Option<String>| word.as_deref() == Some("DROP");
+        self.table.as_deref() == Some("nat")
+            && (dropped(&self.plain_target) || (is_policy && dropped(&self.second)))
+    }
+
+    fn finish(mut self, table: &str, is_command: bool) -> Result<Line, ParseError> {
+        if self.is_restore && table == "nat" {
+            self.table = Some("nat".to_string());
+            if self.is_drop_in_nat() {
+                return Err(ParseError::new(
+                    "\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n",
+                ));
+            }
+        }
+        let (letter, chain) = self.command.clone().unwrap_or(('h', String::new()));
+        let takes_rule = matches!(letter, 'A' | 'C' | 'D' | 'I' | 'R');
+        let rules = if takes_rule && !self.is_over { self.rules()? } else { Vec::new() };
+        if letter == 'R' && rules.len() != 1 {
+            return Err(ParseError::new("Replacement rule does not specify a unique address"));
+        }
+        if is_command {
+            self.check_options(letter)?;
+            if chain.len() >= NAME_MAX {
+                return Err(ParseError::new(format!(
+                    "chain name `{chain}' too long (must be under {NAME_MAX} chars)"
+                )));
+            }
+            if takes_rule {
+                self.check_interfaces(&chain)?;
+            }
+        }
+        let table = is_command.then(|| table.to_string());
+        let command = self.command(letter, chain);
+        Ok(Line {
+            command,
+            table,
+            list: self.list,
+            rules,
+            counters: self.counters,
+            warnings: self.around.warnings,
+        })
+    }
+
+    fn command(&self, letter: char, chain: String) -> Command {
+        let some = Some(chain.clone()).filter(|chain| !chain.is_empty());
+        let (number, zero) = (self.number, self.with_zero);
+        let second = self.second.clone().unwrap_or_default();
+        match letter {
+            'A' => Command::Append { chain },
+            'C' => Command::Check { chain },
+            'D' => match number {
+                Some(number) => Command::DeleteNumber { chain, number },
+                None => Command::Delete { chain },
+            },
+            'I' => Command::Insert { chain, number: number.unwrap_or(1) },
+            'R' => Command::Replace { chain, number: number.unwrap_or(1) },
+            'L' => Command::List { chain: some, number, zero },
+            'S' => Command::ListRules { chain: some, number, zero },
+            'F' => Command::Flush { chain: some },
+            'Z' => Command::Zero { chain: some, number },
+            'N' => Command::NewChain { chain },
+            'X' => Command::DeleteChain { chain: some },
+            'E' => Command::Rename { chain, to: second },
+            'P' => Command::Policy { chain, policy: second },
+            'V' => Command::Version { not: self.is_version == Some(true) },
+            _ => Command::Help,
+        }
+    }
+
+    /// Some options make no sense with some commands (`generic_opt_check`).
+    fn check_options(&self, letter: char) -> Result<(), ParseError> {
+        let illegal = match letter {
+            'A' | 'I' | 'R' => "nx0",
+            'C' | 'D' if self.number.is_none() => "nx0c",
+            'D' => "nsdpjxio0cf",
+            'L' => "sdpjiocf",
+            'P' => "nsdpjxio0f",
+            'h' | 'V' => "",
+            _ => "nsdpjxio0cf",
         };
-        let any = |masks: Vec<AddrMask>| -> Vec<Option<AddrMask>> {
-            if masks.is_empty() { vec![None] } else { masks.into_iter().map(Some).collect() }
+        // In the order in which iptables numbers its options.
+        let order = "nsdpjxio0cf";
+        match order.chars().find(|c| illegal.contains(*c) && self.used.contains(*c)) {
+            Some(c) => Err(ParseError::new(format!("Illegal option `-{c}' with this command"))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_interfaces(&self, chain: &str) -> Result<(), ParseError> {
+        let wrong = match chain {
+            "PREROUTING" | "INPUT" => self.used.contains('o').then_some('o'),
+            "POSTROUTING" | "OUTPUT" => self.used.contains('i').then_some('i'),
+            _ => None,
         };
-        let wanted = |mask: Option<AddrMask>, not: Option<bool>| {
-            let not = not.unwrap_or(false);
-            mask.map(|value| Wanted { not, value }).filter(|w| w.value.mask != 0 || w.not)
+        match wrong {
+            Some(c) => Err(ParseError::new(format!("Can't use -{c} with {chain}\n"))),
+            None => Ok(()),
+        }
+    }
+
+    fn rules(&mut self) -> Result<Vec<RuleSpec>, ParseError> {
+        let sources = self.source.as_deref().map(addresses).transpose()?;
+        let destinations = self.destination.as_deref().map(addresses).transpose()?;
+        let mut header = self.header.clone();
+        let nots = [header.src, header.dst].map(|w| w.is_some_and(|w| w.not));
+        let many = |list: &Option<Vec<AddrMask>>| list.as_ref().is_some_and(|l| l.len() > 1);
+        if (nots.contains(&true)) && (many(&sources) || many(&destinations)) {
+            return Err(ParseError::new(
+                "! not allowed with multiple source or destination IP addresses",
+            ));
+        }
+        header.protocol = header.protocol.filter(|protocol| protocol.value != 0);
+        let is_any = |w: &Wanted<IfPattern>| w.value.is_any() && !w.not;
+        header.iif = header.iif.filter(|w| !is_any(w));
+        header.oif = header.oif.filter(|w| !is_any(w));
+        let mut matches = Vec::new();
+        for m in std::mem::take(&mut self.matches) {
+            matches.extend(m.parser.finish(&header)?);
+        }
+        let target = match (self.target.take(), self.plain_target.take()) {
+            (Some(target), _) => Target::Ext(target.parser.finish()?),
+            (None, None) => Target::Continue,
+            (None, Some(name)) if self.is_goto => Target::Goto(name.as_str().into()),
+            (None, Some(name)) => plain_target(&name),
+        };
+        let all = |list: Option<Vec<AddrMask>>| match list {
+            None => vec![None],
+            Some(list) => list.into_iter().map(Some).collect(),
         };
         let mut rules = Vec::new();
-        let destinations = any(self.destinations);
-        for source in any(self.sources) {
+        let destinations = all(destinations);
+        for source in all(sources) {
             for destination in &destinations {
-                let src = wanted(source, self.source_not);
-                let dst = wanted(*destination, self.destination_not);
+                let src = wanted_address(source, nots.first());
+                let dst = wanted_address(*destination, nots.get(1));
                 let header = Header { src, dst, ..header.clone() };
                 let (matches, target) = (matches.clone(), target.clone());
                 rules.push(RuleSpec { header, matches, target, origin: 0 });
@@ -226,72 +697,126 @@ impl Reader {
     }
 }
 
-fn set_once<T>(slot: &mut Option<T>, value: T, option: &'static str) -> Result<(), ParseError> {
-    if slot.is_some() {
-        return Err(ParseError::Repeated(option));
+fn plain_target(name: &str) -> Target {
+    match name {
+        "ACCEPT" => Target::Accept,
+        "DROP" => Target::Drop,
+        "RETURN" => Target::Return,
+        _ => Target::Jump(name.into()),
     }
-    *slot = Some(value);
+}
+
+/// All addresses are as good as none, unless they are excluded.
+fn wanted_address(mask: Option<AddrMask>, not: Option<&bool>) -> Option<Wanted<AddrMask>> {
+    let not = not.copied().unwrap_or(false);
+    mask.map(|value| Wanted { not, value }).filter(|w| w.value.mask != 0 || w.not)
+}
+
+fn rule_number(word: &str) -> Result<u32, ParseError> {
+    let number = parse_number(word).filter(|number| (1..=i32::MAX as u32).contains(number));
+    number.ok_or_else(|| ParseError::new(format!("Invalid rule number `{word}'")))
+}
+
+/// The name after `-N` (`parse_chain`).
+fn check_chain_name(name: &str) -> Result<(), ParseError> {
+    if name.len() >= NAME_MAX {
+        return Err(ParseError::new(format!(
+            "chain name `{name}' too long (must be under {NAME_MAX} chars)"
+        )));
+    }
+    if let Some(first @ ('-' | '!')) = name.chars().next() {
+        return Err(ParseError::new(format!("chain name not allowed to start with `{first}'")));
+    }
+    if ext::is_target(name) {
+        return Err(ParseError::new("chain name may not clash with target name"));
+    }
+    if name.contains(|c: char| c.is_ascii_whitespace()) {
+        return Err(ParseError::new(format!("Invalid chain name `{name}'")));
+    }
     Ok(())
 }
 
-/// A match on a protocol's header needs that protocol, as the kernel's extensions demand.
-fn check_protocol(m: &Match, header: &Header) -> Result<(), ParseError> {
-    use packet::protocol::{ICMP, SCTP, TCP, UDP};
-    let (needed, name) = match m {
-        Match::Tcp(_) => (TCP, "tcp"),
-        Match::Udp(ports) if ports.is_sctp => (SCTP, "sctp"),
-        Match::Udp(_) => (UDP, "udp"),
-        Match::Icmp(_) => (ICMP, "icmp"),
-        _ => return Ok(()),
-    };
-    match header.protocol {
-        Some(Wanted { not: false, value }) if value == needed => Ok(()),
-        _ => Err(ParseError::MatchNeedsProtocol(name)),
+/// The name after `-j` (`xt_parse_target`).
+fn check_target_name(name: &str) -> Result<(), ParseError> {
+    if name.is_empty() {
+        return Err(ParseError::new("Invalid target name (too short)"));
     }
+    if name.len() >= NAME_MAX {
+        return Err(ParseError::new(format!("Invalid target name `{name}' (28 chars max)")));
+    }
+    if name.contains(|c: char| c.is_ascii_whitespace()) {
+        return Err(ParseError::new(format!("Invalid target name `{name}'")));
+    }
+    Ok(())
 }
 
-fn interface(text: &str) -> Result<IfPattern, ParseError> {
-    if text.is_empty() || text.len() > IFNAME_MAX {
-        return Err(ParseError::BadInterface(text.to_string()));
+/// `-c 5 100` or `-c 5,100`.
+fn counters(value: &str, words: &mut Words<'_>) -> Result<Counters, ParseError> {
+    // The comma is looked for after the first character.
+    let comma = value.char_indices().skip(1).find(|(_, c)| *c == ',');
+    let bytes = match comma {
+        Some((at, _)) => value.get(at + 1..),
+        None => words.argument(),
+    };
+    let bytes = bytes.ok_or_else(|| ParseError::new("-c requires packet and byte counter"))?;
+    let number = |text: &str, what: &str| {
+        let digits = text.trim_start();
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let number = digits.get(..end).and_then(|digits| digits.parse::<u64>().ok());
+        number.ok_or_else(|| ParseError::new(format!("-c {what} counter not numeric")))
+    };
+    Ok(Counters { packets: number(value, "packet")?, bytes: number(bytes, "byte")? })
+}
+
+/// The pattern after `-i` and the like.
+pub(crate) fn interface(text: &str) -> Result<IfPattern, ParseError> {
+    if text.len() > IFNAME_MAX {
+        return Err(ParseError::new(format!(
+            "interface name `{text}' must be shorter than IFNAMSIZ ({IFNAME_MAX})"
+        )));
     }
     Ok(IfPattern::new(text))
 }
 
 /// `10.0.0.0/8,192.168.1.1`
 fn addresses(text: &str) -> Result<Vec<AddrMask>, ParseError> {
-    text.split(',').map(|part| parse_addr_mask(part.trim())).collect()
+    text.split(',').map(|part| parse_addr_mask(part.trim_start())).collect()
 }
 
 /// `10.0.0.1`, `10.0.0.0/8`, `10.0.0.0/255.0.0.0`, `10/8`.
 pub fn parse_addr_mask(text: &str) -> Result<AddrMask, ParseError> {
-    let (addr, mask) = match text.split_once('/') {
+    let (addr, mask) = match text.rsplit_once('/') {
         Some((addr, mask)) => (addr, Some(mask)),
         None => (text, None),
     };
-    let unknown = || ParseError::UnknownHost(text.to_string());
-    let addr = parse_addr(addr).ok_or_else(unknown)?;
     let mask = match mask {
         None => u32::MAX,
-        Some(mask) => match (mask.parse::<u8>(), mask.parse::<Ipv4Addr>()) {
-            (Ok(len @ 0..=32), _) => AddrMask::prefix(addr, len).mask,
+        Some(mask) => match (parse_number(mask), mask.parse::<Ipv4Addr>()) {
+            (Some(len @ 0..=32), _) => AddrMask::prefix(Ipv4Addr::UNSPECIFIED, len as u8).mask,
             (_, Ok(mask)) => u32::from(mask),
-            _ => return Err(ParseError::BadMask(mask.to_string())),
+            _ => return Err(ParseError::new(format!("invalid mask `{mask}' specified"))),
         },
     };
+    let addr = parse_addr(addr)
+        .ok_or_else(|| ParseError::new(format!("host/network `{addr}' not found")))?;
     Ok(AddrMask { addr: Ipv4Addr::from(u32::from(addr) & mask), mask })
 }
 
 /// An address; the last numbers may be left out, and are then zero.
 fn parse_addr(text: &str) -> Option<Ipv4Addr> {
-    let mut octets = [0; 4];
-    let mut parts = text.split('.');
-    for (at, octet) in octets.iter_mut().enumerate() {
-        match parts.next() {
-            Some(part) if part.len() <= 3 => *octet = part.parse().ok()?,
-            Some(_) => return None,
-            None if at > 0 => break,
-            None => return None,
-        }
+    let parts: Vec<&str> = text.split('.').collect();
+    if let [one] = parts.as_slice()
+        && let Some(big) = parse_u64(one)
+        && big > 255
+    {
+        return u32::try_from(big).ok().map(Ipv4Addr::from);
     }
-    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+    if parts.len() > 4 {
+        return None;
+    }
+    let mut octets = [0; 4];
+    for (octet, part) in octets.iter_mut().zip(&parts) {
+        *octet = u8::try_from(parse_u64(part)?).ok()?;
+    }
+    Some(Ipv4Addr::from(octets))
 }

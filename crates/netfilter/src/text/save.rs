@@ -6,7 +6,7 @@ use super::protocol_word;
 use crate::firewall::Netfilter;
 use crate::hook::TableName;
 use crate::rule::{RuleSpec, Target};
-use crate::table::{Chain, Table};
+use crate::table::{Chain, Counters, Table};
 
 /// The version that podwire's iptables reports.
 pub const VERSION: &str = "1.8.9 (nf_tables)";
@@ -15,13 +15,14 @@ impl fmt::Display for RuleSpec {
     /// The arguments of the rule, without `-A CHAIN` and without a leading blank.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = String::new();
-        rule(self, &mut out);
+        conditions(self, &mut out);
+        target(self, &mut out);
         f.write_str(out.trim_start())
     }
 }
 
-/// Appends ` -s … -d … -i … -o … -p … -m … -j …`.
-fn rule(spec: &RuleSpec, out: &mut String) {
+/// Appends ` -s … -d … -i … -o … -p … -m …`.
+fn conditions(spec: &RuleSpec, out: &mut String) {
     let header = &spec.header;
     for (option, addr) in [("-s", &header.src), ("-d", &header.dst)] {
         if let Some(addr) = addr {
@@ -42,6 +43,10 @@ fn rule(spec: &RuleSpec, out: &mut String) {
     for m in &spec.matches {
         m.save(out);
     }
+}
+
+/// Appends ` -j …`.
+fn target(spec: &RuleSpec, out: &mut String) {
     let _ = match &spec.target {
         Target::Continue => Ok(()),
         Target::Accept => write!(out, " -j ACCEPT"),
@@ -60,7 +65,8 @@ fn rule(spec: &RuleSpec, out: &mut String) {
 /// `-A CHAIN …`
 pub fn append_line(chain: &str, spec: &RuleSpec) -> String {
     let mut out = format!("-A {chain}");
-    rule(spec, &mut out);
+    conditions(spec, &mut out);
+    target(spec, &mut out);
     out
 }
 
@@ -107,11 +113,16 @@ pub fn save_table(table: &Table, with_counters: bool, out: &mut String) {
     out.push_str("COMMIT\n");
 }
 
-/// `iptables -S [chain]`.
-pub fn list_rules(table: &Table, only: Option<&Chain>, with_counters: bool) -> String {
+/// `iptables -S [chain [number]]`.
+pub fn list_rules(
+    table: &Table,
+    only: Option<&Chain>,
+    number: Option<u32>,
+    with_counters: bool,
+) -> String {
     let mut out = String::new();
     let is_listed = |chain: &Chain| only.is_none_or(|only| only.name == chain.name);
-    for chain in table.chains().filter(|chain| is_listed(chain)) {
+    for chain in table.chains().filter(|chain| number.is_none() && is_listed(chain)) {
         match chain.policy {
             Some(policy) => {
                 let _ = write!(out, "-P {} {policy}", chain.name);
@@ -126,8 +137,18 @@ pub fn list_rules(table: &Table, only: Option<&Chain>, with_counters: bool) -> S
         }
     }
     for chain in table.chains().filter(|chain| is_listed(chain)) {
-        for rule in &chain.rules {
-            let _ = writeln!(out, "{}", append_line(&chain.name, &rule.spec));
+        for (at, listed) in (1..).zip(&chain.rules) {
+            if number.is_some_and(|number| number != at) {
+                continue;
+            }
+            let _ = write!(out, "-A {}", chain.name);
+            conditions(&listed.spec, &mut out);
+            if with_counters {
+                let Counters { packets, bytes } = listed.counters;
+                let _ = write!(out, " -c {packets} {bytes}");
+            }
+            target(&listed.spec, &mut out);
+            out.push('\n');
         }
     }
     out

@@ -86,7 +86,9 @@ programs! {
     "help" => files::help,
     "hostname" => files::hostname,
     "ip" => ip::run,
+    "ipset" => iptables::sets,
     "iptables" => iptables::run,
+    "iptables-restore" => iptables::restore,
     "iptables-save" => iptables::save,
     "kind" => kind::run,
     "kubectl" => crate::kubectl::run,
@@ -114,7 +116,8 @@ programs! {
 /// Programs that are on your machine only.
 const ON_MACHINE: [&str; 4] = ["docker", "kind", "kubectl", "lab"];
 /// Programs that containers of Pods do not have.
-const NOT_IN_PODS: [&str; 3] = ["conntrack", "iptables", "iptables-save"];
+const NOT_IN_PODS: [&str; 5] =
+    ["conntrack", "ipset", "iptables", "iptables-restore", "iptables-save"];
 
 /// The program of this name in a place.
 pub fn find(name: &str, place: &Place) -> Option<Program> {
