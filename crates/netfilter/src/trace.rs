@@ -492,10 +492,12 @@ impl Effect {
             (Effect::Connmarked { packet, connection }, _) => connmark_words(*packet, *connection),
             (Effect::Logged(_), Target::Ext(TargetExt::Log(log))) => log.words(),
             (Effect::Logged(_), _) => "logged".to_string(),
+            (Effect::Changed { from, to }, Target::Ext(TargetExt::Tos(_))) => {
+                format!("type of service {from:#04x} becomes {to:#04x}")
+            }
             (Effect::Changed { from, to }, Target::Ext(ext)) => {
                 let what = match ext {
                     TargetExt::Ttl(_) => "time to live",
-                    TargetExt::Tos(_) => "type of service",
                     _ => "segment size",
                 };
                 format!("{what} {from} becomes {to}")

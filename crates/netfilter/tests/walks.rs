@@ -288,3 +288,201 @@ fn what_is_rejected_or_invalid_leaves_no_connection() {
         "#]],
     );
 }
+
+#[test]
+fn new_matches_say_what_did_not_fit() {
+    let rules = "*filter
+        -A FORWARD -p tcp -m multiport --dports 80,443 -j ACCEPT
+        -A FORWARD -p tcp -m multiport ! --ports 81,40000 -j ACCEPT
+        -A FORWARD -m iprange --src-range 10.0.0.2-10.0.0.9 -j ACCEPT
+        -A FORWARD -m length --length 100:200 -j ACCEPT
+        -A FORWARD -m ttl --ttl-lt 64 -j ACCEPT
+        -A FORWARD -m tos --tos 0x10 -j ACCEPT
+        -A FORWARD -m connmark --mark 0x1 -j ACCEPT
+        -A FORWARD -m conntrack --ctstatus ASSURED -j ACCEPT
+        -A FORWARD -m conntrack --ctdir REPLY -j ACCEPT
+        -A FORWARD -m conntrack --ctorigdst 10.96.0.0/16 --ctorigdstport 80 -j ACCEPT
+        -A FORWARD -p tcp -m tcp --tcp-option 2 -j ACCEPT
+        -A FORWARD -m mac --mac-source 02:00:00:00:00:01 -j ACCEPT
+        -A FORWARD -m pkttype --pkt-type broadcast -j ACCEPT
+        -A FORWARD -m physdev --physdev-in veth+ -j ACCEPT
+        -A FORWARD -m quota --quota 10 -j ACCEPT
+        -A FORWARD -m recent --rcheck --name seen --seconds 5 -j ACCEPT
+        COMMIT";
+    let told = tell(rules, "eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:81 S");
+    let forward: Vec<&str> =
+        told.lines().filter_map(|line| line.trim().strip_prefix("FORWARD filter ")).collect();
+    expect![[r#"
+        FORWARD 1: the destination port is 81, the rule wants one of 80,443
+        FORWARD 2: neither of the ports fits; the destination port is 81, the rule wants anything but one of 81,40000
+        FORWARD 3: the source is 10.0.0.1, the rule wants 10.0.0.2-10.0.0.9
+        FORWARD 4: the packet's length is 40, the rule wants 100:200
+        FORWARD 5: the time to live is 64, the rule wants less than 64
+        FORWARD 6: the type of service is 0x00, the rule wants 0x10/0xff
+        FORWARD 7: the connection's mark is 0x0, the rule wants 0x1
+        FORWARD 8: the connection's status is NONE, the rule wants ASSURED
+        FORWARD 9: the direction is ORIGINAL, the rule wants REPLY
+        FORWARD 10: the connection's first destination port is 81, the rule wants 80
+        FORWARD 11: the TCP option is nothing, the rule wants 2
+        FORWARD 12: the sender's hardware address is nothing, the rule wants 02:00:00:00:00:01
+        FORWARD 13: the kind of delivery is unicast, the rule wants broadcast
+        FORWARD 14: the bridge port it came in by is none, the rule wants veth+
+        FORWARD 15: what is left of the quota is 10, the rule wants enough for the packet
+        FORWARD 16: the address is 10.0.0.1, the rule wants one that is in the list seen, seen within 5 s"#]]
+    .assert_eq(&forward.join("\n"));
+}
+
+#[test]
+fn new_targets_change_the_packet_and_say_so() {
+    check(
+        "*mangle
+         -A PREROUTING -j MARK --set-mark 0x12
+         -A PREROUTING -j CONNMARK --save-mark --nfmask 0xf0 --ctmask 0xff
+         -A PREROUTING -j TTL --ttl-dec 4
+         -A PREROUTING -j DSCP --set-dscp-class EF
+         -A FORWARD -j MARK --set-mark 0
+         -A FORWARD -j CONNMARK --restore-mark
+         -A FORWARD -m connmark --mark 0x10 -j LOG --log-prefix \"seen: \"
+         COMMIT
+         *nat
+         -A PREROUTING -d 192.168.7.0/24 -j NETMAP --to 10.1.2.0/24
+         COMMIT",
+        "eth0 veth1 tcp 10.0.0.1:40000 > 192.168.7.9:80 S",
+        expect![[r#"
+            eth0 veth1 tcp 10.0.0.1:40000 > 192.168.7.9:80 S
+              PREROUTING conntrack: NEW (src=10.0.0.1 dst=192.168.7.9 sport=40000 dport=80)
+              PREROUTING mangle PREROUTING 1: mark 0x0 becomes 0x12
+              PREROUTING mangle PREROUTING 2: the connection's mark 0x0 becomes 0x10
+              PREROUTING mangle PREROUTING 3: time to live 64 becomes 60
+              PREROUTING mangle PREROUTING 4: type of service 0x00 becomes 0xb8
+              PREROUTING mangle: policy ACCEPT
+              PREROUTING nat PREROUTING 1: NETMAP to:10.1.2.0/24
+              PREROUTING nat: accepted
+              PREROUTING destination 192.168.7.9:80 becomes 10.1.2.9:80 (decided now)
+              FORWARD mangle FORWARD 1: mark 0x12 becomes 0x0
+              FORWARD mangle FORWARD 2: mark 0x0 becomes 0x10, the connection's
+              FORWARD mangle FORWARD 3: logged "seen: "
+              FORWARD mangle: policy ACCEPT
+              POSTROUTING mangle: policy ACCEPT
+              POSTROUTING nat: policy ACCEPT
+              POSTROUTING conntrack: remembered src=10.0.0.1 dst=192.168.7.9 sport=40000 dport=80 / src=10.1.2.9 dst=10.0.0.1 sport=80 dport=40000
+              = Packet(IP 10.0.0.1.40000 > 10.1.2.9.80: Flags [S], seq 0, win 0, length 0)
+        "#]],
+    );
+}
+
+#[test]
+fn an_untracked_packet_belongs_to_no_connection() {
+    let told = tell(
+        "*raw
+         -A PREROUTING -p udp -j CT --notrack
+         COMMIT
+         *filter
+         -A FORWARD -m conntrack --ctstate UNTRACKED -j ACCEPT
+         COMMIT",
+        "eth0 veth1 udp 10.0.0.1:53 > 10.0.0.2:53",
+    );
+    assert!(told.contains("PREROUTING raw PREROUTING 1: not tracked"), "{told}");
+    assert!(told.contains("FORWARD filter FORWARD 1: accepted"), "{told}");
+    assert!(!told.contains("remembered"), "{told}");
+}
+
+#[test]
+fn a_limit_is_per_rule_and_a_hashlimit_per_address() {
+    let accepted = |rule: &str| {
+        let packets = "eth0 veth1 udp 10.0.0.1:53 > 10.0.0.9:53
+             eth0 veth1 udp 10.0.0.1:53 > 10.0.0.9:53
+             eth0 veth1 udp 10.0.0.2:53 > 10.0.0.9:53
+             eth0 veth1 udp 10.0.0.2:53 > 10.0.0.9:53";
+        let told = tell(&format!("*filter\n-A FORWARD {rule} -j ACCEPT\nCOMMIT"), packets);
+        told.lines().filter(|line| line.contains("FORWARD 1: accepted")).count()
+    };
+    assert_eq!(accepted("-m limit --limit 1/hour --limit-burst 1"), 1);
+    let by_source = "-m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 1 --hashlimit-mode srcip --hashlimit-name a";
+    assert_eq!(accepted(by_source), 2);
+    assert_eq!(accepted(&by_source.replace("upto", "above")), 2);
+}
+
+#[test]
+fn sets_are_asked_and_filled_by_packets() {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    let run = |netfilter: &mut Netfilter, line: &str| {
+        let words: Vec<String> = line.split(' ').map(str::to_string).collect();
+        netfilter::ipset::command::ipset(netfilter, &words, "", Instant::ZERO)
+    };
+    for line in [
+        "create nets hash:net",
+        "add nets 10.0.0.0/8",
+        "add nets 10.9.0.0/16 nomatch",
+        "create pairs hash:ip,port timeout 5",
+        "create all list:set",
+        "add all nets",
+        "create seen hash:ip",
+    ] {
+        assert_eq!(run(&mut netfilter, line).err, "", "{line}");
+    }
+    let rules = "*filter
+        :FROM-NETS - [0:0]
+        -A FORWARD -m set --match-set all src -j FROM-NETS
+        -A FORWARD -m set --match-set pairs dst,dst -j DROP
+        -A FORWARD -j SET --add-set pairs dst,dst
+        -A FROM-NETS -j SET --add-set seen src
+        -A FROM-NETS -j ACCEPT
+        COMMIT";
+    restore(&mut netfilter, rules, RestoreOptions::default()).unwrap();
+    let mut pass = |packet: &str, secs| {
+        let (iif, oif, now) = (IfName::new("eth0"), IfName::new("eth1"), Instant::from_secs(secs));
+        let hook = Hook::Forward;
+        let input = HookInput { hook, iif, oif, now, surroundings: &Node };
+        netfilter.hook(&input, &mut Skb::new(parse(packet)), None) == Verdict::Accept
+    };
+    assert!(pass("udp 10.1.1.1:1 > 1.1.1.1:53", 0), "in a network of the list");
+    assert!(pass("udp 10.9.1.1:1 > 1.1.1.1:53", 0), "an exception; its destination is remembered");
+    assert!(!pass("udp 10.9.1.1:1 > 1.1.1.1:53", 4), "known by now");
+    assert!(pass("udp 10.9.1.1:1 > 1.1.1.1:54", 4), "another port");
+    assert!(pass("udp 10.9.1.1:1 > 1.1.1.1:53", 6), "the timeout is over");
+    assert_eq!(run(&mut netfilter, "test seen 10.1.1.1").code, 0);
+    assert_eq!(run(&mut netfilter, "test seen 10.9.1.1").code, 1);
+    let in_use = "Set cannot be destroyed: it is in use by a kernel component";
+    assert!(run(&mut netfilter, "destroy nets").err.contains(in_use));
+}
+
+#[test]
+fn a_lowered_segment_size_leaves_a_valid_packet() {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    let rules = "*mangle\n-A FORWARD -p tcp --syn -j TCPMSS --set-mss 1200\nCOMMIT";
+    restore(&mut netfilter, rules, RestoreOptions::default()).unwrap();
+    let (src, dst) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+    // The option once at an even place and once, after a filler, at an odd one.
+    for options in [[2, 4, 0x05, 0xb4, 1, 1, 1, 0], [1, 2, 4, 0x05, 0xb4, 1, 1, 0]] {
+        let mut header = vec![0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x70, 2, 1, 0, 0, 0, 0, 0];
+        header.extend(options);
+        let mut skb = Skb::new(finish(src, dst, protocol::TCP, 64, header));
+        assert!(skb.packet.l4_checksum_ok());
+        let (iif, oif, now) = (IfName::new("eth0"), IfName::new("eth1"), Instant::ZERO);
+        let hook = Hook::Forward;
+        let input = HookInput { hook, iif, oif, now, surroundings: &Node };
+        netfilter.hook(&input, &mut skb, None);
+        let shown = format!("{:?}", skb.packet);
+        assert!(shown.contains("mss 1200"), "{shown}");
+        assert!(skb.packet.l4_checksum_ok(), "{shown}");
+    }
+}
+
+#[test]
+fn the_kernels_log_line_is_kept() {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    let rules = "*filter\n-A INPUT -j LOG --log-prefix \"drop: \" --log-level 7\nCOMMIT";
+    restore(&mut netfilter, rules, RestoreOptions::default()).unwrap();
+    for packet in ["tcp 10.0.0.1:40000 > 10.0.0.2:80 S", "icmp 10.0.0.1 > 10.0.0.2"] {
+        let (iif, oif, now) = (IfName::new("eth0"), IfName::NONE, Instant::from_secs(3));
+        let hook = Hook::Input;
+        let input = HookInput { hook, iif, oif, now, surroundings: &Node };
+        netfilter.hook(&input, &mut Skb::new(parse(packet)), None);
+    }
+    let lines: Vec<&str> = netfilter.stores().log.lines().map(|line| line.text.as_str()).collect();
+    expect![[r#"
+        drop: IN=eth0 OUT= SRC=10.0.0.1 DST=10.0.0.2 LEN=40 TOS=0x00 PREC=0x00 TTL=64 ID=0 PROTO=TCP SPT=40000 DPT=80 WINDOW=0 RES=0x00 SYN URGP=0 
+        drop: IN=eth0 OUT= SRC=10.0.0.1 DST=10.0.0.2 LEN=28 TOS=0x00 PREC=0x00 TTL=64 ID=0 PROTO=ICMP TYPE=8 CODE=0 ID=7 SEQ=1 "#]]
+    .assert_eq(&lines.join("\n"));
+}

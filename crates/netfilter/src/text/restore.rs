@@ -118,7 +118,7 @@ pub fn restore(
         }
         let Some(table) = open.as_mut() else {
             let Some(name) = content.strip_prefix('*') else { return Err(at(Problem::Garbage)) };
-            open = Some(begin(netfilter, name.trim(), options).map_err(|p| at(p))?);
+            open = Some(begin(netfilter, name.trim(), options).map_err(at)?);
             continue;
         };
         let is_passed_over = options.only.is_some_and(|only| only != table.name());
