@@ -250,6 +250,24 @@ fn an_error_about_a_translated_packet_reaches_its_sender() {
 }
 
 #[test]
+fn a_nat_table_without_rules_begins_no_tracking() {
+    check(
+        "*nat
+         COMMIT
+         *filter
+         -A FORWARD -p tcp --dport 80 -j ACCEPT
+         COMMIT",
+        "eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:80 S",
+        expect![[r#"
+            eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:80 S
+              FORWARD filter FORWARD 1: accepted
+              FORWARD filter: accepted
+              = Packet(IP 10.0.0.1.40000 > 10.96.0.10.80: Flags [S], seq 0, win 0, length 0)
+        "#]],
+    );
+}
+
+#[test]
 fn what_is_rejected_or_invalid_leaves_no_connection() {
     check(
         "*filter
