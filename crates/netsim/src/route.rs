@@ -162,11 +162,13 @@ impl Fib {
     }
 
     /// The address that packets leaving by `dev` towards `next_hop` get as source
-    /// (`inet_select_addr`): one in the next hop's network, else the interface's first, else any.
+    /// (`inet_select_addr`): one in the next hop's network, else the interface's first, else any. Loopback
+    /// addresses are of this host alone (scope `host`), and never one of these.
     pub(crate) fn select_source(&self, dev: IfId, next_hop: Ipv4Addr) -> Option<Ipv4Addr> {
-        let on_dev = || self.local.iter().filter(|local| local.dev == dev);
+        let wider = || self.local.iter().filter(|local| !local.cidr.addr.is_loopback());
+        let on_dev = || wider().filter(|local| local.dev == dev);
         let in_network = on_dev().find(|local| local.cidr.contains(next_hop));
-        let elsewhere = || self.local.iter().find(|local| !local.cidr.addr.is_loopback());
+        let elsewhere = || wider().next();
         in_network.or_else(|| on_dev().next()).or_else(elsewhere).map(|local| local.cidr.addr)
     }
 }
@@ -178,6 +180,17 @@ mod tests {
     fn lookup(fib: &Fib, dst: &str) -> Option<String> {
         let route = fib.lookup(dst.parse().unwrap())?;
         Some(format!("{} metric {}", route.dst, route.metric))
+    }
+
+    #[test]
+    fn what_leaves_by_loopback_is_not_given_a_loopback_source() {
+        let mut fib = Fib::default();
+        let [lo, eth0] = [0, 1].map(|slot| IfId { slot, serial: 0 });
+        for (cidr, dev) in [("127.0.0.1/8", lo), ("172.18.0.4/16", eth0)] {
+            fib.add_local(LocalAddr { cidr: cidr.parse().unwrap(), dev, name: IfName::NONE });
+        }
+        let own = Ipv4Addr::new(172, 18, 0, 4);
+        assert_eq!(fib.select_source(lo, own), Some(own));
     }
 
     #[test]
