@@ -6,7 +6,7 @@
 //! - [`socket`]: what programs hold; smoltcp makes the segments;
 //! - [`path`]: a packet's way through a namespace: hooks, routing, forwarding, delivery;
 //! - [`route`], [`neigh`], [`iface`]: the tables the way is decided by;
-//! - [`link`]: what lies between two namespaces, and its faults;
+//! - [`link`]: what lies between two namespaces, and its faults; `inject`: frames from outside the world;
 //! - [`bridge`]: a switch inside a namespace;
 //! - [`queue`], [`exec`]: what happens next, and which program runs next;
 //! - [`trace`]: what is written down of all that.
@@ -21,6 +21,7 @@ pub mod addr;
 pub mod bridge;
 pub mod exec;
 pub mod iface;
+mod inject;
 mod kernel;
 pub mod link;
 pub mod neigh;
