@@ -73,7 +73,9 @@ const MATCHES: &[Phrase] = &[
     ("recent", 3, &[], "-m recent {!}{v} --name l{n} --mask 255.255.255.255 --rsource", &[
         "--set", "--rcheck", "--update", "--remove", "--rcheck --hitcount 2",
         "--update --seconds 60 --hitcount 3", "--rcheck --seconds 60 --reap",
-        "--rcheck --seconds 60 --hitcount 2 --rttl",
+    ]),
+    ("recent-rttl", 1, &[], "-m recent {!}--rcheck --seconds 60 --hitcount 2 --rttl --name l{n} --mask 255.255.255.255 --rsource", &[
+        "",
     ]),
     ("recent", 1, &[], "-m recent {!}{v} --name d{n} --mask 255.255.255.0 --rdest", &[
         "--set", "--rcheck", "--update", "--remove",
