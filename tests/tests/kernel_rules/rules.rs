@@ -227,9 +227,12 @@ impl Generator<'_> {
         chain: &str,
     ) -> Option<(&'static str, String)> {
         let sees_own = self.only_others(table, chain);
+        let sees_own_tos =
+            !self.may("own-header") && (table == TableName::Raw || AFTER.contains(&chain));
         let fits = |(feature, _, chains, ..): &&Phrase| {
             (chains.is_empty() || chains.contains(&chain))
                 && self.may(feature)
+                && !(sees_own_tos && ["tos", "dscp"].contains(feature))
                 && !(sees_own && (STATEFUL.contains(feature) || *feature == "REJECT"))
         };
         let fitting: Vec<Phrase> = phrases.iter().filter(fits).copied().collect();

@@ -203,7 +203,7 @@ impl World for Engine {
         let net = self.sim.net().clone();
         let first = net.next_step();
         let (_, iface, dst) = self.ifaces.iter().find(|(name, ..)| *name == cable).unwrap();
-        let src = Mac([2, 0, 0, 0, 9, 9]);
+        let src = mac(CABLES.iter().find(|known| known.name == cable).unwrap().station_mac);
         let Ok(packet) = Packet::parse_checked(packet.to_vec()) else { return Vec::new() };
         net.inject(*iface, Frame { dst: *dst, src, body: Body::Ipv4(packet) });
         self.pass();
