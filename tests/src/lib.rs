@@ -1,4 +1,9 @@
 //! What the tests of the proving ground share.
+//!
+//! - [`shared`]: the reference data;
+//! - [`kernel`]: the real Linux kernel, to be asked.
+
+pub mod kernel;
 
 use std::path::PathBuf;
 

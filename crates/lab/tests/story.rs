@@ -255,10 +255,10 @@ fn the_story() {
     check(
         &answers.join("\n"),
         expect![[r#"
-        200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt
-        200 nginx by nginx-646f446d94-qttps via your machine > kind-control-plane > kind-worker > nginx-646f446d94-qttps
-        200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt
-        200 nginx by nginx-646f446d94-qttps via your machine > kind-control-plane > kind-worker > nginx-646f446d94-qttps"#]],
+            200 nginx by nginx-646f446d94-qttps via your machine > kind-control-plane > kind-worker > nginx-646f446d94-qttps
+            200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt
+            200 nginx by nginx-646f446d94-qttps via your machine > kind-control-plane > kind-worker > nginx-646f446d94-qttps
+            200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt"#]],
     );
     // From a node, and from a Pod, to the Service's own address.
     let name = lab
@@ -275,14 +275,16 @@ fn the_story() {
         .unwrap();
     check(
         &ask(&world, &Place::Node("kind-worker2".into()), &cluster_ip, 80),
-        expect!["200 nginx by nginx-646f446d94-wrsrt via kind-worker2 > nginx-646f446d94-wrsrt"],
+        expect![
+            "200 nginx by nginx-646f446d94-qttps via kind-worker2 > kind-worker > nginx-646f446d94-qttps"
+        ],
     );
     let pod =
         Place::Pod { cluster: "kind".into(), namespace: "default".into(), name: name.clone() };
     check(
         &ask(&world, &pod, &cluster_ip, 80),
         expect![
-            "200 nginx by nginx-646f446d94-wrsrt via nginx-646f446d94-qttps > kind-worker > kind-worker2 > nginx-646f446d94-wrsrt"
+            "200 nginx by nginx-646f446d94-qttps via nginx-646f446d94-qttps > kind-worker > nginx-646f446d94-qttps"
         ],
     );
     // A Pod dies: another takes its place, elsewhere.
@@ -313,10 +315,10 @@ fn the_story() {
     check(
         &answers.join("\n"),
         expect![[r#"
-        200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt
-        200 nginx by nginx-646f446d94-4js9h via your machine > kind-control-plane > kind-worker > nginx-646f446d94-4js9h
-        200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt
-        200 nginx by nginx-646f446d94-4js9h via your machine > kind-control-plane > kind-worker > nginx-646f446d94-4js9h"#]],
+            200 nginx by nginx-646f446d94-4js9h via your machine > kind-control-plane > kind-worker > nginx-646f446d94-4js9h
+            200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt
+            200 nginx by nginx-646f446d94-4js9h via your machine > kind-control-plane > kind-worker > nginx-646f446d94-4js9h
+            200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt"#]],
     );
     // The Service looks at labels only.
     apply(lab, HTTPD);
@@ -325,10 +327,10 @@ fn the_story() {
     check(
         &answers.join("\n"),
         expect![[r#"
-        200 apache by httpd-874b9d656-kz6lf via your machine > kind-control-plane > kind-worker2 > httpd-874b9d656-kz6lf
-        200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt
-        200 apache by httpd-874b9d656-j8lqr via your machine > kind-control-plane > kind-worker > httpd-874b9d656-j8lqr
-        200 nginx by nginx-646f446d94-4js9h via your machine > kind-control-plane > kind-worker > nginx-646f446d94-4js9h"#]],
+            200 nginx by nginx-646f446d94-4js9h via your machine > kind-control-plane > kind-worker > nginx-646f446d94-4js9h
+            200 apache by httpd-874b9d656-j8lqr via your machine > kind-control-plane > kind-worker > httpd-874b9d656-j8lqr
+            200 nginx by nginx-646f446d94-wrsrt via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-wrsrt
+            200 apache by httpd-874b9d656-kz6lf via your machine > kind-control-plane > kind-worker2 > httpd-874b9d656-kz6lf"#]],
     );
     let journal: Vec<String> =
         lab.journal(|journal| journal.since(0).map(|entry| entry.to_string()).collect());
@@ -352,17 +354,17 @@ fn the_story() {
             00:01:01.652 105 rules kind-control-plane: 1 EndpointSlice changed: 16 rules written
             00:01:01.657 988 rules kind-worker2: 1 EndpointSlice changed: 16 rules written
             00:01:05.000 200 request: #3 curl
-            00:01:05.000 860 request: #3 200 from nginx-646f446d94-wrsrt
+            00:01:05.000 860 request: #3 200 from nginx-646f446d94-qttps
             00:01:05.000 860 request: #4 curl
-            00:01:05.001 520 request: #4 200 from nginx-646f446d94-qttps
+            00:01:05.001 520 request: #4 200 from nginx-646f446d94-wrsrt
             00:01:05.001 520 request: #5 curl
-            00:01:05.002 020 request: #5 200 from nginx-646f446d94-wrsrt
+            00:01:05.002 020 request: #5 200 from nginx-646f446d94-qttps
             00:01:05.002 020 request: #6 curl
-            00:01:05.002 520 request: #6 200 from nginx-646f446d94-qttps
+            00:01:05.002 520 request: #6 200 from nginx-646f446d94-wrsrt
             00:01:05.002 520 request: #7 curl
-            00:01:05.002 560 request: #7 200 from nginx-646f446d94-wrsrt
-            00:01:05.002 560 request: #8 curl
-            00:01:05.003 060 request: #8 200 from nginx-646f446d94-wrsrt
+            00:01:05.002 980 request: #7 200 from nginx-646f446d94-qttps
+            00:01:05.002 980 request: #8 curl
+            00:01:05.003 060 request: #8 200 from nginx-646f446d94-qttps
             00:01:05.003 060 object kind-worker: Pod default/nginx-646f446d94-qttps is asked to end
             00:01:05.013 060 object: Pod default/nginx-646f446d94-4js9h created
             00:01:05.018 060 object kind-worker: Pod default/nginx-646f446d94-4js9h goes to kind-worker
@@ -378,13 +380,13 @@ fn the_story() {
             00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 5 rules written
             00:01:06.303 060 object kind-worker: Pod default/nginx-646f446d94-qttps is gone
             00:01:10.003 060 request: #9 curl
-            00:01:10.003 560 request: #9 200 from nginx-646f446d94-wrsrt
-            00:01:10.003 560 request: #10 curl
-            00:01:10.004 080 request: #10 200 from nginx-646f446d94-4js9h
+            00:01:10.003 580 request: #9 200 from nginx-646f446d94-4js9h
+            00:01:10.003 580 request: #10 curl
+            00:01:10.004 080 request: #10 200 from nginx-646f446d94-wrsrt
             00:01:10.004 080 request: #11 curl
-            00:01:10.004 580 request: #11 200 from nginx-646f446d94-wrsrt
+            00:01:10.004 580 request: #11 200 from nginx-646f446d94-4js9h
             00:01:10.004 580 request: #12 curl
-            00:01:10.005 080 request: #12 200 from nginx-646f446d94-4js9h
+            00:01:10.005 080 request: #12 200 from nginx-646f446d94-wrsrt
             00:01:10.005 080 object: Deployment default/httpd created
             00:01:10.025 080 object: Pod default/httpd-874b9d656-kz6lf created
             00:01:10.025 080 object: Pod default/httpd-874b9d656-j8lqr created
@@ -397,13 +399,13 @@ fn the_story() {
             00:01:11.656 985 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
             00:01:11.662 868 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
             00:01:15.005 080 request: #13 curl
-            00:01:15.005 600 request: #13 200 from httpd-874b9d656-kz6lf
-            00:01:15.005 600 request: #14 curl
-            00:01:15.006 100 request: #14 200 from nginx-646f446d94-wrsrt
+            00:01:15.005 580 request: #13 200 from nginx-646f446d94-4js9h
+            00:01:15.005 580 request: #14 curl
+            00:01:15.006 100 request: #14 200 from httpd-874b9d656-j8lqr
             00:01:15.006 100 request: #15 curl
-            00:01:15.006 620 request: #15 200 from httpd-874b9d656-j8lqr
-            00:01:15.006 620 request: #16 curl
-            00:01:15.007 120 request: #16 200 from nginx-646f446d94-4js9h"#]],
+            00:01:15.006 600 request: #15 200 from nginx-646f446d94-wrsrt
+            00:01:15.006 600 request: #16 curl
+            00:01:15.007 120 request: #16 200 from httpd-874b9d656-kz6lf"#]],
     );
 }
 
@@ -446,152 +448,152 @@ fn the_path_of_a_request() {
     check(
         &shown.into_inner().join("\n"),
         expect![[r#"
-        00:01:05.000 000 SYN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [S], seq 800096676, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-        - your machine (made here): 2 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 010 SYN-ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [S.], seq 3157886177, ack 800096677, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 020 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 3157886178, win 64240, length 0
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 020 data IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [P.], seq 800096677:800096712, ack 3157886178, win 64240, length 35
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 030 SYN IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [S], seq 2435790596, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-        - your machine (made here): 2 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 26 rules asked, leaves by eth0
-        -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
-        -- PREROUTING nat KUBE-SERVICES 6: go to KUBE-NODEPORTS
-        -- PREROUTING nat KUBE-NODEPORTS 1: go to KUBE-EXT-LOLE4ISW44XBNF3G
-        -- PREROUTING nat KUBE-EXT-LOLE4ISW44XBNF3G 1: go to KUBE-MARK-MASQ
-        -- PREROUTING nat KUBE-MARK-MASQ 1: mark 0x0 becomes 0x4000
-        -- PREROUTING nat KUBE-EXT-LOLE4ISW44XBNF3G 2: go to KUBE-SVC-LOLE4ISW44XBNF3G
-        -- PREROUTING nat KUBE-SVC-LOLE4ISW44XBNF3G 3: go to KUBE-SEP-QHWUG6SOC7OJ2BZK
-        -- PREROUTING nat KUBE-SEP-QHWUG6SOC7OJ2BZK 2: DNAT to:10.244.2.2:80
-        -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 2: accepted
-        -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
-        -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
-        -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
-        -- POSTROUTING nat KUBE-POSTROUTING 2: mark 0x4000 becomes 0x0
-        -- POSTROUTING nat KUBE-POSTROUTING 3: MASQUERADE random-fully
-        -- 172.18.0.2:30007 becomes 10.244.2.2:80
-        -- 172.18.0.1:60314 becomes 172.18.0.2:61267
-        - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
-        - kind-worker2 (eth0): 18 rules asked, leaves by vetheef8dbac
-        -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
-        -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter FORWARD 3: go to KUBE-SERVICES
-        -- FORWARD filter FORWARD 4: go to KUBE-EXTERNAL-SERVICES
-        -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
-        -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
-        -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
-        -- POSTROUTING nat KUBE-POSTROUTING 1: go back
-        - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
-        00:01:05.000 030 ARP ARP, Request who-has 172.18.0.2 tell 172.18.0.1, length 28
-        - your machine (made here): 0 rules asked, leaves by veth94681d6
-        - kind-control-plane (eth0): 0 rules asked, delivered
-        - kind-worker (eth0): 0 rules asked, delivered
-        - kind-worker2 (eth0): 0 rules asked, delivered
-        00:01:05.000 030 ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [.], ack 800096712, win 64205, length 0
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 040 ARP ARP, Reply 172.18.0.2 is-at ba:c5:4f:37:49:06, length 28
-        - kind-control-plane (made here): 0 rules asked, leaves by eth0
-        - your machine (veth62fe332): 0 rules asked, delivered
-        00:01:05.000 110 ARP ARP, Request who-has 172.18.0.4 tell 172.18.0.2, length 28
-        - kind-control-plane (made here): 0 rules asked, leaves by eth0
-        - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
-        - your machine (br-kind): 0 rules asked, delivered
-        - kind-worker (eth0): 0 rules asked, delivered
-        - kind-worker2 (eth0): 0 rules asked, delivered
-        00:01:05.000 180 ARP ARP, Reply 172.18.0.4 is-at ea:47:e4:e4:52:7b, length 28
-        - kind-worker2 (made here): 0 rules asked, leaves by eth0
-        - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 0 rules asked, delivered
-        00:01:05.000 320 ARP ARP, Request who-has 10.244.2.2 tell 10.244.2.1, length 28
-        - kind-worker2 (made here): 0 rules asked, leaves by vetheef8dbac
-        - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
-        00:01:05.000 330 ARP ARP, Reply 10.244.2.2 is-at 76:df:d6:cb:5c:29, length 28
-        - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
-        - kind-worker2 (vetheef8dbac): 0 rules asked, delivered
-        00:01:05.000 350 SYN-ACK IP 10.244.2.2.80 > 172.18.0.2.61267: Flags [S.], seq 2072614027, ack 2435790597, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-        - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
-        - kind-worker2 (vetheef8dbac): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:61267 becomes 172.18.0.1:60314
-        -- 10.244.2.2:80 becomes 172.18.0.2:30007
-        - your machine (veth62fe332): 0 rules asked, delivered
-        00:01:05.000 490 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 2072614028, win 64240, length 0
-        - your machine (made here): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:30007 becomes 10.244.2.2:80
-        -- 172.18.0.1:60314 becomes 172.18.0.2:61267
-        - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
-        - kind-worker2 (eth0): 5 rules asked, leaves by vetheef8dbac
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
-        00:01:05.000 490 data IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [P.], seq 2435790597:2435790632, ack 2072614028, win 64240, length 35
-        - your machine (made here): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:30007 becomes 10.244.2.2:80
-        -- 172.18.0.1:60314 becomes 172.18.0.2:61267
-        - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
-        - kind-worker2 (eth0): 5 rules asked, leaves by vetheef8dbac
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
-        00:01:05.000 580 ACK IP 10.244.2.2.80 > 172.18.0.2.61267: Flags [.], ack 2435790632, win 64205, length 0
-        - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
-        - kind-worker2 (vetheef8dbac): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:61267 becomes 172.18.0.1:60314
-        -- 10.244.2.2:80 becomes 172.18.0.2:30007
-        - your machine (veth62fe332): 0 rules asked, delivered
-        00:01:05.000 580 data IP 10.244.2.2.80 > 172.18.0.2.61267: Flags [P.], seq 2072614028:2072614881, ack 2435790632, win 64240, length 853: HTTP: HTTP/1.1 200 OK
-        - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
-        - kind-worker2 (vetheef8dbac): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:61267 becomes 172.18.0.1:60314
-        -- 10.244.2.2:80 becomes 172.18.0.2:30007
-        - your machine (veth62fe332): 0 rules asked, delivered
-        00:01:05.000 720 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 2072614881, win 63387, length 0
-        - your machine (made here): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:30007 becomes 10.244.2.2:80
-        -- 172.18.0.1:60314 becomes 172.18.0.2:61267
-        00:01:05.000 720 data IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [P.], seq 3157886178:3157887031, ack 800096712, win 64240, length 853
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 730 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 3157887031, win 63387, length 0
-        - your machine (made here): 0 rules asked, leaves by lo
-        00:01:05.000 730 FIN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [F.], seq 800096712, ack 3157887031, win 64240, length 0
-        - your machine (made here): 0 rules asked, leaves by lo"#]],
+            00:01:05.000 000 SYN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [S], seq 800096676, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            - your machine (made here): 2 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 010 SYN-ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [S.], seq 3157886177, ack 800096677, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 020 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 3157886178, win 64240, length 0
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 020 data IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [P.], seq 800096677:800096712, ack 3157886178, win 64240, length 35
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 030 SYN IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [S], seq 2435790596, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            - your machine (made here): 2 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 25 rules asked, leaves by eth0
+            -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
+            -- PREROUTING nat KUBE-SERVICES 6: go to KUBE-NODEPORTS
+            -- PREROUTING nat KUBE-NODEPORTS 1: go to KUBE-EXT-LOLE4ISW44XBNF3G
+            -- PREROUTING nat KUBE-EXT-LOLE4ISW44XBNF3G 1: go to KUBE-MARK-MASQ
+            -- PREROUTING nat KUBE-MARK-MASQ 1: mark 0x0 becomes 0x4000
+            -- PREROUTING nat KUBE-EXT-LOLE4ISW44XBNF3G 2: go to KUBE-SVC-LOLE4ISW44XBNF3G
+            -- PREROUTING nat KUBE-SVC-LOLE4ISW44XBNF3G 2: go to KUBE-SEP-MQ4W7Q2CV67URU6Q
+            -- PREROUTING nat KUBE-SEP-MQ4W7Q2CV67URU6Q 2: DNAT to:10.244.1.2:80
+            -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 2: accepted
+            -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
+            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
+            -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
+            -- POSTROUTING nat KUBE-POSTROUTING 2: mark 0x4000 becomes 0x0
+            -- POSTROUTING nat KUBE-POSTROUTING 3: MASQUERADE random-fully
+            -- 172.18.0.2:30007 becomes 10.244.1.2:80
+            -- 172.18.0.1:60314 becomes 172.18.0.2:61267
+            - your machine (veth62fe332): 0 rules asked, leaves by veth91bd987
+            - kind-worker (eth0): 18 rules asked, leaves by vethb8ef8e55
+            -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
+            -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter FORWARD 3: go to KUBE-SERVICES
+            -- FORWARD filter FORWARD 4: go to KUBE-EXTERNAL-SERVICES
+            -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
+            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
+            -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
+            -- POSTROUTING nat KUBE-POSTROUTING 1: go back
+            - Pod default/nginx-646f446d94-qttps (eth0): 0 rules asked, delivered
+            00:01:05.000 030 ARP ARP, Request who-has 172.18.0.2 tell 172.18.0.1, length 28
+            - your machine (made here): 0 rules asked, leaves by veth94681d6
+            - kind-control-plane (eth0): 0 rules asked, delivered
+            - kind-worker (eth0): 0 rules asked, delivered
+            - kind-worker2 (eth0): 0 rules asked, delivered
+            00:01:05.000 030 ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [.], ack 800096712, win 64205, length 0
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 040 ARP ARP, Reply 172.18.0.2 is-at ba:c5:4f:37:49:06, length 28
+            - kind-control-plane (made here): 0 rules asked, leaves by eth0
+            - your machine (veth62fe332): 0 rules asked, delivered
+            00:01:05.000 110 ARP ARP, Request who-has 172.18.0.3 tell 172.18.0.2, length 28
+            - kind-control-plane (made here): 0 rules asked, leaves by eth0
+            - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
+            - your machine (br-kind): 0 rules asked, delivered
+            - kind-worker (eth0): 0 rules asked, delivered
+            - kind-worker2 (eth0): 0 rules asked, delivered
+            00:01:05.000 180 ARP ARP, Reply 172.18.0.3 is-at f2:fc:a4:60:5b:a3, length 28
+            - kind-worker (made here): 0 rules asked, leaves by eth0
+            - your machine (veth91bd987): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 0 rules asked, delivered
+            00:01:05.000 320 ARP ARP, Request who-has 10.244.1.2 tell 10.244.1.1, length 28
+            - kind-worker (made here): 0 rules asked, leaves by vethb8ef8e55
+            - Pod default/nginx-646f446d94-qttps (eth0): 0 rules asked, delivered
+            00:01:05.000 330 ARP ARP, Reply 10.244.1.2 is-at 2a:db:e1:1d:98:01, length 28
+            - Pod default/nginx-646f446d94-qttps (made here): 0 rules asked, leaves by eth0
+            - kind-worker (vethb8ef8e55): 0 rules asked, delivered
+            00:01:05.000 350 SYN-ACK IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [S.], seq 1827964471, ack 2435790597, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            - Pod default/nginx-646f446d94-qttps (made here): 0 rules asked, leaves by eth0
+            - kind-worker (vethb8ef8e55): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - your machine (veth91bd987): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:61267 becomes 172.18.0.1:60314
+            -- 10.244.1.2:80 becomes 172.18.0.2:30007
+            - your machine (veth62fe332): 0 rules asked, delivered
+            00:01:05.000 490 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 1827964472, win 64240, length 0
+            - your machine (made here): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:30007 becomes 10.244.1.2:80
+            -- 172.18.0.1:60314 becomes 172.18.0.2:61267
+            - your machine (veth62fe332): 0 rules asked, leaves by veth91bd987
+            - kind-worker (eth0): 5 rules asked, leaves by vethb8ef8e55
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - Pod default/nginx-646f446d94-qttps (eth0): 0 rules asked, delivered
+            00:01:05.000 490 data IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [P.], seq 2435790597:2435790632, ack 1827964472, win 64240, length 35
+            - your machine (made here): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:30007 becomes 10.244.1.2:80
+            -- 172.18.0.1:60314 becomes 172.18.0.2:61267
+            - your machine (veth62fe332): 0 rules asked, leaves by veth91bd987
+            - kind-worker (eth0): 5 rules asked, leaves by vethb8ef8e55
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - Pod default/nginx-646f446d94-qttps (eth0): 0 rules asked, delivered
+            00:01:05.000 580 ACK IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [.], ack 2435790632, win 64205, length 0
+            - Pod default/nginx-646f446d94-qttps (made here): 0 rules asked, leaves by eth0
+            - kind-worker (vethb8ef8e55): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - your machine (veth91bd987): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:61267 becomes 172.18.0.1:60314
+            -- 10.244.1.2:80 becomes 172.18.0.2:30007
+            - your machine (veth62fe332): 0 rules asked, delivered
+            00:01:05.000 580 data IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [P.], seq 1827964472:1827965325, ack 2435790632, win 64240, length 853: HTTP: HTTP/1.1 200 OK
+            - Pod default/nginx-646f446d94-qttps (made here): 0 rules asked, leaves by eth0
+            - kind-worker (vethb8ef8e55): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - your machine (veth91bd987): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:61267 becomes 172.18.0.1:60314
+            -- 10.244.1.2:80 becomes 172.18.0.2:30007
+            - your machine (veth62fe332): 0 rules asked, delivered
+            00:01:05.000 720 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 1827965325, win 63387, length 0
+            - your machine (made here): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:30007 becomes 10.244.1.2:80
+            -- 172.18.0.1:60314 becomes 172.18.0.2:61267
+            00:01:05.000 720 data IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [P.], seq 3157886178:3157887031, ack 800096712, win 64240, length 853
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 730 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 3157887031, win 63387, length 0
+            - your machine (made here): 0 rules asked, leaves by lo
+            00:01:05.000 730 FIN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [F.], seq 800096712, ack 3157887031, win 64240, length 0
+            - your machine (made here): 0 rules asked, leaves by lo"#]],
     );
 }
 

@@ -185,9 +185,9 @@ impl Netfilter {
         // `index` is below four by construction.
         let slot = &mut self.tables[name.index()];
         let result = edit(slot.get_or_insert_with(|| Table::new(name)));
-        // As in the kernel, tracking begins with the first rule that needs it.
-        self.is_tracking = self.table(TableName::Nat).is_some()
-            || self.tables.iter().flatten().any(Table::uses_conntrack);
+        // As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
+        // is never asked.
+        self.is_tracking = self.tables.iter().flatten().any(Table::uses_conntrack);
         result
     }
 

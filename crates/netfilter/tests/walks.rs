@@ -165,11 +165,10 @@ fn a_node_port_is_translated_there_and_back() {
               PREROUTING nat KUBE-EXT-A 1: go to KUBE-MARK-MASQ
               PREROUTING nat KUBE-MARK-MASQ 1: mark 0x0 becomes 0x4000
               PREROUTING nat KUBE-EXT-A 2: go to KUBE-SVC-A
-              PREROUTING nat KUBE-SVC-A 1: the counter stands at 1 of 2: not this one's turn
-              PREROUTING nat KUBE-SVC-A 2: go to KUBE-SEP-2
-              PREROUTING nat KUBE-SEP-2 1: DNAT to:10.244.2.7:8080
+              PREROUTING nat KUBE-SVC-A 1: go to KUBE-SEP-1
+              PREROUTING nat KUBE-SEP-1 1: DNAT to:10.244.1.5:8080
               PREROUTING nat: accepted
-              PREROUTING destination 172.18.0.2:30007 becomes 10.244.2.7:8080 (decided now)
+              PREROUTING destination 172.18.0.2:30007 becomes 10.244.1.5:8080 (decided now)
               FORWARD filter FORWARD 1: go to KUBE-FORWARD
               FORWARD filter KUBE-FORWARD 1: the connection's state is NEW,DNAT, the rule wants INVALID
               FORWARD filter KUBE-FORWARD 2: accepted
@@ -180,28 +179,22 @@ fn a_node_port_is_translated_there_and_back() {
               POSTROUTING nat KUBE-POSTROUTING 3: MASQUERADE
               POSTROUTING nat: accepted
               POSTROUTING source 172.18.0.1:51544 becomes 172.18.0.2:51544 (decided now)
-              POSTROUTING conntrack: remembered src=172.18.0.1 dst=172.18.0.2 sport=51544 dport=30007 / src=10.244.2.7 dst=172.18.0.2 sport=8080 dport=51544
-              = Packet(IP 172.18.0.2.51544 > 10.244.2.7.8080: Flags [S], seq 0, win 0, length 0)
+              POSTROUTING conntrack: remembered src=172.18.0.1 dst=172.18.0.2 sport=51544 dport=30007 / src=10.244.1.5 dst=172.18.0.2 sport=8080 dport=51544
+              = Packet(IP 172.18.0.2.51544 > 10.244.1.5.8080: Flags [S], seq 0, win 0, length 0)
             eth0 eth0 tcp 10.244.2.7:8080 > 172.18.0.2:51544 SA
-              PREROUTING conntrack: ESTABLISHED,SNAT,DNAT (src=172.18.0.1 dst=172.18.0.2 sport=51544 dport=30007)
-              PREROUTING destination 172.18.0.2:51544 becomes 172.18.0.1:51544 (as remembered)
+              PREROUTING conntrack: INVALID
               FORWARD filter FORWARD 1: go to KUBE-FORWARD
-              FORWARD filter KUBE-FORWARD 1: the connection's state is ESTABLISHED,SNAT,DNAT, the rule wants INVALID
-              FORWARD filter KUBE-FORWARD 2: the mark is 0x0, the rule wants 0x4000/0x4000
-              FORWARD filter KUBE-FORWARD 3: accepted
-              FORWARD filter: accepted
-              POSTROUTING source 10.244.2.7:8080 becomes 172.18.0.2:30007 (as remembered)
-              = Packet(IP 172.18.0.2.30007 > 172.18.0.1.51544: Flags [S.], seq 0, ack 0, win 0, length 0)
+              FORWARD filter KUBE-FORWARD 1: dropped
+              FORWARD filter: dropped
+              Drop(Rule { table: Filter, chain: "KUBE-FORWARD", number: 1 })
+              = Packet(IP 10.244.2.7.8080 > 172.18.0.2.51544: Flags [S.], seq 0, ack 0, win 0, length 0)
             eth0 eth0 tcp 172.18.0.1:51544 > 172.18.0.2:30007 A
-              PREROUTING conntrack: ESTABLISHED,SNAT,DNAT (src=172.18.0.1 dst=172.18.0.2 sport=51544 dport=30007)
-              PREROUTING destination 172.18.0.2:30007 becomes 10.244.2.7:8080 (as remembered)
+              PREROUTING conntrack: INVALID
               FORWARD filter FORWARD 1: go to KUBE-FORWARD
-              FORWARD filter KUBE-FORWARD 1: the connection's state is ESTABLISHED,SNAT,DNAT, the rule wants INVALID
-              FORWARD filter KUBE-FORWARD 2: the mark is 0x0, the rule wants 0x4000/0x4000
-              FORWARD filter KUBE-FORWARD 3: accepted
-              FORWARD filter: accepted
-              POSTROUTING source 172.18.0.1:51544 becomes 172.18.0.2:51544 (as remembered)
-              = Packet(IP 172.18.0.2.51544 > 10.244.2.7.8080: Flags [.], ack 0, win 0, length 0)
+              FORWARD filter KUBE-FORWARD 1: dropped
+              FORWARD filter: dropped
+              Drop(Rule { table: Filter, chain: "KUBE-FORWARD", number: 1 })
+              = Packet(IP 172.18.0.1.51544 > 172.18.0.2.30007: Flags [.], ack 0, win 0, length 0)
         "#]],
     );
 }
@@ -247,6 +240,24 @@ fn an_error_about_a_translated_packet_reaches_its_sender() {
     );
     assert_eq!(quoted.ports(), Some((51544, 30007)));
     assert!(error.l4_checksum_ok());
+}
+
+#[test]
+fn a_nat_table_without_rules_begins_no_tracking() {
+    check(
+        "*nat
+         COMMIT
+         *filter
+         -A FORWARD -p tcp --dport 80 -j ACCEPT
+         COMMIT",
+        "eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:80 S",
+        expect![[r#"
+            eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:80 S
+              FORWARD filter FORWARD 1: accepted
+              FORWARD filter: accepted
+              = Packet(IP 10.0.0.1.40000 > 10.96.0.10.80: Flags [S], seq 0, win 0, length 0)
+        "#]],
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! - [`path`]: a packet's way through a namespace: hooks, routing, forwarding, delivery; [`drops`]: why it ends;
 //! - `icmp`, `frag`: telling senders, and packets in pieces;
 //! - [`route`], [`rule`], [`neigh`], [`iface`]: the tables the way is decided by; `arp` fills one of them;
-//! - `wire`, [`link`]: frames between two namespaces; [`fault`]: what can go wrong there and elsewhere;
+//! - `wire`, [`link`]: frames between two namespaces, and from outside the world (`inject`); [`fault`]: what can go wrong there and elsewhere;
 //! - [`bridge`]: a switch inside a namespace;
 //! - [`capture`]: watching frames go by;
 //! - [`queue`], [`exec`]: what happens next, and which program runs next;

@@ -664,6 +664,17 @@ mod tests {
     }
 
     #[test]
+    fn what_leaves_by_loopback_is_not_given_a_loopback_source() {
+        let mut fib = Fib::default();
+        let [lo, eth0] = [0, 1].map(|slot| IfId { slot, serial: 0 });
+        for (cidr, dev) in [("127.0.0.1/8", lo), ("172.18.0.4/16", eth0)] {
+            fib.add_local(LocalAddr { cidr: cidr.parse().unwrap(), dev, name: IfName::NONE });
+        }
+        let own = Ipv4Addr::new(172, 18, 0, 4);
+        assert_eq!(fib.select_source(lo, own), Some(own));
+    }
+
+    #[test]
     fn the_longest_prefix_wins_then_the_lowest_metric() {
         let mut fib = Fib::default();
         for (dst, metric) in

@@ -416,6 +416,16 @@ impl Net {
         ns.fib.routes(TABLE_MAIN).iter().map(view).collect()
     }
 
+    /// `sysctl net.ipv4.ip_forward`
+    pub fn is_forwarding(&self, ns: NsId) -> bool {
+        self.kernel().ns(ns).is_some_and(|ns| ns.forwarding)
+    }
+
+    /// `sysctl net.ipv4.conf.all.route_localnet`
+    pub fn routes_localnet(&self, ns: NsId) -> bool {
+        self.kernel().ns(ns).is_some_and(|ns| ns.route_localnet)
+    }
+
     /// The source address that a packet from `ns` to `dst` gets, if there is a way.
     pub fn source_for(&self, ns: NsId, dst: Ipv4Addr) -> Option<Ipv4Addr> {
         self.kernel().source_for(ns, dst)

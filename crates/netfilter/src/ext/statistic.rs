@@ -30,7 +30,7 @@ pub enum Mode {
     Nth {
         /// One packet of so many.
         every: u32,
-        /// Where the counter begins.
+        /// Which of them, the first being 0.
         packet: u32,
     },
 }
@@ -49,7 +49,10 @@ impl Statistic {
 
     pub(super) fn initial_state(&self) -> Option<u64> {
         match self.mode.value {
-            Mode::Nth { packet, .. } => Some(u64::from(packet)),
+            // As iptables hands it over: packet 0 is the first, for which the counter has to wrap.
+            Mode::Nth { every, packet } => {
+                Some(u64::from(every.saturating_sub(1).saturating_sub(packet)))
+            }
             Mode::Random(_) => None,
         }
     }
@@ -183,26 +186,35 @@ impl super::MatchParser for Parser {
 mod tests {
     use super::*;
 
+    fn state_of(statistic: &Statistic) -> State {
+        State { value: statistic.initial_state().unwrap_or_default(), ..State::default() }
+    }
+
     #[test]
     fn nth_fits_when_its_counter_wraps() {
-        let every_third = Statistic::nth(3);
-        let (mut count, mut rng) = (State::default(), Rng::new(1));
-        let fits: Vec<bool> =
-            (0..7).map(|_| every_third.check(&mut rng, &mut count).is_ok()).collect();
-        assert_eq!(fits, [false, false, true, false, false, true, false]);
+        let fits = |packet| -> Vec<bool> {
+            let mode = Wanted::is(Mode::Nth { every: 3, packet });
+            let every_third = Statistic { mode };
+            let (mut count, mut rng) = (state_of(&every_third), Rng::new(1));
+            (0..7).map(|_| every_third.check(&mut rng, &mut count).is_ok()).collect()
+        };
+        assert_eq!(fits(0), [true, false, false, true, false, false, true]);
+        assert_eq!(fits(1), [false, true, false, false, true, false, false]);
+        assert_eq!(fits(2), [false, false, true, false, false, true, false]);
     }
 
     #[test]
     fn a_chain_of_nth_rules_takes_strict_turns() {
         // Endpoints 0, 1, 2 behind `--every 3`, `--every 2`, and an unconditional rule.
         let rules = [Statistic::nth(3), Statistic::nth(2)];
-        let (mut counts, mut rng) = ([State::default(); 2], Rng::new(1));
+        let mut counts = [0, 1].map(|i: usize| state_of(&rules[i]));
+        let mut rng = Rng::new(1);
         let mut chosen = Vec::new();
         for _ in 0..9 {
             let hit = (0..2).find(|&i| rules[i].check(&mut rng, &mut counts[i]).is_ok());
             chosen.push(hit.unwrap_or(2));
         }
-        assert_eq!(chosen, [2, 1, 0, 2, 1, 0, 2, 1, 0]);
+        assert_eq!(chosen, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
