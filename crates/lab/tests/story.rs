@@ -445,152 +445,152 @@ fn the_path_of_a_request() {
     check(
         &shown.into_inner().join("\n"),
         expect![[r#"
-        00:01:05.000 000 SYN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [S], seq 800096676, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-        - your machine (made here): 2 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 010 SYN-ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [S.], seq 3157886177, ack 800096677, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 020 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 3157886178, win 64240, length 0
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 020 data IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [P.], seq 800096677:800096712, ack 3157886178, win 64240, length 35
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 030 SYN IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [S], seq 2435790596, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-        - your machine (made here): 2 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 26 rules asked, leaves by eth0
-        -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
-        -- PREROUTING nat KUBE-SERVICES 6: go to KUBE-NODEPORTS
-        -- PREROUTING nat KUBE-NODEPORTS 1: go to KUBE-EXT-LOLE4ISW44XBNF3G
-        -- PREROUTING nat KUBE-EXT-LOLE4ISW44XBNF3G 1: go to KUBE-MARK-MASQ
-        -- PREROUTING nat KUBE-MARK-MASQ 1: mark 0x0 becomes 0x4000
-        -- PREROUTING nat KUBE-EXT-LOLE4ISW44XBNF3G 2: go to KUBE-SVC-LOLE4ISW44XBNF3G
-        -- PREROUTING nat KUBE-SVC-LOLE4ISW44XBNF3G 3: go to KUBE-SEP-QHWUG6SOC7OJ2BZK
-        -- PREROUTING nat KUBE-SEP-QHWUG6SOC7OJ2BZK 2: DNAT to:10.244.2.2:80
-        -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 2: accepted
-        -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
-        -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
-        -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
-        -- POSTROUTING nat KUBE-POSTROUTING 2: mark 0x4000 becomes 0x0
-        -- POSTROUTING nat KUBE-POSTROUTING 3: MASQUERADE random-fully
-        -- 172.18.0.2:30007 becomes 10.244.2.2:80
-        -- 172.18.0.1:60314 becomes 172.18.0.2:61267
-        - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
-        - kind-worker2 (eth0): 18 rules asked, leaves by vetheef8dbac
-        -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
-        -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter FORWARD 3: go to KUBE-SERVICES
-        -- FORWARD filter FORWARD 4: go to KUBE-EXTERNAL-SERVICES
-        -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
-        -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
-        -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
-        -- POSTROUTING nat KUBE-POSTROUTING 1: go back
-        - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
-        00:01:05.000 030 ARP ARP, Request who-has 172.18.0.2 tell 172.18.0.1, length 28
-        - your machine (made here): 0 rules asked, leaves by veth94681d6
-        - kind-control-plane (eth0): 0 rules asked, delivered
-        - kind-worker (eth0): 0 rules asked, delivered
-        - kind-worker2 (eth0): 0 rules asked, delivered
-        00:01:05.000 030 ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [.], ack 800096712, win 64205, length 0
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 040 ARP ARP, Reply 172.18.0.2 is-at ba:c5:4f:37:49:06, length 28
-        - kind-control-plane (made here): 0 rules asked, leaves by eth0
-        - your machine (veth62fe332): 0 rules asked, delivered
-        00:01:05.000 110 ARP ARP, Request who-has 172.18.0.4 tell 172.18.0.2, length 28
-        - kind-control-plane (made here): 0 rules asked, leaves by eth0
-        - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
-        - your machine (br-kind): 0 rules asked, delivered
-        - kind-worker (eth0): 0 rules asked, delivered
-        - kind-worker2 (eth0): 0 rules asked, delivered
-        00:01:05.000 180 ARP ARP, Reply 172.18.0.4 is-at ea:47:e4:e4:52:7b, length 28
-        - kind-worker2 (made here): 0 rules asked, leaves by eth0
-        - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 0 rules asked, delivered
-        00:01:05.000 320 ARP ARP, Request who-has 10.244.2.2 tell 10.244.2.1, length 28
-        - kind-worker2 (made here): 0 rules asked, leaves by vetheef8dbac
-        - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
-        00:01:05.000 330 ARP ARP, Reply 10.244.2.2 is-at 76:df:d6:cb:5c:29, length 28
-        - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
-        - kind-worker2 (vetheef8dbac): 0 rules asked, delivered
-        00:01:05.000 350 SYN-ACK IP 10.244.2.2.80 > 172.18.0.2.61267: Flags [S.], seq 2072614027, ack 2435790597, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-        - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
-        - kind-worker2 (vetheef8dbac): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:61267 becomes 172.18.0.1:60314
-        -- 10.244.2.2:80 becomes 172.18.0.2:30007
-        - your machine (veth62fe332): 0 rules asked, delivered
-        00:01:05.000 490 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 2072614028, win 64240, length 0
-        - your machine (made here): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:30007 becomes 10.244.2.2:80
-        -- 172.18.0.1:60314 becomes 172.18.0.2:61267
-        - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
-        - kind-worker2 (eth0): 5 rules asked, leaves by vetheef8dbac
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
-        00:01:05.000 490 data IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [P.], seq 2435790597:2435790632, ack 2072614028, win 64240, length 35
-        - your machine (made here): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:30007 becomes 10.244.2.2:80
-        -- 172.18.0.1:60314 becomes 172.18.0.2:61267
-        - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
-        - kind-worker2 (eth0): 5 rules asked, leaves by vetheef8dbac
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
-        00:01:05.000 580 ACK IP 10.244.2.2.80 > 172.18.0.2.61267: Flags [.], ack 2435790632, win 64205, length 0
-        - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
-        - kind-worker2 (vetheef8dbac): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:61267 becomes 172.18.0.1:60314
-        -- 10.244.2.2:80 becomes 172.18.0.2:30007
-        - your machine (veth62fe332): 0 rules asked, delivered
-        00:01:05.000 580 data IP 10.244.2.2.80 > 172.18.0.2.61267: Flags [P.], seq 2072614028:2072614881, ack 2435790632, win 64240, length 853: HTTP: HTTP/1.1 200 OK
-        - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
-        - kind-worker2 (vetheef8dbac): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:61267 becomes 172.18.0.1:60314
-        -- 10.244.2.2:80 becomes 172.18.0.2:30007
-        - your machine (veth62fe332): 0 rules asked, delivered
-        00:01:05.000 720 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 2072614881, win 63387, length 0
-        - your machine (made here): 0 rules asked, leaves by veth62fe332
-        - kind-control-plane (eth0): 5 rules asked, leaves by eth0
-        -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
-        -- FORWARD filter KUBE-FORWARD 3: accepted
-        -- 172.18.0.2:30007 becomes 10.244.2.2:80
-        -- 172.18.0.1:60314 becomes 172.18.0.2:61267
-        00:01:05.000 720 data IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [P.], seq 3157886178:3157887031, ack 800096712, win 64240, length 853
-        - your machine (made here): 0 rules asked, leaves by lo
-        - your machine (lo): 0 rules asked, delivered
-        00:01:05.000 730 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 3157887031, win 63387, length 0
-        - your machine (made here): 0 rules asked, leaves by lo
-        00:01:05.000 730 FIN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [F.], seq 800096712, ack 3157887031, win 64240, length 0
-        - your machine (made here): 0 rules asked, leaves by lo"#]],
+            00:01:05.000 000 SYN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [S], seq 3830826226, win 64240, options [mss 65495,wscale 0,sackOK,eol], length 0
+            - your machine (made here): 2 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 010 SYN-ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [S.], seq 2393950450, ack 3830826227, win 64240, options [mss 65495,wscale 0,sackOK,eol], length 0
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 020 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 2393950451, win 64240, length 0
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 020 data IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [P.], seq 3830826227:3830826262, ack 2393950451, win 64240, length 35
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 030 SYN IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [S], seq 800096676, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            - your machine (made here): 2 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 26 rules asked, leaves by eth0
+            -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
+            -- PREROUTING nat KUBE-SERVICES 6: go to KUBE-NODEPORTS
+            -- PREROUTING nat KUBE-NODEPORTS 1: go to KUBE-EXT-LOLE4ISW44XBNF3G
+            -- PREROUTING nat KUBE-EXT-LOLE4ISW44XBNF3G 1: go to KUBE-MARK-MASQ
+            -- PREROUTING nat KUBE-MARK-MASQ 1: mark 0x0 becomes 0x4000
+            -- PREROUTING nat KUBE-EXT-LOLE4ISW44XBNF3G 2: go to KUBE-SVC-LOLE4ISW44XBNF3G
+            -- PREROUTING nat KUBE-SVC-LOLE4ISW44XBNF3G 3: go to KUBE-SEP-QHWUG6SOC7OJ2BZK
+            -- PREROUTING nat KUBE-SEP-QHWUG6SOC7OJ2BZK 2: DNAT to:10.244.2.2:80
+            -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 2: accepted
+            -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
+            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
+            -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
+            -- POSTROUTING nat KUBE-POSTROUTING 2: mark 0x4000 becomes 0x0
+            -- POSTROUTING nat KUBE-POSTROUTING 3: MASQUERADE random-fully
+            -- 172.18.0.2:30007 becomes 10.244.2.2:80
+            -- 172.18.0.1:60314 becomes 172.18.0.2:61267
+            - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
+            - kind-worker2 (eth0): 18 rules asked, leaves by vetheef8dbac
+            -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
+            -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter FORWARD 3: go to KUBE-SERVICES
+            -- FORWARD filter FORWARD 4: go to KUBE-EXTERNAL-SERVICES
+            -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
+            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
+            -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
+            -- POSTROUTING nat KUBE-POSTROUTING 1: go back
+            - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
+            00:01:05.000 030 ARP ARP, Request who-has 172.18.0.2 tell 172.18.0.1, length 28
+            - your machine (made here): 0 rules asked, leaves by veth94681d6
+            - kind-control-plane (eth0): 0 rules asked, delivered
+            - kind-worker (eth0): 0 rules asked, delivered
+            - kind-worker2 (eth0): 0 rules asked, delivered
+            00:01:05.000 030 ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [.], ack 3830826262, win 64205, length 0
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 040 ARP ARP, Reply 172.18.0.2 is-at ba:c5:4f:37:49:06, length 28
+            - kind-control-plane (made here): 0 rules asked, leaves by eth0
+            - your machine (veth62fe332): 0 rules asked, delivered
+            00:01:05.000 110 ARP ARP, Request who-has 172.18.0.4 tell 172.18.0.2, length 28
+            - kind-control-plane (made here): 0 rules asked, leaves by eth0
+            - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
+            - your machine (br-kind): 0 rules asked, delivered
+            - kind-worker (eth0): 0 rules asked, delivered
+            - kind-worker2 (eth0): 0 rules asked, delivered
+            00:01:05.000 180 ARP ARP, Reply 172.18.0.4 is-at ea:47:e4:e4:52:7b, length 28
+            - kind-worker2 (made here): 0 rules asked, leaves by eth0
+            - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 0 rules asked, delivered
+            00:01:05.000 320 ARP ARP, Request who-has 10.244.2.2 tell 10.244.2.1, length 28
+            - kind-worker2 (made here): 0 rules asked, leaves by vetheef8dbac
+            - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
+            00:01:05.000 330 ARP ARP, Reply 10.244.2.2 is-at 76:df:d6:cb:5c:29, length 28
+            - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
+            - kind-worker2 (vetheef8dbac): 0 rules asked, delivered
+            00:01:05.000 350 SYN-ACK IP 10.244.2.2.80 > 172.18.0.2.61267: Flags [S.], seq 2072614027, ack 800096677, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
+            - kind-worker2 (vetheef8dbac): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:61267 becomes 172.18.0.1:60314
+            -- 10.244.2.2:80 becomes 172.18.0.2:30007
+            - your machine (veth62fe332): 0 rules asked, delivered
+            00:01:05.000 490 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 2072614028, win 64240, length 0
+            - your machine (made here): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:30007 becomes 10.244.2.2:80
+            -- 172.18.0.1:60314 becomes 172.18.0.2:61267
+            - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
+            - kind-worker2 (eth0): 5 rules asked, leaves by vetheef8dbac
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
+            00:01:05.000 490 data IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [P.], seq 800096677:800096712, ack 2072614028, win 64240, length 35
+            - your machine (made here): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:30007 becomes 10.244.2.2:80
+            -- 172.18.0.1:60314 becomes 172.18.0.2:61267
+            - your machine (veth62fe332): 0 rules asked, leaves by veth94681d6
+            - kind-worker2 (eth0): 5 rules asked, leaves by vetheef8dbac
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - Pod default/nginx-646f446d94-wrsrt (eth0): 0 rules asked, delivered
+            00:01:05.000 580 ACK IP 10.244.2.2.80 > 172.18.0.2.61267: Flags [.], ack 800096712, win 64205, length 0
+            - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
+            - kind-worker2 (vetheef8dbac): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:61267 becomes 172.18.0.1:60314
+            -- 10.244.2.2:80 becomes 172.18.0.2:30007
+            - your machine (veth62fe332): 0 rules asked, delivered
+            00:01:05.000 580 data IP 10.244.2.2.80 > 172.18.0.2.61267: Flags [P.], seq 2072614028:2072614881, ack 800096712, win 64240, length 853: HTTP: HTTP/1.1 200 OK
+            - Pod default/nginx-646f446d94-wrsrt (made here): 0 rules asked, leaves by eth0
+            - kind-worker2 (vetheef8dbac): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            - your machine (veth94681d6): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:61267 becomes 172.18.0.1:60314
+            -- 10.244.2.2:80 becomes 172.18.0.2:30007
+            - your machine (veth62fe332): 0 rules asked, delivered
+            00:01:05.000 720 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 2072614881, win 63387, length 0
+            - your machine (made here): 0 rules asked, leaves by veth62fe332
+            - kind-control-plane (eth0): 5 rules asked, leaves by eth0
+            -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
+            -- FORWARD filter KUBE-FORWARD 3: accepted
+            -- 172.18.0.2:30007 becomes 10.244.2.2:80
+            -- 172.18.0.1:60314 becomes 172.18.0.2:61267
+            00:01:05.000 720 data IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [P.], seq 2393950451:2393951304, ack 3830826262, win 64240, length 853
+            - your machine (made here): 0 rules asked, leaves by lo
+            - your machine (lo): 0 rules asked, delivered
+            00:01:05.000 730 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 2393951304, win 63387, length 0
+            - your machine (made here): 0 rules asked, leaves by lo
+            00:01:05.000 730 FIN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [F.], seq 3830826262, ack 2393951304, win 64240, length 0
+            - your machine (made here): 0 rules asked, leaves by lo"#]],
     );
 }
 
