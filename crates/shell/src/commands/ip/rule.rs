@@ -112,7 +112,7 @@ fn read(call: &mut Call<'_>, verb: &str) -> Result<Wanted, Fail> {
                 }
                 wanted.action = Some(RuleAction::Lookup(id));
             }
-            "pref" | "priority" | "preference" | "order" => {
+            "pref" | "prio" | "priority" | "preference" | "order" => {
                 wanted.priority = Some(call.number("preference")?);
             }
             "type" => {}
