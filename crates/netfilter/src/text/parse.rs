@@ -57,6 +57,7 @@ pub struct Line {
 ///
 /// A comma list of addresses stands for a rule each, as in iptables, so there may be several.
 pub fn parse_rule(words: &[String]) -> Result<Vec<RuleSpec>, ParseError> {
+    refuse_zeros(words)?;
     let mut reader = Reader { command: Some(('A', "-".to_string())), ..Reader::default() };
     reader.read(&mut Words::new(words))?;
     Ok(reader.finish("-", false)?.rules)
@@ -64,10 +65,19 @@ pub fn parse_rule(words: &[String]) -> Result<Vec<RuleSpec>, ParseError> {
 
 /// Reads a command line of `iptables`. In a file of `iptables-restore`, `table` is the one it stands in.
 pub fn parse_command(words: &[String], table: Option<&str>) -> Result<Line, ParseError> {
+    refuse_zeros(words)?;
     let mut reader = Reader { is_restore: table.is_some(), ..Reader::default() };
     reader.read(&mut Words::new(words))?;
     let table = table.map(str::to_string).or_else(|| reader.table.clone());
     reader.finish(table.as_deref().unwrap_or("filter"), true)
+}
+
+/// A zero byte ends a word of any real command; no word can hold one.
+fn refuse_zeros(words: &[String]) -> Result<(), ParseError> {
+    match words.iter().find(|word| word.contains('\0')) {
+        Some(word) => Err(ParseError::bare(format!("Bad argument `{}'", word.escape_default()))),
+        None => Ok(()),
+    }
 }
 
 /// iptables' own long options: name, letter, value.
