@@ -418,12 +418,12 @@ impl Net {
 
     /// `sysctl net.ipv4.ip_forward`
     pub fn is_forwarding(&self, ns: NsId) -> bool {
-        self.kernel().ns(ns).is_some_and(|ns| ns.forwarding)
+        self.kernel().ns(ns).is_some_and(|ns| ns.sysctls.all.get(IfKey::Forwarding) != 0)
     }
 
     /// `sysctl net.ipv4.conf.all.route_localnet`
     pub fn routes_localnet(&self, ns: NsId) -> bool {
-        self.kernel().ns(ns).is_some_and(|ns| ns.route_localnet)
+        self.kernel().ns(ns).is_some_and(|ns| ns.sysctls.all.get(IfKey::RouteLocalnet) != 0)
     }
 
     /// The source address that a packet from `ns` to `dst` gets, if there is a way.

@@ -17,6 +17,7 @@ pub mod arp;
 pub mod capture;
 pub mod checksum;
 pub mod ethernet;
+pub mod filter;
 pub mod ipv4;
 pub mod reply;
 pub mod services;

@@ -80,7 +80,8 @@ pub fn ports_of(name: &str) -> (Option<u16>, Option<u16>) {
         "www" => "http",
         "mail" => "smtp",
         "imap" => "imap2",
-        "nameserver" => return (None, Some(42)),
+        // An alias of `shell` for TCP.
+        "syslog" => return (Some(514), Some(514)),
         other => other,
     };
     let known = |(is_tcp, is_udp): (bool, bool)| {

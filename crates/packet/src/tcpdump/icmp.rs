@@ -153,7 +153,8 @@ fn router_advertisement(bytes: &[u8]) -> Result<String, Cut> {
     }
     for router in 0..usize::from(count) {
         let at = 8 + router * 8;
-        said.push_str(&format!(" {{{} {}}}", ip_at(bytes, at)?, u32_at(bytes, at + 4)?));
+        let entry = need(bytes, at + 8)?;
+        said.push_str(&format!(" {{{} {}}}", ip_at(entry, at)?, u32_at(entry, at + 4)?));
     }
     Ok(said)
 }

@@ -260,7 +260,7 @@ pub(super) fn arp(page: &mut Page<'_>, bytes: &[u8], len: u32) -> Shown {
 
 fn arp_header(page: &mut Page<'_>, bytes: &[u8], len: u32) -> Shown {
     page.proto = "arp";
-    need(bytes, 8)?;
+    bytes.get(..8).ok_or(Cut::Packet)?;
     let (hrd, pro) = (u16_at(bytes, 0)?, u16_at(bytes, 2)?);
     let (hln, pln) = (usize::from(u8_at(bytes, 4)?), usize::from(u8_at(bytes, 5)?));
     let op = u16_at(bytes, 6)?;

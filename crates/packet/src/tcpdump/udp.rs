@@ -87,7 +87,7 @@ fn vxlan(page: &mut Page<'_>, data: &[u8], len: u32) -> Shown {
         page.push(" (invalid)");
         return Ok(());
     }
-    need(data, 1)?;
+    data.first().ok_or(Cut::Packet)?;
     page.push(", ");
     let flags = u8_at(data, 0)?;
     put!(page, "flags [{}] (0x{flags:02x}), ", if flags & 8 != 0 { "I" } else { "invalid" });
@@ -101,7 +101,7 @@ fn otv(page: &mut Page<'_>, data: &[u8], len: u32) -> Shown {
     page.push("OTV, ");
     if len < 8 {
         put!(page, "[length {len} < 8] (invalid)");
-        need(data, len as usize)?;
+        data.get(..len as usize).ok_or(Cut::Packet)?;
         return Ok(());
     }
     let flags = u8_at(data, 0)?;

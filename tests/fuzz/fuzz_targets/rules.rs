@@ -1,0 +1,22 @@
+//! Any text as rules. What is loaded prints, loads again, and prints the same.
+
+#![no_main]
+
+use base::Rng;
+use libfuzzer_sys::fuzz_target;
+use netfilter::Netfilter;
+use netfilter::text::save::save;
+use netfilter::text::{RestoreOptions, restore};
+
+fuzz_target!(|text: &str| {
+    let mut first = Netfilter::new(Rng::new(1));
+    if restore(&mut first, text, RestoreOptions::default()).is_err() {
+        return;
+    }
+    let printed = save(&first, None, false, "");
+    let mut second = Netfilter::new(Rng::new(1));
+    if let Err(error) = restore(&mut second, &printed, RestoreOptions::default()) {
+        panic!("{error}: {printed}");
+    }
+    assert_eq!(save(&second, None, false, ""), printed);
+});
