@@ -65,7 +65,12 @@ fn enough(scripts: &[PathBuf]) -> Result<(), Failed> {
     if equal >= 60 { Ok(()) } else { Err(format!("only {equal} scenarios").into()) }
 }
 
+/// The real kernel takes real time, and a machine may be busy: what differs has to differ every time.
 fn check(root: &Path, path: &Path) -> Result<(), Failed> {
+    play(root, path).or_else(|_| play(root, path)).or_else(|_| play(root, path))
+}
+
+fn play(root: &Path, path: &Path) -> Result<(), Failed> {
     let lines = script::parse(&fs::read_to_string(path)?)?;
     let mut ours = Ours::new(root);
     let mut theirs: Option<Theirs> = None;
@@ -120,7 +125,7 @@ fn compare(scenario: &Scenario, ours: &Ours, theirs: &mut Theirs) -> Option<Stri
         let here = ours.look(*ns);
         let mut difference = None;
         // The last packets of a connection are on their way when its client has ended.
-        for attempt in 0..12 {
+        for attempt in 0..16 {
             difference = look_difference(name, &theirs.look(name), &here);
             if difference.is_none() || !out.is_empty() {
                 break;
