@@ -209,7 +209,7 @@ impl Talk {
         self.to.write_all(text.as_bytes()).unwrap();
         let mut lines = Vec::new();
         loop {
-            match self.line().expect("a helper process is gone").trim_end() {
+            match self.line().expect("the other process is gone").trim_end() {
                 "." => return lines,
                 other => lines.push(other.to_string()),
             }
