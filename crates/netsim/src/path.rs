@@ -301,7 +301,7 @@ impl Kernel {
         if !self.hook(ns, Hook::Forward, names, leaves, &mut skb, meta) {
             return;
         }
-        self.leave(ns, way, skb, meta);
+        self.leave(ns, way, skb, meta, false);
     }
 
     /// No way leads on: the sender hears of it (`ip_error`).
@@ -364,7 +364,7 @@ impl Kernel {
             },
         };
         self.note_route(ns, meta, &skb, &way);
-        self.leave(ns, way, skb, meta);
+        self.leave(ns, way, skb, meta, true);
     }
 
     fn flow_of(&self, skb: &Skb, oif: Option<IfId>) -> Flow {
@@ -426,7 +426,7 @@ impl Kernel {
     }
 
     /// POSTROUTING, then out by the interface in pieces that it takes.
-    fn leave(&mut self, ns: NsId, way: Way, mut skb: Skb, meta: Meta) {
+    fn leave(&mut self, ns: NsId, way: Way, mut skb: Skb, meta: Meta, made_here: bool) {
         if way.kind == RouteKind::Broadcast {
             // Our own sockets hear what we send to everybody.
             self.counts.made += 1;
@@ -440,7 +440,8 @@ impl Kernel {
             return;
         }
         let mtu = if meta.frag_max > 0 { way.mtu.min(meta.frag_max) } else { way.mtu };
-        let mtu = self.path_mtu(ns, skb.packet.head().dst, mtu);
+        // What routers have said counts for what is made here (`ip_forward_use_pmtu` is 0).
+        let mtu = if made_here { self.path_mtu(ns, skb.packet.head().dst, mtu) } else { mtu };
         let meta = Meta { frag_max: 0, is_group: false, ..meta };
         if skb.packet.head().total_len <= mtu {
             return self.emit(ns, way, skb, meta);

@@ -623,7 +623,7 @@ fn a_capture_sees_both_directions_and_costs_nothing_after() {
         let frames = std::iter::from_fn(|| tap.try_next());
         frames
             .map(|f| {
-                format!("{:>5} {} {:?} {}\n", f.at.as_micros(), f.name, f.direction, f.bytes.len())
+                format!("{} {} {:?} {}\n", f.at.as_micros(), f.name, f.direction, f.bytes.len())
             })
             .collect::<String>()
     };
