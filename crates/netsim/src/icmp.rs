@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Duration, Instant};
-use netfilter::{CtInfo, CtSlot, Skb};
+use netfilter::Skb;
 use packet::reply::{self, IcmpError, Unreachable};
 use packet::{L4, Packet, checksum, protocol};
 
@@ -116,7 +116,7 @@ impl Kernel {
         let Some(mut error) = with_tos(error, tos) else { return };
         error.set_ttl(ttl);
         error.set_ident(here.next_ident());
-        let ct = opposite(about.ct);
+        let ct = about.ct.of_answer();
         self.send(ns, Skb { packet: error, mark: 0, ct }, Sent::because(meta.cause));
     }
 
@@ -162,16 +162,6 @@ impl Kernel {
         let Some(mut reply) = with_tos(reply, head.tos) else { return };
         reply.set_ident(here.next_ident());
         self.send(ns, Skb::new(reply), Sent::because(meta.cause));
-    }
-}
-
-/// The connection of an answer to a packet: the same, the other way (`nf_conntrack_attach`).
-pub(crate) fn opposite(ct: CtSlot) -> CtSlot {
-    match ct {
-        CtSlot::Tracked { conn, info } => {
-            CtSlot::Tracked { conn, info: CtInfo::Related(info.direction().opposite()) }
-        }
-        other => other,
     }
 }
 

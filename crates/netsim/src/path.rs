@@ -511,7 +511,7 @@ impl Kernel {
                     Reject::Icmp(why) => self.send_icmp_error(id, skb, why.into(), meta),
                     Reject::TcpReset => {
                         if let Some(packet) = reply::tcp_reset(&skb.packet) {
-                            let ct = icmp::opposite(skb.ct);
+                            let ct = skb.ct.of_answer();
                             let reset = Skb { packet, mark: 0, ct };
                             self.send(id, reset, Sent::because(meta.cause));
                         }

@@ -667,11 +667,14 @@ mod tests {
     fn what_leaves_by_loopback_is_not_given_a_loopback_source() {
         let mut fib = Fib::default();
         let [lo, eth0] = [0, 1].map(|slot| IfId { slot, serial: 0 });
-        for (cidr, dev) in [("127.0.0.1/8", lo), ("172.18.0.4/16", eth0)] {
-            fib.add_local(LocalAddr { cidr: cidr.parse().unwrap(), dev, name: IfName::NONE });
+        for (cidr, dev, scope) in
+            [("127.0.0.1/8", lo, Scope::HOST), ("172.18.0.4/16", eth0, Scope::UNIVERSE)]
+        {
+            let (cidr, name, index) = (cidr.parse().unwrap(), IfName::NONE, dev.slot);
+            fib.addrs.push(LocalAddr { cidr, dev, index, name, scope, is_secondary: false });
         }
         let own = Ipv4Addr::new(172, 18, 0, 4);
-        assert_eq!(fib.select_source(lo, own), Some(own));
+        assert_eq!(fib.select_addr(lo, own, Scope::UNIVERSE), Some(own));
     }
 
     #[test]

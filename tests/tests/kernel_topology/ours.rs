@@ -272,7 +272,7 @@ impl Ours {
         self.netfilter(ns, |netfilter| {
             let ids: Vec<_> =
                 netfilter.conntrack().entries(now).iter().map(|(id, _)| *id).collect();
-            ids.into_iter().for_each(|id| netfilter.conntrack_mut().remove(id));
+            ids.into_iter().for_each(|id| netfilter.conntrack_mut().remove(id, now));
         });
     }
 
@@ -323,7 +323,7 @@ async fn ask_tcp(host: &Host, to: SocketAddrV4) -> Result<String, SockError> {
 
 async fn ask_udp(host: &Host, to: SocketAddrV4) -> Result<String, SockError> {
     let socket = host.bind_udp(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect(to);
+    socket.connect(to)?;
     socket.send_to(b"who?", to, None)?;
     let (data, ..) = socket.recv_from().await?;
     Ok(String::from_utf8_lossy(&data).into_owned())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddrV4;
 
+use netsim::route::proto;
 use netsim::{Net, NsId};
 use serde_json::json;
 use tests::kernel::{self, Agent, Namespaces};
@@ -161,15 +162,18 @@ fn addresses(net: &Net, ns: NsId) -> String {
         }
         let _ = writeln!(lines, "link set {name} up");
         for addr in &iface.addrs {
-            let has_route =
-                routes.iter().any(|r| r.is_kernel && r.dst == addr.network() && r.dev == *name);
+            let has_route = routes
+                .iter()
+                .any(|r| r.proto == proto::KERNEL && r.dst == addr.network() && r.dev == *name);
             let without = if has_route { "" } else { " noprefixroute" };
             let _ = writeln!(lines, "addr add {addr} brd + dev {name}{without}");
         }
     }
     // Routes with a next hop need the route to it first.
-    let (direct, via): (Vec<_>, Vec<_>) =
-        routes.iter().filter(|route| !route.is_kernel).partition(|route| route.via.is_none());
+    let (direct, via): (Vec<_>, Vec<_>) = routes
+        .iter()
+        .filter(|route| route.proto != proto::KERNEL)
+        .partition(|route| route.via.is_none());
     for route in direct.into_iter().chain(via) {
         let _ = write!(lines, "route add {} dev {} metric {}", route.dst, route.dev, route.metric);
         if let Some(via) = route.via {
