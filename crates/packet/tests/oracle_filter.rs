@@ -287,7 +287,7 @@ const COOKED_ONLY: [&str; 8] = [
     "ether proto 0x0806",
 ];
 
-const ERRORS: [&str; 59] = [
+const ERRORS: [&str; 61] = [
     "foo bar",
     "foo",
     "1.2.3.4",
@@ -338,6 +338,8 @@ const ERRORS: [&str; 59] = [
     "tcp $ udp",
     "host 10.0.0.0/8",
     "net 10.0.0.0/33",
+    "net ::1/129",
+    "net fd00::1/8",
     "tcp proto 6",
     "src proto 6",
     "ifname eth0",
