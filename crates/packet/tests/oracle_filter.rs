@@ -6,6 +6,7 @@
 mod samples;
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::Rng;
 use packet::capture::{Capture, Record, classic};
@@ -29,6 +30,12 @@ fn tcpdump_is_here() -> Option<()> {
     }
 }
 
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 struct File {
     path: std::path::PathBuf,
     link: LinkType,
@@ -48,6 +55,9 @@ impl File {
             writer.record(&record);
             records.push(record);
         }
+        // Tests run side by side, each with files of its own.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("{}-{name}", COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(format!("podwire-filter-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join(name);
