@@ -6,6 +6,7 @@
 mod samples;
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::Rng;
 use packet::capture::{Capture, Record, classic};
@@ -29,6 +30,12 @@ fn tcpdump_is_here() -> Option<()> {
     }
 }
 
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 struct File {
     path: std::path::PathBuf,
     link: LinkType,
@@ -48,6 +55,9 @@ impl File {
             writer.record(&record);
             records.push(record);
         }
+        // Tests run side by side, each with files of its own.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("{}-{name}", COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(format!("podwire-filter-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join(name);
@@ -287,7 +297,7 @@ const COOKED_ONLY: [&str; 8] = [
     "ether proto 0x0806",
 ];
 
-const ERRORS: [&str; 59] = [
+const ERRORS: [&str; 61] = [
     "foo bar",
     "foo",
     "1.2.3.4",
@@ -338,6 +348,8 @@ const ERRORS: [&str; 59] = [
     "tcp $ udp",
     "host 10.0.0.0/8",
     "net 10.0.0.0/33",
+    "net ::1/129",
+    "net fd00::1/8",
     "tcp proto 6",
     "src proto 6",
     "ifname eth0",

@@ -397,6 +397,9 @@ impl<'h> Gen<'h> {
 
     /// An IPv6 address with a prefix length.
     pub(super) fn v6(&self, addr: Ipv6Addr, len: u32, quals: Quals) -> Result<Node> {
+        if len > 128 {
+            return error("mask length must be <= 128");
+        }
         match quals.kind {
             Kind::Default | Kind::Host if len != 128 => {
                 return error("Mask syntax for networks only");

@@ -75,7 +75,7 @@ fn header(page: &mut Page<'_>, bytes: &[u8], length: u32) -> Shown {
         put!(page, "truncated-ip - {} bytes missing! ", total - length);
     }
     if total < header_len {
-        if total > 0 {
+        if total > 0 || length < header_len {
             put!(page, "bad-len {total}");
             return Ok(());
         }

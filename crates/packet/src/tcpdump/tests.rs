@@ -68,3 +68,13 @@ fn other_protocols() {
         expect!["ARP, Reply 10.244.1.1 is-at 02:00:00:00:00:09, length 28"],
     );
 }
+
+#[test]
+fn a_header_longer_than_a_packet_without_a_length_is_said_and_survived() {
+    let mut bytes = sample(protocol::UDP, b"").into_bytes();
+    (bytes[0], bytes[2], bytes[3]) = (0x4f, 0, 0);
+    let packet = Captured { at: Stamp(0), link: LinkType::Raw, bytes: &bytes, len: 28 };
+    let text =
+        Printer::new(Options { stamp: StampStyle::None, ..Options::default() }).print(&packet);
+    assert_eq!(text, "IP bad-len 0");
+}
