@@ -28,12 +28,14 @@ pub struct Skb {
     pub mark: u32,
     /// Its connection; never leaves the namespace.
     pub ct: CtSlot,
+    /// Its checksums are known to be right, and nobody needs to add them up again (`CHECKSUM_UNNECESSARY`).
+    pub is_trusted: bool,
 }
 
 impl Skb {
     /// A packet nobody has looked at yet.
     pub fn new(packet: Packet) -> Skb {
-        Skb { packet, mark: 0, ct: CtSlot::None }
+        Skb { packet, mark: 0, ct: CtSlot::None, is_trusted: false }
     }
 }
 
@@ -325,7 +327,7 @@ impl Netfilter {
         if !self.is_tracking || skb.ct != CtSlot::None {
             return Verdict::Accept;
         }
-        match self.conntrack.track(&skb.packet, input.hook, input.now) {
+        match self.conntrack.track(&skb.packet, input.hook, skb.is_trusted, input.now) {
             Ok(slot) => skb.ct = slot,
             Err(_) => return Verdict::Drop(DropReason::ConntrackFull),
         }

@@ -463,7 +463,7 @@ mod tests {
         let mut conntrack = Conntrack::default();
         let ports = [4000u16, port, 8, 0].map(u16::to_be_bytes).concat();
         let packet = finish(addr(1, 2), addr(3, 2), protocol::UDP, 64, ports);
-        let slot = conntrack.track(&packet, Hook::Prerouting, Instant::ZERO).unwrap();
+        let slot = conntrack.track(&packet, Hook::Prerouting, false, Instant::ZERO).unwrap();
         let crate::CtSlot::Tracked { conn, .. } = slot else { panic!("{slot:?}") };
         let mut rng = Rng::new(1);
         decide(&mut conntrack, conn, range, End::Destination, &mut rng, Instant::ZERO);

@@ -273,9 +273,7 @@ fn connmark(set: &SetConnmark, skb: &mut Skb, world: &mut World<'_>) -> Effect {
     let packet = skb.mark;
     let (mark, connection) = set.apply(packet, before);
     skb.mark = mark;
-    if connection != before {
-        world.conntrack.conn_mut(conn, |conn| conn.mark = connection);
-    }
+    world.conntrack.set_mark(conn, connection);
     Effect::Connmarked { packet: (packet, mark), connection: (before, connection) }
 }
 

@@ -209,7 +209,7 @@ proptest! {
 
 #[test]
 fn a_full_table_throws_out_what_nobody_needs_and_then_refuses() {
-    let mut netfilter = node("*nat\nCOMMIT\n");
+    let mut netfilter = node("*nat\n-A POSTROUTING -o nowhere -j MASQUERADE\nCOMMIT\n");
     let settings = &mut netfilter.conntrack_mut().settings;
     settings.set("nf_conntrack_max", "3").unwrap();
     // As many buckets as connections: whoever can go is found.
@@ -245,7 +245,7 @@ fn a_full_table_throws_out_what_nobody_needs_and_then_refuses() {
 #[test]
 fn a_limit_far_below_the_number_of_buckets_refuses_at_once() {
     // The kernel looks into eight of 262,144 buckets, and finds nobody there.
-    let mut netfilter = node("*nat\nCOMMIT\n");
+    let mut netfilter = node("*nat\n-A POSTROUTING -o nowhere -j MASQUERADE\nCOMMIT\n");
     netfilter.conntrack_mut().settings.set("nf_conntrack_max", "3").unwrap();
     let ends = |port| ((addr(1, 2), port), (addr(3, 2), 80));
     for port in 1..=3 {
@@ -292,7 +292,7 @@ fn race(rules: &str, first: Packet, second: Packet) -> (Netfilter, [Verdict; 2],
 #[test]
 fn of_two_first_packets_the_second_joins_the_connection_if_it_is_udp() {
     let ends = ((addr(1, 2), 5000), (addr(3, 2), 53));
-    let rules = "*nat\nCOMMIT\n";
+    let rules = "*nat\n-A POSTROUTING -o nowhere -j MASQUERADE\nCOMMIT\n";
     let (netfilter, verdicts, both) = race(rules, udp(ends, b"a"), udp(ends, b"b"));
     assert_eq!(verdicts, [Verdict::Accept, Verdict::Accept]);
     assert_eq!(both[0].ct, both[1].ct);
@@ -391,7 +391,7 @@ fn the_same_source_keeps_its_port_towards_others() {
 
 #[test]
 fn why_a_packet_is_invalid_is_told() {
-    let mut netfilter = node("*nat\nCOMMIT\n");
+    let mut netfilter = node("*nat\n-A POSTROUTING -o nowhere -j MASQUERADE\nCOMMIT\n");
     let ends = ((addr(1, 2), 40000), (addr(3, 2), 80));
     let mut spoiled = tcp(ends, tcp_flags::SYN, (1, 0), b"data").into_bytes();
     *spoiled.last_mut().unwrap() ^= 1;

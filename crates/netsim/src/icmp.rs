@@ -117,7 +117,7 @@ impl Kernel {
         error.set_ttl(ttl);
         error.set_ident(here.next_ident());
         let ct = about.ct.of_answer();
-        self.send(ns, Skb { packet: error, mark: 0, ct }, Sent::because(meta.cause));
+        self.send(ns, Skb { ct, ..Skb::new(error) }, Sent::because(meta.cause));
     }
 
     /// "The fragments did not come in time", with the first of them.

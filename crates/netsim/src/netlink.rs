@@ -536,12 +536,14 @@ impl Kernel {
     }
 
     pub(crate) fn set_up(&mut self, id: IfId, is_up: bool) {
+        let now = self.now;
         let Some(iface) = self.iface_mut(id) else { return };
         if iface.is_up == is_up {
             return;
         }
         iface.is_up = is_up;
         let (ns, addrs, is_loopback) = (iface.ns, iface.addrs.clone(), iface.is_loopback());
+        let name = iface.name;
         let Some(here) = self.ns_mut(ns) else { return };
         if is_up {
             for addr in &addrs {
@@ -551,6 +553,7 @@ impl Kernel {
             return;
         }
         here.fib.forget_dev(id, false);
+        here.netfilter.conntrack_mut().masquerade_down(name, now);
         let waiting = here.neighbours.forget(|dev, _, _| dev == id);
         self.lose_waiting(ns, waiting);
     }
@@ -583,6 +586,7 @@ impl Kernel {
     }
 
     fn remove_addr(&mut self, id: IfId, cidr: Cidr) -> Done {
+        let now = self.now;
         let Some(iface) = self.iface_mut(id) else { return Err(NetlinkError::NoDevice) };
         let missing = NetlinkError::Explained("ipv4: Address not found");
         let at = iface.addrs.iter().position(|addr| addr.cidr == cidr).ok_or(missing)?;
@@ -593,11 +597,13 @@ impl Kernel {
             gone.extend(iface.addrs.iter().filter(|addr| goes_too(addr)).copied());
             iface.addrs.retain(|addr| !goes_too(addr));
         }
-        let (ns, is_last) = (iface.ns, iface.addrs.is_empty());
+        let (ns, name, is_last) = (iface.ns, iface.name, iface.addrs.is_empty());
         self.sync_addrs(id);
         let Some(here) = self.ns_mut(ns) else { return Ok(()) };
         for addr in gone {
             here.fib.remove_addr_routes(&addr, id);
+            let conntrack = here.netfilter.conntrack_mut();
+            conntrack.masquerade_address_gone(name, addr.cidr.addr, now);
         }
         // An interface without addresses does not speak IP (`fib_disable_ip`).
         if is_last {

@@ -5,14 +5,18 @@ use std::net::Ipv4Addr;
 
 use base::{Duration, Instant, Rng};
 use netfilter::ext::addrtype::AddrType;
+use netfilter::ext::link::PktType;
 use netfilter::{IfName, Netfilter, Surroundings};
+use packet::{Head, Mac};
+use slab::Slab;
 
 use crate::frag::Fragments;
 use crate::icmp::IcmpLimits;
 use crate::iface::{IfId, Iface};
 use crate::kernel::Kernel;
 use crate::neigh::Neighbours;
-use crate::route::{Fib, Scope};
+use crate::path::Meta;
+use crate::route::{Fib, Flow, RouteKind, Scope};
 use crate::socket::Sockets;
 use crate::sysctl::{IfKey, NsKey, Sysctls};
 
@@ -140,8 +144,17 @@ impl Kernel {
 /// What rules may ask about addresses, for one packet.
 pub(crate) struct View<'a> {
     pub(crate) fib: &'a Fib,
+    pub(crate) ifaces: &'a Slab<Iface>,
     /// The interface the packet leaves by, and its next hop.
     pub(crate) leaves: Option<(IfId, Ipv4Addr)>,
+    /// The packet's head as it came to the hook, and what goes with it.
+    pub(crate) packet: (Head, Meta),
+}
+
+impl View<'_> {
+    fn mtu(&self, dev: IfId) -> Option<u16> {
+        self.ifaces.get(dev.slot as usize).map(|iface| iface.mtu)
+    }
 }
 
 impl Surroundings for View<'_> {
@@ -166,5 +179,30 @@ impl Surroundings for View<'_> {
 
     fn primary_address(&self, iface: IfName) -> Option<Ipv4Addr> {
         self.fib.locals().iter().find(|local| local.name == iface).map(|local| local.cidr.addr)
+    }
+
+    fn source_mac(&self) -> Option<Mac> {
+        Some(self.packet.1.from_mac).filter(|mac| *mac != Mac::ZERO)
+    }
+
+    fn packet_type(&self) -> PktType {
+        match self.packet {
+            (_, Meta { is_group: false, .. }) => PktType::Unicast,
+            (head, _) if head.dst.is_multicast() => PktType::Multicast,
+            _ => PktType::Broadcast,
+        }
+    }
+
+    fn reverse_path(&self, src: Ipv4Addr, iif: IfName, loose: bool, mark: u32) -> Option<bool> {
+        let Ok(back) = self.fib.lookup(&Flow { mark, ..Flow::to(src) }) else { return Some(false) };
+        let name = self.ifaces.get(back.dev.slot as usize).map(|iface| iface.name);
+        Some(back.kind == RouteKind::Unicast && (loose || name == Some(iif)))
+    }
+
+    fn path_mtu(&self) -> Option<u16> {
+        let (dev, _) = self.leaves?;
+        let back = self.fib.lookup(&Flow::to(self.packet.0.src)).ok();
+        let there = self.mtu(dev)?;
+        Some(back.and_then(|route| self.mtu(route.dev)).map_or(there, |mtu| mtu.min(there)))
     }
 }

@@ -12,13 +12,12 @@ use std::net::Ipv4Addr;
 
 use netfilter::ext::reject::Reject;
 use netfilter::trace::HookTrace;
-use netfilter::{CtSlot, Hook, HookInput, IfName, Skb, Verdict};
+use netfilter::{Hook, HookInput, IfName, Skb, Verdict};
 use packet::reply::{self, IcmpError, Unreachable};
 use packet::{Body, Fragment, Frame, Mac, Packet};
 
 use crate::addr::Cidr;
 use crate::frag;
-use crate::icmp;
 use crate::iface::{IfId, Iface};
 use crate::kernel::Kernel;
 use crate::ns::{Namespace, NsId, View};
@@ -41,6 +40,8 @@ pub(crate) struct Meta {
     pub(crate) is_suspect: bool,
     /// It came in a frame for a group of stations.
     pub(crate) is_group: bool,
+    /// The station whose frame it came in.
+    pub(crate) from_mac: Mac,
     /// It shows that the next hop is there: what was sent before has been acknowledged.
     pub(crate) confirms: bool,
 }
@@ -48,7 +49,8 @@ pub(crate) struct Meta {
 impl Meta {
     pub(crate) fn new(id: PacketId, cause: Cause) -> Meta {
         let (frag_max, is_suspect, is_group, confirms) = (0, false, false, false);
-        Meta { id, cause, frag_max, is_suspect, is_group, confirms }
+        let from_mac = Mac::ZERO;
+        Meta { id, cause, frag_max, is_suspect, is_group, from_mac, confirms }
     }
 }
 
@@ -301,7 +303,7 @@ impl Kernel {
         if !self.hook(ns, Hook::Forward, names, leaves, &mut skb, meta) {
             return;
         }
-        self.leave(ns, way, skb, meta, false);
+        self.leave(ns, way, skb, meta, way_in.name);
     }
 
     /// No way leads on: the sender hears of it (`ip_error`).
@@ -364,7 +366,7 @@ impl Kernel {
             },
         };
         self.note_route(ns, meta, &skb, &way);
-        self.leave(ns, way, skb, meta, true);
+        self.leave(ns, way, skb, meta, IfName::NONE);
     }
 
     fn flow_of(&self, skb: &Skb, oif: Option<IfId>) -> Flow {
@@ -425,23 +427,25 @@ impl Kernel {
         })
     }
 
-    /// POSTROUTING, then out by the interface in pieces that it takes.
-    fn leave(&mut self, ns: NsId, way: Way, mut skb: Skb, meta: Meta, made_here: bool) {
+    /// POSTROUTING, then out by the interface in pieces that it takes. `came_in`: the interface by which it
+    /// has come; none for what is made here.
+    fn leave(&mut self, ns: NsId, way: Way, mut skb: Skb, meta: Meta, came_in: IfName) {
         if way.kind == RouteKind::Broadcast {
             // Our own sockets hear what we send to everybody.
             self.counts.made += 1;
             let (packet, mark) = (skb.packet.clone(), skb.mark);
-            let copy = Skb { packet, mark, ct: CtSlot::None };
+            let copy = Skb { mark, ..Skb::new(packet) };
             self.loop_back(way.dev, copy, Meta { frag_max: 0, ..meta }, Mac::BROADCAST);
         }
         let leaves = Some((way.dev, way.next_hop));
-        let names = (IfName::NONE, way.name);
+        let names = (came_in, way.name);
         if !self.hook(ns, Hook::Postrouting, names, leaves, &mut skb, meta) {
             return;
         }
         let mtu = if meta.frag_max > 0 { way.mtu.min(meta.frag_max) } else { way.mtu };
         // What routers have said counts for what is made here (`ip_forward_use_pmtu` is 0).
-        let mtu = if made_here { self.path_mtu(ns, skb.packet.head().dst, mtu) } else { mtu };
+        let mtu =
+            if came_in.is_none() { self.path_mtu(ns, skb.packet.head().dst, mtu) } else { mtu };
         let meta = Meta { frag_max: 0, is_group: false, ..meta };
         if skb.packet.head().total_len <= mtu {
             return self.emit(ns, way, skb, meta);
@@ -457,7 +461,7 @@ impl Kernel {
         self.counts.made += pieces.len() as u64 - 1;
         for (i, packet) in pieces.into_iter().enumerate() {
             let id = if i == 0 { meta.id } else { self.new_packet_id() };
-            let piece = Skb { packet, mark: skb.mark, ct: skb.ct };
+            let piece = Skb { packet, ..skb };
             self.emit(ns, way, piece, Meta { id, ..meta });
         }
     }
@@ -488,11 +492,13 @@ impl Kernel {
     ) -> bool {
         let now = self.now;
         let wants_trace = self.tracer.wants(meta.cause);
-        let Some(ns) = self.ns_mut(id) else { return false };
+        let Kernel { namespaces, ifaces, .. } = self;
+        let found = namespaces.get_mut(id.slot as usize).filter(|ns| ns.serial == id.serial);
+        let Some(ns) = found else { return false };
         if ns.netfilter.is_idle() {
             return true;
         }
-        let view = View { fib: &ns.fib, leaves };
+        let view = View { fib: &ns.fib, ifaces, leaves, packet: (*skb.packet.head(), meta) };
         let input = HookInput { hook, iif, oif, now, surroundings: &view };
         let mut trace = wants_trace.then(|| HookTrace::new(hook));
         let verdict = ns.netfilter.hook(&input, skb, trace.as_mut());
@@ -508,11 +514,13 @@ impl Kernel {
             }
             Verdict::Reject(with, reason) => {
                 match with {
+                    // What is damaged is not answered (`nf_reject_verify_csum`).
+                    _ if meta.is_suspect && !skb.packet.l4_checksum_ok() => {}
                     Reject::Icmp(why) => self.send_icmp_error(id, skb, why.into(), meta),
                     Reject::TcpReset => {
                         if let Some(packet) = reply::tcp_reset(&skb.packet) {
                             let ct = skb.ct.of_answer();
-                            let reset = Skb { packet, mark: 0, ct };
+                            let reset = Skb { ct, ..Skb::new(packet) };
                             self.send(id, reset, Sent::because(meta.cause));
                         }
                     }

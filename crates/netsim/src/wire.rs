@@ -48,7 +48,7 @@ impl Kernel {
             self.counts.on_wire += u64::from(parcel.is_ip());
             return self.queue.push(at, Event::Switch { bridge, port: id, parcel });
         }
-        let is_group = parcel.frame.dst.is_group();
+        let (is_group, from_mac) = (parcel.frame.dst.is_group(), parcel.frame.src);
         if !is_loopback && parcel.frame.dst != mac && !is_group {
             return self.lose_at(ns, parcel, DropReason::OtherHost);
         }
@@ -56,14 +56,15 @@ impl Kernel {
             return self.lose_at(ns, parcel, DropReason::Partitioned);
         }
         let kept = parcel.kept.take();
-        let meta = Meta { is_group, ..parcel.meta };
+        let meta = Meta { is_group, from_mac, ..parcel.meta };
         match self.unpack(parcel) {
             Body::Arp(arp) => self.arp_in(ns, id, meta, arp),
             Body::Ipv4(packet) => {
                 let is_looped = kept.is_some();
                 let (mark, ct) = kept.unwrap_or_default();
                 let way_in = In { dev: id, name, is_looped };
-                self.ip_in(ns, way_in, Skb { packet, mark, ct }, meta);
+                let is_trusted = !meta.is_suspect;
+                self.ip_in(ns, way_in, Skb { packet, mark, ct, is_trusted }, meta);
             }
         }
     }
@@ -129,7 +130,7 @@ impl Kernel {
     /// Sends a packet to this namespace itself, with what is known of it.
     pub(crate) fn loop_back(&mut self, dev: IfId, skb: Skb, meta: Meta, dst: Mac) {
         let from = self.iface(dev).map_or(NsId::NONE, |iface| iface.ns);
-        let Skb { packet, mark, ct } = skb;
+        let Skb { packet, mark, ct, .. } = skb;
         let frame = Frame { dst, src: Mac::ZERO, body: Body::Ipv4(packet) };
         let parcel = self.pack(Parcel { frame, meta, kept: Some((mark, ct)), from });
         let is_loopback = self.iface(dev).is_some_and(|iface| iface.is_loopback());

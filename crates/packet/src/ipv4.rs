@@ -40,6 +40,9 @@ pub mod tcp_flags {
     pub const CWR: u8 = 0x80;
 }
 
+/// The segment size that a peer may count on without being told (RFC 9293 §3.7.1).
+pub const MSS_DEFAULT: u16 = 536;
+
 /// Why bytes are not a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
@@ -374,16 +377,46 @@ impl Packet {
     }
 
     /// Lowers the maximum segment size that a SYN announces to `most`, as `TCPMSS` does, which never raises it
-    /// (`net/netfilter/xt_TCPMSS.c`); a SYN that announces none is left alone. Size before and after, where it
-    /// was changed.
+    /// (`net/netfilter/xt_TCPMSS.c`). A SYN that announces none counts on [`MSS_DEFAULT`], and gets at most
+    /// that. Size before and after, where it was changed.
     pub fn lower_mss(&mut self, most: u16) -> Option<(u16, u16)> {
         let L4::Tcp { flags, .. } = self.head.l4 else { return None };
         if flags & tcp_flags::SYN == 0 || self.head.fragment != Fragment::default() {
             return None;
         }
-        let old = self.tcp_mss().filter(|old| *old > most)?;
+        let Some(old) = self.tcp_mss() else {
+            let mss = most.min(MSS_DEFAULT);
+            return self.insert_mss(mss).map(|()| (MSS_DEFAULT, mss));
+        };
+        if old <= most {
+            return None;
+        }
         self.set_tcp_mss(most);
         Some((old, most))
+    }
+
+    /// Puts the option before the others. Not where data follows, which would have to move, nor where the
+    /// header has no room.
+    fn insert_mss(&mut self, mss: u16) -> Option<()> {
+        let (at, header_len) = (self.l4_at(), usize::from(self.payload().get(12)? >> 4) * 4);
+        if self.payload().len() != header_len || header_len >= 60 {
+            return None;
+        }
+        let [high, low] = mss.to_be_bytes();
+        self.bytes.splice(at + 20..at + 20, [2, 4, high, low]);
+        if let Some(offset) = self.bytes.get_mut(at + 12) {
+            *offset += 1 << 4;
+        }
+        self.head.total_len += 4;
+        self.set_header_word(2, self.head.total_len);
+        // The pseudo header's length has changed with the rest: the sum is made anew.
+        put_u16(&mut self.bytes, at + 16, 0);
+        let segment = self.bytes.get(at..)?;
+        let Head { src, dst, protocol, .. } = self.head;
+        let pseudo = checksum::pseudo_header(src, dst, protocol, segment.len() as u16);
+        let check = !checksum::fold(checksum::sum(pseudo, segment));
+        put_u16(&mut self.bytes, at + 16, check);
+        Some(())
     }
 
     /// Where in the payload the value of the option stands, and the value.

@@ -34,6 +34,13 @@ pub(crate) struct Kernel {
     _namespaces: Namespaces,
 }
 
+/// Every refused packet is answered, in both worlds.
+const ICMP_UNLIMITED: [(&str, &str); 3] = [
+    ("net.ipv4.icmp_ratelimit", "0"),
+    ("net.ipv4.icmp_msgs_per_sec", "1000000"),
+    ("net.ipv4.icmp_msgs_burst", "100000"),
+];
+
 impl Kernel {
     /// `is_liberal`: a TCP segment outside of the window is valid all the same, unless it is a reset.
     pub(crate) fn new(is_liberal: bool) -> Kernel {
@@ -45,11 +52,10 @@ impl Kernel {
             "net.ipv4.conf.default.rp_filter=0",
             "net.ipv4.conf.all.send_redirects=0",
             "net.ipv4.conf.default.send_redirects=0",
-            "net.ipv4.icmp_ratelimit=0",
-            "net.ipv4.icmp_msgs_per_sec=1000000",
-            "net.ipv4.icmp_msgs_burst=100000",
         ];
         kernel::sysctl(&router, &settings).unwrap();
+        let unlimited = ICMP_UNLIMITED.map(|(name, value)| format!("{name}={value}"));
+        kernel::sysctl(&router, &unlimited.each_ref().map(String::as_str)).unwrap();
         let liberal = format!("net.netfilter.nf_conntrack_tcp_be_liberal={}", u8::from(is_liberal));
         kernel::sysctl(&router, &[&liberal]).unwrap();
         let mut lines = String::new();
@@ -161,6 +167,9 @@ impl Engine {
             let (_, dev, _) = ifaces.iter().find(|(name, ..)| *name == dev).unwrap();
             let route = Route::via(dst.parse().unwrap(), via.parse().unwrap(), *dev);
             net.add_route(router, route).unwrap();
+        }
+        for (name, value) in ICMP_UNLIMITED {
+            net.set_sysctl(router, name, value).unwrap();
         }
         net.set_trace(TraceMode::All);
         let engine = Engine { sim, router, ifaces };

@@ -84,7 +84,8 @@ fn mixed(tuple: &Tuple) -> u64 {
     let addrs = u64::from(u32::from(tuple.src)) << 32 | u64::from(u32::from(tuple.dst));
     let rest = u64::from(tuple.sport) << 32 | u64::from(tuple.dport) << 8;
     let mix = |value: u64| (value ^ value >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mix(mix(addrs) ^ rest ^ u64::from(tuple.protocol))
+    let mixed = mix(mix(addrs) ^ rest ^ u64::from(tuple.protocol));
+    mixed ^ mixed >> 32
 }
 
 fn source_of(tuple: &Tuple) -> (Ipv4Addr, u16, u8) {

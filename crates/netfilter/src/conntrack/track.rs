@@ -39,9 +39,11 @@ impl Conntrack {
         &mut self,
         packet: &Packet,
         hook: Hook,
+        is_trusted: bool,
         now: Instant,
     ) -> Result<CtSlot, TableFull> {
-        match self.lookup(packet, hook, now) {
+        let checks_sum = self.settings.checksum && hook == Hook::Prerouting && !is_trusted;
+        match self.lookup(packet, checks_sum, now) {
             Ok(slot) => slot,
             Err(why) => {
                 self.stats.invalid += 1;
@@ -54,7 +56,7 @@ impl Conntrack {
     fn lookup(
         &mut self,
         packet: &Packet,
-        hook: Hook,
+        checks_sum: bool,
         now: Instant,
     ) -> Result<Result<CtSlot, TableFull>, Invalid> {
         let head = packet.head();
@@ -62,7 +64,6 @@ impl Conntrack {
             self.stats.error += 1;
             return Err(Invalid::Fragment);
         }
-        let checks_sum = self.settings.checksum && hook == Hook::Prerouting;
         if head.protocol == protocol::ICMP
             && let Some(done) = self.check_icmp(packet, checks_sum, now)
         {

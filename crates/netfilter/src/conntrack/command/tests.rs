@@ -24,7 +24,7 @@ fn tcp(from: (u8, u16), to: (u8, u16), flags: u8, (seq, ack): (u32, u32)) -> Pac
 
 fn pass(conntrack: &mut Conntrack, packet: &Packet, secs: u64) -> CtSlot {
     let now = Instant::from_secs(secs);
-    let mut slot = conntrack.track(packet, Hook::Prerouting, now).unwrap();
+    let mut slot = conntrack.track(packet, Hook::Prerouting, false, now).unwrap();
     assert!(conntrack.confirm(&mut slot, now));
     slot
 }
