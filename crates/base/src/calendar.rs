@@ -52,6 +52,11 @@ impl Utc {
         }
     }
 
+    /// Milliseconds since midnight, as ICMP tells the time (RFC 792).
+    pub fn millis_of_day(&self) -> u32 {
+        ((self.hour * 60 + self.minute) * 60 + self.second) * 1000 + self.micros / 1000
+    }
+
     fn day_name(&self) -> &'static str {
         DAYS[self.weekday as usize % 7]
     }

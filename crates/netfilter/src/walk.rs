@@ -154,7 +154,6 @@ fn check(
     let mut facts = Facts {
         head,
         skb,
-        hook: input.hook,
         iif: input.iif,
         oif: input.oif,
         now: input.now,
@@ -232,7 +231,6 @@ fn carry_out_ext(
             let mut facts = Facts {
                 head,
                 skb,
-                hook: input.hook,
                 iif: input.iif,
                 oif: input.oif,
                 now: input.now,

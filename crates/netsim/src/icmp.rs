@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Utc};
 use netfilter::Skb;
 use packet::reply::{self, IcmpError, Unreachable};
 use packet::{L4, Packet, checksum, protocol};
@@ -137,8 +137,10 @@ impl Kernel {
         self.send(ns, Skb::new(error), Sent::because(meta.cause));
     }
 
-    /// Answers an echo request (`icmp_echo`): the same data back, from the address that was asked.
-    pub(crate) fn echo_reply(&mut self, ns: NsId, request: &Packet, meta: Meta) {
+    /// Answers an echo request (`icmp_echo`) with the same data, and the question for the time
+    /// (`icmp_timestamp`) with the time, from the address that was asked.
+    pub(crate) fn answer_query(&mut self, ns: NsId, request: &Packet, meta: Meta) {
+        let now = self.now;
         let head = *request.head();
         let Some(here) = self.ns_mut(ns) else { return };
         let ignores_all = here.sysctls.is_on(NsKey::IcmpEchoIgnoreAll);
@@ -147,10 +149,7 @@ impl Kernel {
         if ignores_all || (is_to_all && ignores_broadcasts) {
             return;
         }
-        let mut message = request.payload().to_vec();
-        if let Some(kind) = message.first_mut() {
-            *kind = 0;
-        }
+        let Some(message) = answer_to(request.payload(), now) else { return };
         let own = || here.fib.lookup(&Flow::to(head.src)).ok();
         let src = match is_to_all {
             true => own().and_then(|route| here.fib.source_of(route, head.src)),
@@ -163,6 +162,22 @@ impl Kernel {
         reply.set_ident(here.next_ident());
         self.send(ns, Skb::new(reply), Sent::because(meta.cause));
     }
+}
+
+/// The ICMP message that answers a question. `None`: the question is cut short.
+fn answer_to(question: &[u8], now: Instant) -> Option<Vec<u8>> {
+    let mut message = question.to_vec();
+    if question.first() == Some(&13) {
+        // Identifier, number and the asker's time; then twice ours, in milliseconds of the day.
+        let time = Utc::at(now).millis_of_day().to_be_bytes();
+        message.truncate(12);
+        message.get(8..12)?;
+        message.extend_from_slice(&[time, time].concat());
+        *message.first_mut()? = 14;
+    } else {
+        *message.first_mut()? = 0;
+    }
+    Some(message)
 }
 
 /// The packet with another type of service.

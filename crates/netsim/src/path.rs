@@ -14,7 +14,7 @@ use netfilter::ext::reject::Reject;
 use netfilter::trace::HookTrace;
 use netfilter::{Hook, HookInput, IfName, Skb, Verdict};
 use packet::reply::{self, IcmpError, Unreachable};
-use packet::{Body, Fragment, Frame, Mac, Packet};
+use packet::{Body, Fragment, Frame, Mac, Packet, checksum, protocol};
 
 use crate::addr::Cidr;
 use crate::frag;
@@ -269,7 +269,9 @@ impl Kernel {
         if !self.hook(ns, Hook::Input, names, None, &mut skb, meta) {
             return;
         }
-        if meta.is_suspect && !skb.packet.l4_checksum_ok() {
+        // Nobody here speaks SCTP, so nobody looks at its checksum.
+        let has_reader = skb.packet.head().protocol != protocol::SCTP;
+        if meta.is_suspect && has_reader && !skb.packet.l4_checksum_ok() {
             return self.drop_ip(ns, meta, skb, DropReason::BadChecksum);
         }
         if let Some(reason) = self.refusal(ns, &skb.packet, meta) {
@@ -515,7 +517,7 @@ impl Kernel {
             Verdict::Reject(with, reason) => {
                 match with {
                     // What is damaged is not answered (`nf_reject_verify_csum`).
-                    _ if meta.is_suspect && !skb.packet.l4_checksum_ok() => {}
+                    _ if meta.is_suspect && !is_answerable(&skb.packet) => {}
                     Reject::Icmp(why) => self.send_icmp_error(id, skb, why.into(), meta),
                     Reject::TcpReset => {
                         if let Some(packet) = reply::tcp_reset(&skb.packet) {
@@ -612,5 +614,16 @@ fn reason_of(error: RouteError) -> DropReason {
         // What cannot be routed because of its source.
         RouteError::Says(RouteKind::Local) => DropReason::Martian,
         RouteError::Says(kind) | RouteError::RuleSays(kind) => DropReason::RouteSays(kind),
+    }
+}
+
+/// Whether `REJECT` answers a packet from outside (`nf_reject_verify_csum`): not one with a wrong checksum. The
+/// payload of a protocol that it does not know is taken for one that sums up.
+fn is_answerable(packet: &Packet) -> bool {
+    match packet.head().protocol {
+        // Sums of their own kind: DCCP, GRE, ESP, AH, SCTP, UDP-Lite.
+        33 | 47 | 50 | 51 | protocol::SCTP | 136 => true,
+        protocol::TCP | protocol::UDP | protocol::ICMP => packet.l4_checksum_ok(),
+        _ => packet.payload().is_empty() || checksum::of(packet.payload()) == 0,
     }
 }

@@ -326,6 +326,12 @@ impl Packet {
         self.bytes.get(6).is_some_and(|flags| flags & 0x40 != 0)
     }
 
+    /// Sets "don't fragment".
+    pub fn set_dont_fragment(&mut self) {
+        let flags = u16_at(&self.bytes, 6).unwrap_or_default();
+        self.set_header_word(6, flags | 0x4000);
+    }
+
     /// The identification field.
     pub fn ident(&self) -> u16 {
         u16_at(&self.bytes, 4).unwrap_or_default()
@@ -403,19 +409,21 @@ impl Packet {
             return None;
         }
         let [high, low] = mss.to_be_bytes();
+        let offset_word = u16_at(&self.bytes, at + 12)?;
+        // By difference, so that a segment that was damaged stays so.
+        let changes = [
+            (header_len as u16, header_len as u16 + 4),
+            (0, u16::from_be_bytes([2, 4])),
+            (0, mss),
+            (offset_word, offset_word + (1 << 12)),
+        ];
+        let check = u16_at(&self.bytes, at + 16)?;
+        let check = changes.into_iter().fold(check, |c, (old, new)| checksum::adjust(c, old, new));
         self.bytes.splice(at + 20..at + 20, [2, 4, high, low]);
-        if let Some(offset) = self.bytes.get_mut(at + 12) {
-            *offset += 1 << 4;
-        }
+        put_u16(&mut self.bytes, at + 12, offset_word + (1 << 12));
+        put_u16(&mut self.bytes, at + 16, check);
         self.head.total_len += 4;
         self.set_header_word(2, self.head.total_len);
-        // The pseudo header's length has changed with the rest: the sum is made anew.
-        put_u16(&mut self.bytes, at + 16, 0);
-        let segment = self.bytes.get(at..)?;
-        let Head { src, dst, protocol, .. } = self.head;
-        let pseudo = checksum::pseudo_header(src, dst, protocol, segment.len() as u16);
-        let check = !checksum::fold(checksum::sum(pseudo, segment));
-        put_u16(&mut self.bytes, at + 16, check);
         Some(())
     }
 

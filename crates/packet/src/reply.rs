@@ -61,16 +61,21 @@ impl IcmpError {
     }
 }
 
+/// The first type that is not among those the kernel knows (`NR_ICMP_TYPES` and one).
+const ICMP_TYPE_MAX: u8 = 19;
+
 /// Longest ICMP error in bytes, IP header included (RFC 1812 §4.3.2.3).
 const ICMP_ERROR_MAX: usize = 576;
 
 /// The ICMP error `why` about `about`, sent by `src` to the sender of `about`.
 ///
 /// `None` where an error must not be sent (RFC 1122 §3.2.2): about an ICMP error, a later fragment, or a
-/// packet whose source is not one host.
+/// packet whose source is not one host. ICMP types that nobody knows count as errors (`__icmp_send`).
 pub fn icmp_error(about: &Packet, src: Ipv4Addr, why: IcmpError) -> Option<Packet> {
     let head = about.head();
-    if head.is_icmp_error() || head.fragment.offset != 0 || !is_one_host(head.src) {
+    let is_unknown = matches!(head.l4, L4::Icmp { kind: ICMP_TYPE_MAX.., .. });
+    let is_error = head.is_icmp_error() || is_unknown;
+    if is_error || head.fragment.offset != 0 || !is_one_host(head.src) {
         return None;
     }
     let (kind, code, rest) = why.fields();
@@ -105,7 +110,10 @@ pub fn tcp_reset(about: &Packet) -> Option<Packet> {
     segment.extend_from_slice(&seq.to_be_bytes());
     segment.extend_from_slice(&ack.to_be_bytes());
     segment.extend_from_slice(&[5 << 4, flags, 0, 0, 0, 0, 0, 0]);
-    Some(finish(head.dst, head.src, protocol::TCP, 64, segment))
+    let mut reset = finish(head.dst, head.src, protocol::TCP, 64, segment);
+    // As the kernel's own resets and those of `REJECT`.
+    reset.set_dont_fragment();
+    Some(reset)
 }
 
 fn is_one_host(addr: Ipv4Addr) -> bool {

@@ -331,7 +331,12 @@ fn payload_words(
                 write!(out, "{quoted}) quotes={}", payload.len() - 8)
             } else {
                 let id = reader.port(be16(payload, 4));
-                write!(out, " id={id} seq={} {}", be16(payload, 6), hex(&payload[8..]))
+                let mut data = hex(&payload[8..]);
+                // A time that was asked for: the clocks of the two worlds differ.
+                if payload[0] == 14 && data.len() == 24 {
+                    data.replace_range(8.., " and two times");
+                }
+                write!(out, " id={id} seq={} {data}", be16(payload, 6))
             }
         }
         _ => write!(out, " proto={protocol} {}", hex(payload)),

@@ -179,6 +179,9 @@ impl Conntrack {
         match packet.head().l4 {
             L4::Tcp { .. } => update_tcp(conn, packet, direction, settings, checks_sum, now),
             L4::Udp { .. } => update_udp(conn, packet, direction, settings, checks_sum, now),
+            L4::Sctp { .. } if checks_sum && !packet.l4_checksum_ok() => {
+                Updated::Invalid(Invalid::Checksum)
+            }
             L4::Sctp { .. } => update_sctp(conn, packet, direction, settings, now),
             _ => update_other(conn, packet, direction, settings, now),
         }

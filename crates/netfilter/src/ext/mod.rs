@@ -164,7 +164,6 @@ pub(crate) struct State {
 pub(crate) struct Facts<'a> {
     pub(crate) head: &'a Head,
     pub(crate) skb: &'a Skb,
-    pub(crate) hook: Hook,
     pub(crate) iif: IfName,
     pub(crate) oif: IfName,
     pub(crate) now: Instant,

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use base::{Duration, FastMap, Instant};
 
 use super::{Facts, Match};
-use crate::hook::Hook;
+
 use crate::rule::{Header, Wanted};
 use crate::text::ParseError;
 use crate::text::options::{Given, Opt, Options};
@@ -87,7 +87,7 @@ impl Recent {
         let addr = if self.by_destination { head.dst } else { head.src };
         let addr = Ipv4Addr::from(u32::from(addr) & self.mask);
         // The TTL as it was on arrival, before the packet was routed on.
-        let is_routed = matches!(facts.hook, Hook::Forward | Hook::Postrouting);
+        let is_routed = !facts.iif.is_none() && !facts.oif.is_none();
         let ttl = if is_routed { head.ttl.wrapping_add(1) } else { head.ttl };
         if facts.stores.recent.look(self, addr, ttl, facts.now) {
             Ok(())

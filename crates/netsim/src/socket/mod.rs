@@ -422,8 +422,8 @@ impl Kernel {
             L4::Tcp { .. } => self.tcp_in(ns, skb.packet, meta),
             L4::Udp { .. } => self.udp_in(ns, skb, meta),
             L4::Icmp { .. } if head.is_icmp_error() => self.icmp_error_in(ns, &skb.packet),
-            L4::Icmp { kind: 8, .. } => {
-                self.echo_reply(ns, &skb.packet, meta);
+            L4::Icmp { kind: 8 | 13, .. } => {
+                self.answer_query(ns, &skb.packet, meta);
                 self.recycle(skb.packet);
             }
             L4::Icmp { .. } => {}
@@ -439,6 +439,7 @@ impl Kernel {
         let Some(mut reset) = reply::tcp_reset(packet) else { return };
         let Some(here) = self.ns(ns) else { return };
         reset.set_ttl(here.sysctls.get(NsKey::IpDefaultTtl) as u8);
+        reset.set_tos(packet.head().tos & 0xfc);
         self.ip_out(ns, reset, cause);
     }
 
