@@ -62,7 +62,7 @@ impl ResolvConf {
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("nameserver") => {
-                    let addr = words.next().and_then(|word| word.parse().ok());
+                    let addr: Option<Ipv4Addr> = words.next().and_then(|word| word.parse().ok());
                     conf.nameservers.extend(addr);
                     conf.nameservers.truncate(SERVERS_MAX);
                 }
@@ -213,7 +213,12 @@ impl Resolver {
         }
     }
 
-    async fn ask_in_turn(&self, host: &Host, servers: &[Ipv4Addr], questions: &[Message]) -> Outcome {
+    async fn ask_in_turn(
+        &self,
+        host: &Host,
+        servers: &[Ipv4Addr],
+        questions: &[Message],
+    ) -> Outcome {
         let mut last = Outcome::Refused;
         for attempt in 0..self.conf.attempts.max(1) {
             for server in servers {
@@ -275,10 +280,7 @@ impl Resolver {
 
 /// A server that could not or would not find out leads to the next one.
 fn is_of_use(message: &Message) -> bool {
-    !matches!(
-        message.code,
-        ResponseCode::ServFail | ResponseCode::NotImp | ResponseCode::Refused
-    )
+    !matches!(message.code, ResponseCode::ServFail | ResponseCode::NotImp | ResponseCode::Refused)
 }
 
 /// The addresses of the name that was asked for, whatever other names it stands for.
