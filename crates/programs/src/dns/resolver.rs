@@ -261,11 +261,9 @@ impl Resolver {
         let attempts = self.conf.attempts.max(1);
         for _ in 0..attempts {
             let wait = self.conf.timeout / attempts;
-            match over_udp(host, servers, questions, wait, is_of_use).await {
-                Ok(Some((message, server))) => {
-                    return self.complete(host, server, questions, message, wait).await;
-                }
-                Ok(None) | Err(_) => {}
+            let answered = over_udp(host, servers, questions, wait, is_of_use).await;
+            if let Ok(Some((message, server))) = answered {
+                return self.complete(host, server, questions, message, wait).await;
             }
         }
         Outcome::Silence
