@@ -8,7 +8,7 @@
 //! - [`ipv4`]: [`Packet`], an IPv4 packet that is parsed once and rewritten in place;
 //! - [`reply`]: the packets that are made *about* a packet: ICMP errors and TCP resets;
 //! - [`tcpdump`]: what tcpdump prints for it, byte for byte;
-//! - [`filter`]: pcap-filter(7);
+//! - [`filter`]: expressions of pcap-filter(7);
 //! - [`capture`]: pcapng and pcap files;
 //! - [`services`]: names of ports and protocols.
 //!
