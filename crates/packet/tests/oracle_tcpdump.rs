@@ -86,6 +86,7 @@ fn ours(link: LinkType, records: &[Record], args: &[&str]) -> String {
 fn compare(name: &str, link: LinkType, records: &[Record], args: &[&str]) -> usize {
     let path = write(name, link, records);
     let (wanted, got) = (tcpdump(&path, args), ours(link, records, args));
+    let _ = std::fs::remove_file(&path);
     if wanted == got {
         return 0;
     }
