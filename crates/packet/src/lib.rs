@@ -1,17 +1,23 @@
 //! Packets as bytes.
 //!
 //! In reading order:
-//! - [`checksum`]: the Internet checksum, whole and by difference (RFC 1071, RFC 1624);
+//! - [`checksum`]: the Internet checksum, whole and by difference (RFC 1071, RFC 1624); SCTP's CRC32c;
+//! - [`view`]: headers read where they lie: Ethernet with its tags, IPv4, TCP, UDP, ICMP, SCTP, VXLAN;
 //! - [`ethernet`]: hardware addresses and the [`Frame`] that crosses a link;
 //! - [`arp`]: who has which address;
 //! - [`ipv4`]: [`Packet`], an IPv4 packet that is parsed once and rewritten in place;
 //! - [`reply`]: the packets that are made *about* a packet: ICMP errors and TCP resets;
-//! - [`tcpdump`]: the line tcpdump prints for it.
+//! - [`tcpdump`]: what tcpdump prints for it, byte for byte;
+//! - [`filter`]: expressions of pcap-filter(7);
+//! - [`capture`]: pcapng and pcap files;
+//! - [`services`]: names of ports and protocols.
 //!
 //! **Invariant:** any bytes may come in; parsing answers with [`Malformed`], never with a panic.
 //! **Invariant:** a [`Packet`] that was valid stays valid through every rewrite: its checksums are right
 //! at every point where it can be captured.
-//! **Invariant:** nothing here knows time, tables or Kubernetes.
+//! **Invariant:** parsers, printers and filters are bounded in depth and memory, and so is what a
+//! [`tcpdump::Printer`] remembers.
+//! **Invariant:** nothing here reads a clock, or knows tables or Kubernetes.
 
 pub mod arp;
 pub mod capture;

@@ -86,6 +86,7 @@ fn ours(link: LinkType, records: &[Record], args: &[&str]) -> String {
 fn compare(name: &str, link: LinkType, records: &[Record], args: &[&str]) -> usize {
     let path = write(name, link, records);
     let (wanted, got) = (tcpdump(&path, args), ours(link, records, args));
+    let _ = std::fs::remove_file(&path);
     if wanted == got {
         return 0;
     }
@@ -203,4 +204,37 @@ fn cooked_and_raw_captures_read_as_tcpdump_reads_them() {
         differing += compare("raw.pcap", LinkType::Raw, &records(raw.clone()), args);
     }
     assert_eq!(differing, 0);
+}
+
+/// Where nobody can be asked for names of addresses, only ports and protocols get names.
+#[test]
+fn names_of_ports_are_those_of_tcpdump() {
+    let Some(()) = tcpdump_is_here() else { return };
+    let frames = records([samples::hand_made(), samples::generated(1, 500)].concat());
+    let path = write("names.pcap", LinkType::Ethernet, &frames);
+    for args in [&["-t"][..], &["-te"], &["-tv"], &["-tq"]] {
+        let mut alone = Command::new("unshare");
+        alone.args(["-n", "tcpdump"]).args(args).arg("-r").arg(&path);
+        let Ok(out) = alone.output() else {
+            eprintln!("skipped: no unshare");
+            return;
+        };
+        if !out.status.success() {
+            eprintln!("skipped: no network namespace of its own");
+            return;
+        }
+        let mut printer = Printer::new(Options { port_names: true, ..options(args) });
+        let mut ours = String::new();
+        for record in &frames {
+            let link = LinkType::Ethernet;
+            let packet = Captured { at: record.at, link, bytes: &record.bytes, len: record.len };
+            ours.push_str(&printer.print(&packet));
+            ours.push('\n');
+        }
+        let theirs = String::from_utf8_lossy(&out.stdout).into_owned();
+        for (theirs, ours) in theirs.lines().zip(ours.lines()) {
+            assert_eq!(ours, theirs, "{args:?}");
+        }
+        assert_eq!(ours.lines().count(), theirs.lines().count());
+    }
 }

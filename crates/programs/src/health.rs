@@ -157,12 +157,14 @@ mod tests {
 
     #[test]
     fn it_takes_some_answers_in_a_row() {
-        let schedule = Schedule { success_threshold: 2, failure_threshold: 3, ..Schedule::default() };
+        let schedule =
+            Schedule { success_threshold: 2, failure_threshold: 3, ..Schedule::default() };
         let mut judge = Judge::default();
-        let told: Vec<Option<bool>> = [true, true, true, false, false, true, false, false, false, false]
-            .into_iter()
-            .map(|answer| judge.take(answer, &schedule))
-            .collect();
+        let told: Vec<Option<bool>> =
+            [true, true, true, false, false, true, false, false, false, false]
+                .into_iter()
+                .map(|answer| judge.take(answer, &schedule))
+                .collect();
         let mut wanted = [None; 10];
         (wanted[1], wanted[8]) = (Some(true), Some(false));
         assert_eq!(told, wanted);

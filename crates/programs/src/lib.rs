@@ -1,15 +1,21 @@
 //! What runs in the world.
 //!
 //! In reading order:
-//! - [`http`]: messages, a server, a client with curl's ways of failing;
+//! - [`http`]: messages, a server, a client with curl's ways of failing, and curl itself;
+//! - [`dns`]: messages, a server for whatever knows names, a resolver as the C library has it;
 //! - [`images`]: a program for every container image;
 //! - [`proxy`]: the user-space proxy that publishes a container's port on its host;
-//! - [`resolve`]: names to addresses;
+//! - [`echo`], [`health`]: echo servers, health checks;
+//! - [`resolve`]: the hosts file;
 //! - [`log`]: what a program has printed.
 //!
 //! **Invariant:** programs use sockets and the clock of [`netsim::Host`] only. They know nothing of
 //! Kubernetes; whatever an object says about them arrives as plain values.
+//! **Invariant:** what comes over a socket is read up to a limit and is never trusted.
 
+pub mod dns;
+pub mod echo;
+pub mod health;
 pub mod http;
 pub mod images;
 pub mod log;

@@ -171,7 +171,7 @@ pub fn read(bytes: &[u8]) -> Result<Capture, BadCapture> {
         }
         let kind = order.u32(rest, 0)?;
         let len = order.u32(rest, 4)? as usize;
-        if len < 12 || len % 4 != 0 {
+        if len < 12 || !len.is_multiple_of(4) {
             return Err(BadCapture::BadLength);
         }
         let block = rest.get(..len).ok_or(BadCapture::Truncated)?;

@@ -86,7 +86,7 @@ impl<'t> Parser<'t, '_> {
         while let word @ ("and" | "or") = self.peek_word(0) {
             self.at += 1;
             let (next, after) = self.operand(quals)?;
-            node = join(node, word == "and", next);
+            node = node.join(word == "and", next);
             quals = after;
         }
         Ok((node, quals))
@@ -354,7 +354,7 @@ impl<'t> Parser<'t, '_> {
                 let mut node = parser.id(quals)?;
                 while let word @ ("and" | "or") = parser.peek_word(0) {
                     parser.at += 1;
-                    node = join(node, word == "and", parser.id(quals)?);
+                    node = node.join(word == "and", parser.id(quals)?);
                 }
                 Ok(node)
             })?;
@@ -397,11 +397,6 @@ impl<'t> Parser<'t, '_> {
         self.at += 1;
         Ok(Some(*len))
     }
-}
-
-/// A row stays a row only where it was not put into parentheses: those make it one thing.
-fn join(left: Node, is_and: bool, right: Node) -> Node {
-    left.join(is_and, right)
 }
 
 fn combine(op: char, left: Arith, right: Arith) -> Result<Arith> {

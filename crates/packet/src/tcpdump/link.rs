@@ -103,6 +103,7 @@ pub(super) fn ethernet(
     }
     let (dst, src) = (mac(bytes, 0)?, mac(bytes, 6)?);
     if page.opt.link_header {
+        let (src, dst) = (page.opt.mac(src), page.opt.mac(dst));
         put!(page, "{src} > {dst}, ");
     }
     let mut at = 12;
@@ -143,6 +144,7 @@ pub(super) fn ethernet(
     }
     if !body(page, kind, rest, rest_len)? {
         if !page.opt.link_header {
+            let (src, dst) = (page.opt.mac(src), page.opt.mac(dst));
             put!(page, "{src} > {dst}, ");
             put_type(page, kind);
             put!(page, ", length {len}: ");
@@ -240,7 +242,8 @@ fn cooked(
 fn cooked_header(page: &mut Page<'_>, bytes: &[u8], len: u32) -> Shown {
     put!(page, "ifindex {} ", u32_at(bytes, 4)?);
     if u8_at(bytes, 11)? == 6 {
-        put!(page, "{} ", mac(bytes, 12)?);
+        let from = page.opt.mac(mac(bytes, 12)?);
+        put!(page, "{from} ");
     }
     if page.opt.quiet {
         return Ok(());
@@ -303,8 +306,12 @@ fn arp_operation(
     bytes: &[u8],
     (op, pro, hln, pln): (u16, u16, usize, usize),
 ) -> Result<bool, Cut> {
+    let options = page.opt;
     let hardware = |at: usize| -> Result<String, Cut> {
         let octets = bytes.get(at..at + hln).ok_or(Cut::Packet)?;
+        if let Ok(octets) = <[u8; 6]>::try_from(octets) {
+            return Ok(options.mac(Mac(octets)));
+        }
         let octets: Vec<String> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
         Ok(if octets.is_empty() { "<No address>".to_string() } else { octets.join(":") })
     };

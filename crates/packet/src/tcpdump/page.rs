@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Options;
 use super::tcp::Seqs;
+use crate::ethernet::Mac;
 
 /// The captured bytes end where a field should be: tcpdump prints `[|tcp]` and the like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,19 @@ impl<'p> Page<'p> {
 
     pub(super) fn finish(self) -> String {
         self.out
+    }
+}
+
+impl Options {
+    /// A hardware address; without `-n` with its maker, of which none is known here: the lab's addresses are
+    /// locally administered.
+    pub(super) fn mac(&self, mac: Mac) -> String {
+        match (self.port_names, mac) {
+            (false, mac) => mac.to_string(),
+            (true, Mac::BROADCAST) => "Broadcast".to_string(),
+            (true, Mac([0, 0, 0, ..])) => format!("{mac} (oui Ethernet)"),
+            (true, mac) => format!("{mac} (oui Unknown)"),
+        }
     }
 }
 

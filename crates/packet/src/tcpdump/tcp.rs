@@ -300,7 +300,7 @@ fn show_option(page: &mut Page<'_>, kind: u8, data: &[u8], len: usize, sack_base
 }
 
 fn selective_ack(page: &mut Page<'_>, data: &[u8], len: usize, base: u32) -> Shown {
-    if len % 8 != 0 {
+    if !len.is_multiple_of(8) {
         page.push(" invalid sack");
         return Ok(());
     }

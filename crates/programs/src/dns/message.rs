@@ -387,8 +387,11 @@ impl Message {
             writer.u16(kind.number());
             writer.u16(1);
         }
-        let sections =
-            [(&self.answers, answers), (&self.authorities, authorities), (&self.additionals, additionals)];
+        let sections = [
+            (&self.answers, answers),
+            (&self.authorities, authorities),
+            (&self.additionals, additionals),
+        ];
         for (records, count) in sections {
             records.iter().take(count).for_each(|record| writer.record(record));
         }
@@ -647,12 +650,18 @@ mod tests {
             any::<u128>().prop_map(|addr| Data::Aaaa(addr.into())),
             names().prop_map(Data::Cname),
             names().prop_map(Data::Ptr),
-            prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..3).prop_map(Data::Txt),
+            prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..3)
+                .prop_map(Data::Txt),
             (any::<u16>(), any::<u16>(), any::<u16>(), names()).prop_map(
                 |(priority, weight, port, target)| Data::Srv { priority, weight, port, target }
             ),
             (names(), names(), any::<u32>(), any::<u32>()).prop_map(
-                |(primary, mailbox, serial, minimum)| Data::Soa { primary, mailbox, serial, minimum }
+                |(primary, mailbox, serial, minimum)| Data::Soa {
+                    primary,
+                    mailbox,
+                    serial,
+                    minimum
+                }
             ),
             prop::collection::vec(any::<u8>(), 0..9).prop_map(|bytes| Data::Other(99, bytes)),
         ]

@@ -62,7 +62,7 @@ impl ResolvConf {
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("nameserver") => {
-                    let addr = words.next().and_then(|word| word.parse().ok());
+                    let addr: Option<Ipv4Addr> = words.next().and_then(|word| word.parse().ok());
                     conf.nameservers.extend(addr);
                     conf.nameservers.truncate(SERVERS_MAX);
                 }
@@ -136,8 +136,8 @@ enum Outcome {
     Silence,
     /// Nobody listens at any of the servers.
     Refused,
-    /// The last server could not find out.
-    Failed,
+    /// The last server could not, or would not, find out.
+    Failed(Message),
 }
 
 /// A place's resolver.
@@ -164,36 +164,52 @@ impl Resolver {
         if candidates.is_empty() {
             return Err(ResolveError::NotFound);
         }
-        let (mut no_data, mut failed) = (false, false);
+        let plain = Name::parse(name);
+        let (mut no_data, mut failed, mut as_it_is) = (false, false, None);
         for candidate in candidates {
-            match self.ask(host, &candidate, Kind::A).await {
+            let why = match self.ask(host, &candidate, Kind::A).await {
                 Outcome::Answer(message) if message.code == ResponseCode::NoError => {
                     let addrs = addresses_of(&message);
                     if !addrs.is_empty() {
                         return Ok(addrs);
                     }
-                    no_data = true;
+                    ResolveError::NoAddress
                 }
-                Outcome::Answer(_) => {}
-                // musl gives up; glibc goes on with the search list and remembers.
-                Outcome::Failed if self.flavour == Flavour::Glibc => failed = true,
-                Outcome::Failed | Outcome::Silence | Outcome::Refused => {
+                Outcome::Answer(_) => ResolveError::NotFound,
+                Outcome::Failed(message)
+                    if self.flavour == Flavour::Glibc && message.code == ResponseCode::ServFail =>
+                {
+                    failed = true;
+                    ResolveError::TryAgain
+                }
+                // Without a server there is no use in other names.
+                Outcome::Failed(_) | Outcome::Silence | Outcome::Refused => {
                     return Err(ResolveError::TryAgain);
                 }
+            };
+            // musl takes a name that has no address for the one that was meant.
+            if why == ResolveError::NoAddress && self.flavour == Flavour::Musl {
+                return Err(why);
+            }
+            no_data |= why == ResolveError::NoAddress;
+            if Some(&candidate) == plain.as_ref() {
+                as_it_is = Some(why);
             }
         }
-        Err(match (no_data, failed) {
-            (true, _) => ResolveError::NoAddress,
-            (false, true) => ResolveError::TryAgain,
-            (false, false) => ResolveError::NotFound,
+        // What became of the name as it was given counts most (`res_query.c`).
+        Err(match (as_it_is, no_data, failed) {
+            (Some(why), ..) => why,
+            (None, true, _) => ResolveError::NoAddress,
+            (None, false, true) => ResolveError::TryAgain,
+            (None, false, false) => ResolveError::NotFound,
         })
     }
 
     /// One question without the search list, as `dig` asks: the answer, whatever it says.
     pub async fn query(&self, host: &Host, name: &Name, kind: Kind) -> Option<Message> {
         match self.ask(host, name, kind).await {
-            Outcome::Answer(message) => Some(message),
-            _ => None,
+            Outcome::Answer(message) | Outcome::Failed(message) => Some(message),
+            Outcome::Silence | Outcome::Refused => None,
         }
     }
 
@@ -213,21 +229,26 @@ impl Resolver {
         }
     }
 
-    async fn ask_in_turn(&self, host: &Host, servers: &[Ipv4Addr], questions: &[Message]) -> Outcome {
+    async fn ask_in_turn(
+        &self,
+        host: &Host,
+        servers: &[Ipv4Addr],
+        questions: &[Message],
+    ) -> Outcome {
         let mut last = Outcome::Refused;
-        for attempt in 0..self.conf.attempts.max(1) {
-            for server in servers {
-                // Later rounds wait longer, but all servers together no longer than one.
-                let mut secs = self.conf.timeout.as_secs() << attempt;
-                if attempt > 0 {
+        for _ in 0..self.conf.attempts.max(1) {
+            for (number, server) in servers.iter().enumerate() {
+                // Later servers are waited for longer, but all together not much longer than the first.
+                let mut secs = self.conf.timeout.as_secs() << number.min(SERVERS_MAX);
+                if number > 0 {
                     secs /= servers.len() as u64;
                 }
                 let wait = Duration::from_secs(secs.max(1));
-                match over_udp(host, &[*server], questions, wait).await {
-                    Ok(Some(message)) if is_of_use(&message) => {
+                match over_udp(host, &[*server], questions, wait, |_| true).await {
+                    Ok(Some((message, _))) if is_of_use(&message) => {
                         return self.complete(host, *server, questions, message, wait).await;
                     }
-                    Ok(Some(_)) => last = Outcome::Failed,
+                    Ok(Some((message, _))) => last = Outcome::Failed(message),
                     Ok(None) => last = Outcome::Silence,
                     Err(_) => {}
                 }
@@ -238,19 +259,14 @@ impl Resolver {
 
     async fn ask_all(&self, host: &Host, servers: &[Ipv4Addr], questions: &[Message]) -> Outcome {
         let attempts = self.conf.attempts.max(1);
-        let mut last = Outcome::Silence;
         for _ in 0..attempts {
             let wait = self.conf.timeout / attempts;
-            match over_udp(host, servers, questions, wait).await {
-                Ok(Some(message)) if is_of_use(&message) => {
-                    let Some(server) = servers.first() else { return Outcome::Refused };
-                    return self.complete(host, *server, questions, message, wait).await;
-                }
-                Ok(Some(_)) => last = Outcome::Failed,
-                Ok(None) | Err(_) => {}
+            let answered = over_udp(host, servers, questions, wait, is_of_use).await;
+            if let Ok(Some((message, server))) = answered {
+                return self.complete(host, server, questions, message, wait).await;
             }
         }
-        last
+        Outcome::Silence
     }
 
     /// What did not fit into a datagram is asked for over TCP.
@@ -275,10 +291,7 @@ impl Resolver {
 
 /// A server that could not or would not find out leads to the next one.
 fn is_of_use(message: &Message) -> bool {
-    !matches!(
-        message.code,
-        ResponseCode::ServFail | ResponseCode::NotImp | ResponseCode::Refused
-    )
+    !matches!(message.code, ResponseCode::ServFail | ResponseCode::NotImp | ResponseCode::Refused)
 }
 
 /// The addresses of the name that was asked for, whatever other names it stands for.
@@ -290,13 +303,15 @@ fn addresses_of(message: &Message) -> Vec<Ipv4Addr> {
     message.answers.iter().filter_map(|record| addr(&record.data)).collect()
 }
 
-/// Sends the questions and waits for the answers to all of them; the answer to the first is what counts.
+/// Sends the questions and waits for the answers to all of them; the answer to the first is what is wanted.
+/// An answer that does not count is passed over, as if it had not come.
 async fn over_udp(
     host: &Host,
     servers: &[Ipv4Addr],
     questions: &[Message],
     wait: Duration,
-) -> Result<Option<Message>, SockError> {
+    counts: fn(&Message) -> bool,
+) -> Result<Option<(Message, Ipv4Addr)>, SockError> {
     let socket = host.bind_udp(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
     if let [server] = servers {
         // Connected, so that a closed port is heard of.
@@ -307,7 +322,7 @@ async fn over_udp(
             socket.send_to(&question.to_bytes(512), SocketAddrV4::new(*server, PORT), None)?;
         }
     }
-    match timeout(host.sleep(wait), answers(&socket, servers, questions)).await {
+    match timeout(host.sleep(wait), answers(&socket, servers, questions, counts)).await {
         Some(answer) => answer.map(Some),
         None => Ok(None),
     }
@@ -317,7 +332,8 @@ async fn answers(
     socket: &UdpSocket,
     servers: &[Ipv4Addr],
     questions: &[Message],
-) -> Result<Message, SockError> {
+    counts: fn(&Message) -> bool,
+) -> Result<(Message, Ipv4Addr), SockError> {
     let mut open: Vec<u16> = questions.iter().map(|question| question.id).collect();
     let first = questions.first().map(|question| question.id);
     let mut wanted = None;
@@ -329,17 +345,18 @@ async fn answers(
         };
         // Only an answer to what was asked counts.
         let asked = questions.iter().find(|question| question.id == message.id);
-        if asked.is_none_or(|question| question.questions != message.questions) {
+        let fits = asked.is_some_and(|question| question.questions == message.questions);
+        if !fits || !counts(&message) {
             continue;
         }
         open.retain(|id| *id != message.id);
-        if Some(message.id) == first && wanted.as_ref().is_none_or(|known| !is_of_use(known)) {
-            wanted = Some(message);
+        if Some(message.id) == first && wanted.as_ref().is_none_or(|(known, _)| !is_of_use(known)) {
+            wanted = Some((message, *from.ip()));
         }
         if open.is_empty()
-            && let Some(message) = wanted.take()
+            && let Some(answer) = wanted.take()
         {
-            return Ok(message);
+            return Ok(answer);
         }
     }
 }

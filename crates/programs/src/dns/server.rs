@@ -70,27 +70,21 @@ async fn over_udp(socket: UdpSocket, zone: Rc<dyn Zone>, turns: Rc<Cell<usize>>)
         // An error is about a datagram that was sent; the socket goes on.
         let Ok((bytes, from, to)) = socket.recv_from().await else { continue };
         let Some(question) = Message::parse(&bytes) else { continue };
-        let limit = question.udp_size.map_or(PLAIN_UDP_MAX, |size| {
-            usize::from(size.min(UDP_MAX)).max(PLAIN_UDP_MAX)
-        });
+        let limit = question
+            .udp_size
+            .map_or(PLAIN_UDP_MAX, |size| usize::from(size.min(UDP_MAX)).max(PLAIN_UDP_MAX));
         if let Some(answer) = answer(&question, &*zone, &turns) {
             let _ = socket.send_to(&answer.to_bytes(limit), from, to);
         }
     }
 }
 
-async fn over_tcp(
-    host: Host,
-    listener: TcpListener,
-    zone: Rc<dyn Zone>,
-    turns: Rc<Cell<usize>>,
-) {
+async fn over_tcp(host: Host, listener: TcpListener, zone: Rc<dyn Zone>, turns: Rc<Cell<usize>>) {
     while let Ok((stream, _)) = listener.accept().await {
         let (here, zone, turns) = (host.clone(), zone.clone(), turns.clone());
         host.spawn(async move {
             // Each message after its length (RFC 1035 §4.2.2).
-            while let Some(Some(bytes)) =
-                timeout(here.sleep(TCP_IDLE), read_framed(&stream)).await
+            while let Some(Some(bytes)) = timeout(here.sleep(TCP_IDLE), read_framed(&stream)).await
             {
                 let Some(question) = Message::parse(&bytes) else { return };
                 let Some(answer) = answer(&question, &*zone, &turns) else { return };

@@ -106,10 +106,8 @@ pub async fn fetch(host: &Host, stream: &TcpStream, ask: &Ask) -> Result<Fetched
             Ok(false) => return Err(FetchError::NotHttp),
             Err(error) => return Err(FetchError::Receive(error)),
         }
-        match parse_response(&received, ask.method == "HEAD") {
-            Ok(Some(parsed)) => break parsed,
-            Ok(None) => {}
-            Err(_) => return Err(FetchError::NotHttp),
+        if let Some(parsed) = final_response(&mut received, ask.method == "HEAD")? {
+            break parsed;
         }
     };
     received.drain(..head_len);
@@ -123,6 +121,22 @@ pub async fn fetch(host: &Host, stream: &TcpStream, ask: &Ask) -> Result<Fetched
         Err(BodyError::NotHttp) => Err(FetchError::NotHttp),
         Err(BodyError::Short(missing)) => {
             Err(FetchError::Partial { fetched: Box::new(fetched), missing })
+        }
+    }
+}
+
+/// The head of the response, once it is there; "100 Continue" and the like before it are passed over.
+fn final_response(
+    received: &mut Vec<u8>,
+    to_head: bool,
+) -> Result<Option<(Response, u8, usize, Framing)>, FetchError> {
+    loop {
+        match parse_response(received, to_head) {
+            Ok(Some((response, _, head_len, _))) if response.status / 100 == 1 => {
+                received.drain(..head_len);
+            }
+            Ok(parsed) => return Ok(parsed),
+            Err(_) => return Err(FetchError::NotHttp),
         }
     }
 }

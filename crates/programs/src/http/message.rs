@@ -25,8 +25,13 @@ impl Headers {
         self.0.push((name.to_string(), value.into()));
     }
 
+    /// Takes all fields of this name away.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+    }
+
     /// One of the words of a comma-separated field is `word`.
-    fn has_word(&self, name: &str, word: &str) -> bool {
+    pub fn has_word(&self, name: &str, word: &str) -> bool {
         self.get(name).is_some_and(|v| v.split(',').any(|w| w.trim().eq_ignore_ascii_case(word)))
     }
 
@@ -44,6 +49,23 @@ impl Headers {
 
     fn content_length(&self) -> Option<usize> {
         self.get("content-length")?.trim().parse().ok()
+    }
+
+    /// The length that a request announces; an error where the fields contradict each other or are no
+    /// numbers (RFC 9112 §6.3).
+    fn request_length(&self) -> Result<usize, Malformed> {
+        let mut lengths =
+            self.0.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let Some((_, first)) = lengths.next() else { return Ok(0) };
+        if lengths.any(|(_, other)| other != first) {
+            return Err(Malformed);
+        }
+        let digits = first.trim();
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Malformed);
+        }
+        // A number that no machine could hold is a body that is too long.
+        Ok(digits.parse().unwrap_or(usize::MAX))
     }
 }
 
@@ -130,7 +152,19 @@ pub fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        100 => "Continue",
+        206 => "Partial Content",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        409 => "Conflict",
+        411 => "Length Required",
         413 => "Payload Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
         500 => "Internal Server Error",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
@@ -143,13 +177,20 @@ pub fn reason(status: u16) -> &'static str {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Reads the head of a request, if it is all there: the request without body, the length of its head, the
-/// length of its body.
+/// How the end of a request's body is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFraming {
+    Length(usize),
+    Chunked,
+}
+
+/// Reads the head of a request, if it is all there: the request without body, the length of its head, and how
+/// its body ends.
 pub(crate) fn parse_request(
     bytes: &[u8],
     peer: SocketAddrV4,
     local: SocketAddrV4,
-) -> Result<Option<(Request, usize, usize)>, Malformed> {
+) -> Result<Option<(Request, usize, BodyFraming)>, Malformed> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut parsed = httparse::Request::new(&mut fields);
     let head_len = match parsed.parse(bytes) {
@@ -158,7 +199,11 @@ pub(crate) fn parse_request(
         _ => return Err(Malformed),
     };
     let headers = Headers::read(parsed.headers);
-    let body_len = headers.content_length().unwrap_or(0).min(BODY_MAX);
+    let framing = match headers.get("transfer-encoding") {
+        Some(coding) if coding.trim().eq_ignore_ascii_case("chunked") => BodyFraming::Chunked,
+        Some(_) => return Err(Malformed),
+        None => BodyFraming::Length(headers.request_length()?),
+    };
     let request = Request {
         method: parsed.method.unwrap_or_default().to_string(),
         target: parsed.path.unwrap_or_default().to_string(),
@@ -168,7 +213,7 @@ pub(crate) fn parse_request(
         peer,
         local,
     };
-    Ok(Some((request, head_len, body_len)))
+    Ok(Some((request, head_len, framing)))
 }
 
 /// How the end of a response's body is recognised.
@@ -206,6 +251,15 @@ pub(crate) fn parse_response(
     let reason = parsed.reason.unwrap_or_default().to_string();
     let response = Response { status, reason, headers, body: Vec::new() };
     Ok(Some((response, parsed.version.unwrap_or(1), head_len, framing)))
+}
+
+/// Writes a chunk; nothing for an empty one, which would end the body.
+pub(crate) fn put_chunk(out: &mut Vec<u8>, chunk: &[u8]) {
+    if !chunk.is_empty() {
+        out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        out.extend_from_slice(chunk);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Takes complete chunks from the beginning of `bytes` to `body`; says how many bytes were used up, and
@@ -249,7 +303,7 @@ mod tests {
             assert_eq!(parse_request(&bytes[..cut], NOWHERE, NOWHERE), Ok(None));
         }
         let (request, head, body) = parse_request(bytes, NOWHERE, NOWHERE).unwrap().unwrap();
-        assert_eq!((head, body), (bytes.len() - 3, 3));
+        assert_eq!((head, body), (bytes.len() - 3, BodyFraming::Length(3)));
         assert_eq!((request.path(), request.line().as_str()), ("/a", "POST /a?b HTTP/1.1"));
         assert!(request.keeps_alive());
         assert_eq!(parse_request(b"\0\0\r\n\r\n", NOWHERE, NOWHERE), Err(Malformed));

@@ -2,12 +2,14 @@
 //!
 //! - [`message`]: requests and responses, in and out of bytes;
 //! - [`server`]: answers requests over kept-alive connections;
-//! - [`client`]: makes one request and says how it failed.
+//! - [`client`]: makes one request and says how it failed;
+//! - [`curl`]: a whole transfer: name, connections that are kept, redirects, retries, limits of time.
 
 pub mod client;
+pub mod curl;
 pub mod message;
 pub mod server;
 
 pub use client::{FetchError, Fetched, fetch};
 pub use message::{Headers, Request, Response};
-pub use server::serve;
+pub use server::{Limits, serve, serve_with};
