@@ -5,12 +5,14 @@
 //! - [`time`]: [`Instant`], a point on the virtual clock;
 //! - [`calendar`]: [`Utc`], what the clocks of the world show;
 //! - [`rng`]: [`Rng`], one seed, forked by name;
+//! - [`order`]: sorting, and sorted maps from pairs, in little code;
 //! - [`FastMap`]: hash lookups on the packet path.
 //!
 //! **Invariant:** nothing here reads a clock, a file or the machine's randomness. A world is a pure
 //! function of its seed and of the commands it is given.
 
 pub mod calendar;
+pub mod order;
 pub mod rng;
 pub mod time;
 

@@ -225,7 +225,7 @@ pub fn sets_of(api: &Api, deployment: &Deployment) -> Vec<Rc<ReplicaSet>> {
         .filter(is_owned)
         .cloned()
         .collect();
-    sets.sort_by_key(|set| {
+    base::order::sort_by_key(&mut sets, |set| {
         let created = set.metadata.creation_timestamp.as_ref().map_or(Instant::ZERO, instant);
         (created, revision_of(set), set.metadata.name().to_string())
     });
@@ -287,9 +287,7 @@ pub(crate) fn template_hash(template: &PodTemplateSpec) -> String {
     if let Some(labels) = template.metadata.as_mut().and_then(|metadata| metadata.labels.as_mut()) {
         labels.remove(TEMPLATE_HASH);
     }
-    // By way of a value: a second serialiser for every type of a Pod would be shipped with the page.
-    let value = serde_json::to_value(&template).unwrap_or_default();
-    let text = value.to_string();
+    let text = kube_api::to_value(&template).to_string();
     // FNV-1a of 32 bits, written in decimal, each digit as a letter that makes no words.
     let hash = text
         .bytes()
@@ -362,7 +360,7 @@ fn create_set(
     set.metadata.name = Some(format!("{}-{hash}", deployment.metadata.name()));
     set.metadata.namespace = deployment.metadata.namespace.clone();
     set.metadata.labels = Some(labels);
-    set.metadata.annotations = Some(set_annotations(deployment, revision).into_iter().collect());
+    set.metadata.annotations = Some(base::order::map(set_annotations(deployment, revision)));
     set.metadata.owner_references = Some(vec![controller_ref(&**deployment)]);
     let created = api.create_typed(set, now).ok()?;
     if replicas > 0 {
@@ -510,7 +508,7 @@ fn forget_history(api: &mut Api, deployment: &Deployment, old: &[Rc<ReplicaSet>]
     let limit = usize::try_from(limit.unwrap_or(10)).unwrap_or(0);
     let mut empty: Vec<&Rc<ReplicaSet>> =
         old.iter().filter(|set| desired(set) == 0 && actual(set) == 0).collect();
-    empty.sort_by_key(|set| revision_of(set));
+    base::order::sort_by_key(&mut empty, |set| revision_of(set));
     let surplus = empty.len().saturating_sub(limit);
     for set in empty.into_iter().take(surplus) {
         let (namespace, name) = (set.metadata.namespace(), set.metadata.name());

@@ -112,7 +112,7 @@ fn selected(api: &Api, service: &Service, selector: &Selector) -> Vec<Rc<Pod>> {
         .cloned()
         .collect();
     let addr = |pod: &Pod| pods::address(pod).and_then(|ip| ip.parse::<std::net::Ipv4Addr>().ok());
-    pods.sort_by_key(|pod| (addr(pod), pod.metadata.name().to_string()));
+    base::order::sort_by_key(&mut pods, |pod| (addr(pod), pod.metadata.name().to_string()));
     pods
 }
 
@@ -281,7 +281,7 @@ fn fill(
     let addr = |endpoint: &Endpoint| {
         endpoint.addresses.first().and_then(|ip| ip.parse::<std::net::Ipv4Addr>().ok())
     };
-    rest.sort_by_key(|endpoint| addr(endpoint));
+    base::order::sort_by_key(&mut rest, |endpoint| addr(endpoint));
     let mut rest = rest.into_iter().peekable();
     for (_, endpoints) in &mut filled {
         while endpoints.len() < SLICE_MAX

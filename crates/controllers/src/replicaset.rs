@@ -172,7 +172,7 @@ fn delete_pods(
         active.iter().filter(|pod| node.is_some() && pods::node_name(pod) == node).count()
     };
     let mut by_rank: Vec<&Rc<Pod>> = active.iter().collect();
-    by_rank.sort_by_key(|pod| {
+    base::order::sort_by_key(&mut by_rank, |pod| {
         let phase = match pods::phase(pod) {
             "Pending" => 0,
             "Unknown" => 1,

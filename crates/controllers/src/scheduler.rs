@@ -288,7 +288,7 @@ fn failure(nodes: &[Rc<Node>], reasons: &BTreeMap<String, usize>) -> String {
     }
     let mut parts: Vec<String> =
         reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    parts.sort();
+    base::order::sort(&mut parts);
     let total = nodes.len();
     // Preemption helps where something could make room, and not where the node itself is wrong.
     let is_room = |reason: &str| reason.starts_with("Insufficient") || reason == "Too many pods";
@@ -302,7 +302,7 @@ fn failure(nodes: &[Rc<Node>], reasons: &BTreeMap<String, usize>) -> String {
         preemption.push(format!("{victims} No preemption victims found for incoming pod"));
     }
     let preemption: Vec<String> = {
-        preemption.sort();
+        base::order::sort(&mut preemption);
         preemption
     };
     format!(

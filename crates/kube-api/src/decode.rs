@@ -190,7 +190,7 @@ impl Decoder {
 
     fn time(&mut self, node: &Node, ty: Type) -> Option<Value> {
         let NodeKind::String(text) = &node.kind else { return self.wrong_type(node, ty) };
-        if text.parse::<jiff::Timestamp>().is_ok() {
+        if base::Utc::parse_rfc3339(text).is_some() {
             return Some(Value::String(text.clone()));
         }
         let message = format!(
@@ -269,7 +269,7 @@ impl Decoder {
 /// kubectl sends maps with their keys sorted, so that is the order in which the server sees them.
 fn sorted(entries: &[(Key, Node)]) -> Vec<&(Key, Node)> {
     let mut entries: Vec<_> = entries.iter().collect();
-    entries.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    base::order::sort_by(&mut entries, |(a, _), (b, _)| a.name.cmp(&b.name));
     entries
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use crate::meta::LabelSelector;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;

@@ -3,6 +3,7 @@
 //! In reading order, as a manifest goes:
 //! - [`yaml`]: text → [`node`]s that know their line;
 //! - [`schema`]: the shape of every kind; [`mod@decode`]: a node against it, strictly;
+//! - [`types`]: the types of objects that have behaviour; [`shape`]: a JSON value made to fit its type;
 //! - [`kinds`]: the kinds and their names; [`object`]: typed and untyped objects;
 //! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`], [`validate`],
 //!   addresses and ports, deletion; [`status`]: how it says no;
@@ -24,17 +25,17 @@ pub mod provenance;
 pub mod quantity;
 pub mod schema;
 pub mod server;
+pub mod shape;
 pub mod status;
 pub mod store;
+pub mod types;
 pub mod validate;
 pub mod yaml;
 
-pub use k8s_openapi::api::apps::v1 as apps;
-pub use k8s_openapi::api::core::v1 as core;
-pub use k8s_openapi::api::discovery::v1 as discovery;
-pub use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
-pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-pub use k8s_openapi::{Metadata, Resource};
+pub use types::{
+    IntOrString, Metadata, MicroTime, Quantity, Resource, Time, apps, core, discovery, from_value,
+    meta, to_value,
+};
 
 pub use kinds::{KindId, KindInfo, Kinds};
 pub use object::{AnyObject, Dynamic, Kind, MetaExt};
@@ -43,6 +44,6 @@ pub use status::{FieldError, Reason, Status};
 pub use store::{Change, Store};
 
 /// A quantity as objects carry it.
-pub fn quantity_object(text: &str) -> k8s_openapi::apimachinery::pkg::api::resource::Quantity {
-    k8s_openapi::apimachinery::pkg::api::resource::Quantity(text.to_string())
+pub fn quantity_object(text: &str) -> Quantity {
+    Quantity(text.to_string())
 }

@@ -56,8 +56,11 @@ impl Node {
             NodeKind::String(s) => Value::String(s.clone()),
             NodeKind::List(items) => Value::Array(items.iter().map(Node::to_value).collect()),
             NodeKind::Map(entries) => {
-                let pairs = entries.iter().map(|(key, value)| (key.name.clone(), value.to_value()));
-                Value::Object(pairs.collect::<Map<_, _>>())
+                let mut map = Map::new();
+                for (key, value) in entries {
+                    map.insert(key.name.clone(), value.to_value());
+                }
+                Value::Object(map)
             }
         }
     }

@@ -4,28 +4,18 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use base::Instant;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
-use k8s_openapi::{Metadata, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::apps::{DaemonSet, Deployment, ReplicaSet};
+use crate::core::{Endpoints, Event, Namespace, Node, Pod, Service};
+use crate::discovery::EndpointSlice;
 use crate::kinds::{KindId, KindInfo};
+use crate::meta::{ObjectMeta, OwnerReference};
+use crate::shape::Mismatch;
+use crate::types::{self, Field, Metadata, MicroTime, Resource, Time, Typed};
 
 /// A kind that the engine knows by its type.
-pub trait Kind:
-    Resource
-    + Metadata<Ty = ObjectMeta>
-    + Serialize
-    + DeserializeOwned
-    + Clone
-    + PartialEq
-    + Default
-    + 'static
-{
+pub trait Kind: Resource + Metadata + Typed {
     /// Its number; see [`crate::kinds::Kinds`].
     fn id() -> KindId;
     /// The object as one of any kind.
@@ -98,18 +88,18 @@ macro_rules! typed_kinds {
 
             /// As JSON, `apiVersion` and `kind` included.
             pub fn to_value(&self) -> Value {
-                match self {
-                    // Objects are made of texts, numbers, lists and maps with text keys.
-                    $(AnyObject::$kind(object) => serde_json::to_value(&**object).unwrap_or_default(),)*
-                    AnyObject::Dynamic(object) => object.to_value(),
-                }
+                let object: &dyn Field = match self {
+                    $(AnyObject::$kind(object) => &**object,)*
+                    AnyObject::Dynamic(object) => return object.to_value(),
+                };
+                types::to_value(object)
             }
 
             /// Reads an object of a kind from JSON that has been checked against the kind's schema.
-            pub fn from_value(info: &KindInfo, value: Value) -> Result<AnyObject, serde_json::Error> {
+            pub fn from_value(info: &KindInfo, value: Value) -> Result<AnyObject, Mismatch> {
                 $(
                     if info.id == <$kind as Kind>::id() {
-                        return serde_json::from_value::<$kind>(value).map(|o| <$kind as Kind>::wrap(Rc::new(o)));
+                        return types::from_value::<$kind>(value).map(|o| <$kind as Kind>::wrap(Rc::new(o)));
                     }
                 )*
                 Dynamic::from_value(info, value).map(|object| AnyObject::Dynamic(Rc::new(object)))
@@ -156,7 +146,7 @@ pub struct Dynamic {
 }
 
 impl Dynamic {
-    fn from_value(info: &KindInfo, value: Value) -> Result<Dynamic, serde_json::Error> {
+    fn from_value(info: &KindInfo, value: Value) -> Result<Dynamic, Mismatch> {
         let mut body = match value {
             Value::Object(body) => body,
             _ => Map::new(),
@@ -168,7 +158,7 @@ impl Dynamic {
             kind: info.id,
             api_version: info.api_version(),
             kind_name: info.kind.to_string(),
-            metadata: serde_json::from_value(metadata)?,
+            metadata: types::from_value(metadata)?,
             body,
         })
     }
@@ -177,8 +167,7 @@ impl Dynamic {
         let mut value = self.body.clone();
         value.insert("apiVersion".into(), self.api_version.clone().into());
         value.insert("kind".into(), self.kind_name.clone().into());
-        let metadata = serde_json::to_value(&self.metadata).unwrap_or_default();
-        value.insert("metadata".into(), metadata);
+        value.insert("metadata".into(), types::to_value(&self.metadata));
         Value::Object(value)
     }
 }
@@ -259,19 +248,17 @@ pub fn controller_ref<T: Kind>(owner: &T) -> OwnerReference {
 /// The virtual time as objects carry it, to the second.
 pub fn time(at: Instant) -> Time {
     let secs = base::calendar::EPOCH_UNIX_SECS + at.as_secs();
-    let secs = i64::try_from(secs).unwrap_or(i64::MAX);
-    Time(jiff::Timestamp::from_second(secs).unwrap_or(jiff::Timestamp::MAX))
+    Time(i64::try_from(secs).unwrap_or(i64::MAX))
 }
 
 /// The virtual time as objects carry it, to the microsecond.
 pub fn micro_time(at: Instant) -> MicroTime {
-    let micros = base::calendar::EPOCH_UNIX_SECS * 1_000_000 + at.as_micros();
-    let micros = i64::try_from(micros).unwrap_or(i64::MAX);
-    MicroTime(jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX))
+    let micros = (base::calendar::EPOCH_UNIX_SECS * 1_000_000).saturating_add(at.as_micros());
+    MicroTime(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
 /// The virtual time of a stamp in an object; what lies before the beginning counts as the beginning.
 pub fn instant(time: &Time) -> Instant {
-    let secs = time.0.as_second() - base::calendar::EPOCH_UNIX_SECS as i64;
+    let secs = time.0 - base::calendar::EPOCH_UNIX_SECS as i64;
     Instant::from_secs(u64::try_from(secs).unwrap_or(0))
 }

@@ -56,6 +56,11 @@ pub fn documents(text: &str) -> Vec<Document> {
             current.push_str(line);
         }
     }
+    // kubectl reads lines and gives each its end, the last one too (`LineReader.Read`); and libyaml-safer panics
+    // where a block scalar ends without one.
+    if !current.is_empty() && !current.ends_with('\n') {
+        current.push('\n');
+    }
     documents.push(document(&current, first_line));
     documents
 }
@@ -415,6 +420,14 @@ mod tests {
     }
 
     #[test]
+    fn the_last_line_needs_no_end() {
+        check("a: |\n  x", expect![[r#"1: {"a":"x\n"}"#]]);
+        check("---\na: >-\n  x\n  y", expect![[r#"1: {"a":"x y"}"#]]);
+        check("a: |+", expect![[r#"1: {"a":""}"#]]);
+        check("- |\n x\r", expect![[r#"1: ["x\n"]"#]]);
+    }
+
+    #[test]
     fn plain_words_mean_what_go_yaml_says() {
         check(
             "[yes, no, on, off, y, n, ~, null, Null, '', \"yes\", nope]",
@@ -455,7 +468,7 @@ mod tests {
             3: yaml: line 2: found character that cannot start any token (4:1)"#]],
         );
         check("a: [1, 2\nb: 3", expect!["1: yaml: line 1: did not find expected ',' or ']' (2:2)"]);
-        check("a: \"open", expect!["1: yaml: found unexpected end of stream (1:9)"]);
+        check("a: \"open", expect!["1: yaml: line 2: found unexpected end of stream (2:1)"]);
         check("? [a]\n: b", expect![[r#"1: yaml: invalid map key: []interface {}{"a"} (1:3)"#]]);
         check(
             "kind: {{ .Values.kind }}\n",

@@ -51,7 +51,7 @@ impl Endpoints {
     pub fn read<'a>(slices: impl Iterator<Item = &'a EndpointSlice>, node_name: &str) -> Endpoints {
         let mut found: BTreeMap<PortName, BTreeMap<String, EndpointInfo>> = BTreeMap::new();
         let mut slices: Vec<&EndpointSlice> = slices.filter(|s| s.address_type == "IPv4").collect();
-        slices.sort_by_key(|slice| slice.metadata.name().to_string());
+        base::order::sort_by_key(&mut slices, |slice| slice.metadata.name().to_string());
         for slice in slices {
             let Some(service) = slice.metadata.label("kubernetes.io/service-name") else {
                 continue;
@@ -74,7 +74,7 @@ impl Endpoints {
         }
         let sorted = |by_text: BTreeMap<String, EndpointInfo>| by_text.into_values().collect();
         let by_port: BTreeMap<PortName, Vec<EndpointInfo>> =
-            found.into_iter().map(|(name, infos)| (name, sorted(infos))).collect();
+            base::order::map(found.into_iter().map(|(name, infos)| (name, sorted(infos))));
         let total = by_port.values().map(Vec::len).sum();
         Endpoints { by_port, total }
     }

@@ -158,7 +158,9 @@ impl Rule {
 /// Writes the rules of a node.
 pub fn plan(config: &ProxyConfig, services: &[ServicePortInfo], endpoints: &Endpoints) -> Plan {
     let mut services: Vec<&ServicePortInfo> = services.iter().collect();
-    services.sort_by_key(|service| (service.name.to_string(), service.name.protocol));
+    base::order::sort_by_key(&mut services, |service| {
+        (service.name.to_string(), service.name.protocol)
+    });
     let mut writer = Writer {
         config,
         is_large: endpoints.total() > LARGE_CLUSTER,

@@ -100,7 +100,7 @@ impl Synced {
 
 fn by_chain(plan: &TablePlan) -> BTreeMap<Rc<str>, Vec<RuleSpec>> {
     let mut chains: BTreeMap<Rc<str>, Vec<RuleSpec>> =
-        plan.chains.iter().map(|chain| (chain.clone(), Vec::new())).collect();
+        base::order::map(plan.chains.iter().map(|chain| (chain.clone(), Vec::new())));
     for (chain, spec) in &plan.rules {
         chains.entry(chain.clone()).or_default().push(spec.clone());
     }

@@ -1,7 +1,5 @@
 //! Which endpoints of a port this node may use (`pkg/proxy/topology.go`).
 
-use std::collections::BTreeMap;
-
 use crate::endpoint::EndpointInfo;
 use crate::service::ServicePortInfo;
 
@@ -58,8 +56,7 @@ pub fn categorize<'a>(
         reachable.cluster.clone()
     } else {
         let both = reachable.cluster.iter().chain(&reachable.local);
-        let by_text: BTreeMap<String, &EndpointInfo> = both.map(|e| (e.to_string(), *e)).collect();
-        by_text.into_values().collect()
+        base::order::map(both.map(|e| (e.to_string(), *e))).into_values().collect()
     };
     reachable
 }

@@ -948,7 +948,7 @@ impl Worker {
             "ContainersReady",
             "PodScheduled",
         ];
-        conditions.sort_by_key(|c| order.iter().position(|kind| *kind == c.type_));
+        base::order::sort_by_key(conditions, |c| order.iter().position(|kind| *kind == c.type_));
         status
     }
 

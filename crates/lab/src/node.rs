@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use base::{Instant, Rng};
+use base::{Instant, Rng, order};
 use kube_api::core::{
     Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
     Taint,
@@ -96,15 +96,16 @@ pub(crate) fn node_object(parts: &NodeParts<'_>, is_tainted: bool, now: Instant)
 }
 
 fn labels(parts: &NodeParts<'_>) -> BTreeMap<String, String> {
-    let mut labels: BTreeMap<String, String> = [
-        ("beta.kubernetes.io/arch", "amd64"),
-        ("beta.kubernetes.io/os", "linux"),
-        ("kubernetes.io/arch", "amd64"),
-        ("kubernetes.io/hostname", parts.name),
-        ("kubernetes.io/os", "linux"),
-    ]
-    .map(|(key, value)| (key.to_string(), value.to_string()))
-    .into();
+    let mut labels = order::map(
+        [
+            ("beta.kubernetes.io/arch", "amd64"),
+            ("beta.kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", "amd64"),
+            ("kubernetes.io/hostname", parts.name),
+            ("kubernetes.io/os", "linux"),
+        ]
+        .map(|(key, value)| (key.to_string(), value.to_string())),
+    );
     if parts.config.role == Role::ControlPlane {
         labels.insert(CONTROL_PLANE.to_string(), String::new());
         let exclude = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -116,16 +117,17 @@ fn labels(parts: &NodeParts<'_>) -> BTreeMap<String, String> {
 
 fn status(parts: &NodeParts<'_>, now: Instant) -> NodeStatus {
     let quantity = |text: &str| kube_api::quantity_object(text);
-    let capacity: BTreeMap<String, _> = [
-        ("cpu", "8"),
-        ("ephemeral-storage", "263174212Ki"),
-        ("hugepages-1Gi", "0"),
-        ("hugepages-2Mi", "0"),
-        ("memory", "16374564Ki"),
-        ("pods", "110"),
-    ]
-    .map(|(name, amount)| (name.to_string(), quantity(amount)))
-    .into();
+    let capacity = order::map(
+        [
+            ("cpu", "8"),
+            ("ephemeral-storage", "263174212Ki"),
+            ("hugepages-1Gi", "0"),
+            ("hugepages-2Mi", "0"),
+            ("memory", "16374564Ki"),
+            ("pods", "110"),
+        ]
+        .map(|(name, amount)| (name.to_string(), quantity(amount))),
+    );
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_string(), address };
     let condition = |kind: &str, status: &str, reason: &str, message: &str| NodeCondition {
         type_: kind.to_string(),

@@ -75,13 +75,13 @@ pub(crate) fn create_static_pods(api: &mut Api, node: &Node, now: Instant) {
         let labels = labels.map(|(key, value)| (key.to_string(), value.to_string()));
         pod.metadata.labels = Some(labels.into());
         let source = ("kubernetes.io/config.source".to_string(), "file".to_string());
-        pod.metadata.annotations = Some([source].into());
+        pod.metadata.annotations = Some(base::order::map([source]));
         pod.metadata.owner_references = Some(vec![controller_ref(node)]);
         let mut container =
             Container { name: name.to_string(), image: Some(image), ..Container::default() };
         container.image_pull_policy = Some("IfNotPresent".to_string());
         let requests = [("cpu".to_string(), kube_api::quantity_object(cpu))];
-        container.resources.get_or_insert_default().requests = Some(requests.into());
+        container.resources.get_or_insert_default().requests = Some(base::order::map(requests));
         let everything = Toleration {
             operator: Some("Exists".to_string()),
             effect: Some("NoExecute".to_string()),

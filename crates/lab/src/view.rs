@@ -146,7 +146,7 @@ pub fn cluster(cluster: &Cluster) -> ClusterView {
             pods: by_node.remove(&node.name).unwrap_or_default(),
         });
     }
-    nodes.sort_by_key(|node| !node.is_control_plane);
+    base::order::sort_by_key(&mut nodes, |node| !node.is_control_plane);
     ClusterView { name: cluster.name.clone(), nodes, waiting, services }
 }
 
@@ -182,7 +182,7 @@ fn service_view(cluster: &Cluster, service: &Service) -> ServiceView {
     let slices = cluster.api.store().list_in::<EndpointSlice>(namespace);
     let own = slices.filter(|slice| slice.metadata.label(SERVICE_NAME) == Some(name));
     let mut endpoints: Vec<EndpointView> = own.flat_map(|slice| slice_views(slice)).collect();
-    endpoints.sort_by(|a, b| a.address.cmp(&b.address));
+    base::order::sort_by(&mut endpoints, |a, b| a.address.cmp(&b.address));
     ServiceView {
         namespace: namespace.to_string(),
         name: name.to_string(),

@@ -36,7 +36,9 @@ impl Rewrite {
             Rewrite::Dscp(dscp) => packet.set_dscp(dscp),
             Rewrite::Ident(ident) => packet.set_ident(ident),
             Rewrite::Mss(mss) => drop(packet.set_tcp_mss(mss)),
-            Rewrite::Clamp(mss) => drop(packet.clamp_tcp_mss(mss)),
+            Rewrite::Clamp(mss) => {
+                packet.lower_mss(mss);
+            }
             Rewrite::Quoted(source, addr, port) => {
                 packet.rewrite_quoted(end(source), addr.into(), port);
             }
@@ -208,9 +210,9 @@ proptest! {
 fn a_segment_size_is_lowered_and_never_raised() {
     let mut packet = syn(1, b"");
     assert_eq!(packet.tcp_mss(), Some(1460));
-    assert!(!packet.clamp_tcp_mss(1460));
-    assert!(packet.clamp_tcp_mss(1410));
-    assert!(!packet.clamp_tcp_mss(1500));
+    assert_eq!(packet.lower_mss(1460), None);
+    assert_eq!(packet.lower_mss(1410), Some((1460, 1410)));
+    assert_eq!(packet.lower_mss(1500), None);
     assert_eq!(packet.tcp_mss(), Some(1410));
     assert_eq!(samples::udp(A, B, (1, 2), b"").tcp_mss(), None);
 }

@@ -88,7 +88,9 @@ pub async fn publish_udp(host: Host, socket: UdpSocket, target: SocketAddrV4) {
                 }
                 let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
                 let Ok(fresh) = host.bind_udp(any) else { continue };
-                fresh.connect(target);
+                if fresh.connect(target).is_err() {
+                    continue;
+                }
                 let fresh = Rc::new(fresh);
                 let client = Client { to_target: fresh.clone(), last_heard: host.now() };
                 clients.borrow_mut().insert(from, client);

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::task::Poll;
 
-use netfilter::Skb;
+use netfilter::{CtSlot, Skb};
 use packet::reply::{self, Unreachable};
 use packet::{Head, L4, Packet, protocol};
 use smallvec::SmallVec;
@@ -128,7 +128,9 @@ impl Kernel {
         let L4::Udp { sport, .. } = head.l4 else { return };
         let takers = self.udp_takers(ns, &head);
         if takers.is_empty() {
-            self.send_icmp_error(ns, &skb, Unreachable::Port.into(), meta);
+            // The connection has been let go by then (`nf_reset_ct` in `__udp4_lib_rcv`).
+            let alone = Skb { ct: CtSlot::None, ..skb.clone() };
+            self.send_icmp_error(ns, &alone, Unreachable::Port.into(), meta);
         }
         for id in takers {
             let Kernel { pool, scheduler, .. } = self;

@@ -315,7 +315,7 @@ async fn over_udp(
     let socket = host.bind_udp(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
     if let [server] = servers {
         // Connected, so that a closed port is heard of.
-        socket.connect(SocketAddrV4::new(*server, PORT));
+        socket.connect(SocketAddrV4::new(*server, PORT))?;
     }
     for server in servers {
         for question in questions {

@@ -215,7 +215,7 @@ pub async fn sort(ctx: Ctx) -> Exit {
         let order = if letters.has('u') { order } else { order.then_with(|| a.cmp(b)) };
         if has('r') { order.reverse() } else { order }
     };
-    lines.sort_by(compare);
+    base::order::sort_by(&mut lines, compare);
     if letters.has('u') {
         lines.dedup_by(|a, b| compare(a, b) == Ordering::Equal);
     }

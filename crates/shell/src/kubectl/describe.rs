@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base::calendar::Utc;
 use kube_api::core::{Event, Pod};
 use kube_api::object::instant;
-use kube_api::{AnyObject, KindInfo, MetaExt};
+use kube_api::{AnyObject, KindInfo, MetaExt, Time};
 use serde_json::Value;
 
 use super::kube::{Fail, Kube, error};
@@ -80,10 +80,8 @@ fn line(out: &mut String, name: &str, value: impl AsRef<str>) {
 
 /// `Mon, 05 Jan 2026 09:01:00 +0000`
 fn stamp(v: &View<'_>, pointer: &str) -> String {
-    let time = v.at(pointer).and_then(|value| serde_json::from_value(value.clone()).ok());
-    time.map_or("<unknown>".to_string(), |time: kube_api::meta::Time| {
-        Utc::at(instant(&time)).rfc1123z()
-    })
+    let time = v.at(pointer).and_then(|value| Time::parse(value.as_str()?));
+    time.map_or("<unknown>".to_string(), |time| Utc::at(instant(&time)).rfc1123z())
 }
 
 fn describe_pod(kube: &Kube<'_>, pod: &Pod, v: &View<'_>, out: &mut String) {
@@ -102,10 +100,8 @@ fn describe_pod(kube: &Kube<'_>, pod: &Pod, v: &View<'_>, out: &mut String) {
     annotations(out, v);
     let summary = controllers::pods::summary(pod);
     if pod.metadata.is_terminating() {
-        let at = v
-            .at("/metadata/deletionTimestamp")
-            .and_then(|t| serde_json::from_value(t.clone()).ok());
-        let lasts = at.map(|at: kube_api::meta::Time| human(instant(&at).since(kube.now())));
+        let at = pod.metadata.deletion_timestamp.as_ref();
+        let lasts = at.map(|at| human(instant(at).since(kube.now())));
         line(out, "Status", format!("Terminating (lasts {})", lasts.unwrap_or_default()));
         let grace = v.number("/metadata/deletionGracePeriodSeconds");
         line(out, "Termination Grace Period", format!("{grace}s"));
@@ -366,7 +362,7 @@ fn endpoints(kube: &Kube<'_>, service: &AnyObject, port_name: &str) -> Result<St
         })
         .collect()
     })?;
-    all.sort();
+    base::order::sort(&mut all);
     let len = all.len();
     if len > 3 {
         all.truncate(3);
@@ -623,7 +619,7 @@ fn events(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<String
                 })
         };
         let mut found: Vec<_> = api.store().list::<Event>().filter(about).cloned().collect();
-        found.sort_by_key(|event| event.last_timestamp.as_ref().map(instant));
+        base::order::sort_by_key(&mut found, |event| event.last_timestamp.as_ref().map(instant));
         found.iter().map(|event| event_row(event, now)).collect()
     })?;
     if rows.is_empty() {
@@ -634,7 +630,7 @@ fn events(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<String
 }
 
 fn event_row(event: &Event, now: base::Instant) -> String {
-    let since = |time: &Option<kube_api::meta::Time>| {
+    let since = |time: &Option<Time>| {
         time.as_ref().map_or("<unknown>".to_string(), |time| human(now.since(instant(time))))
     };
     let age = match event.count {

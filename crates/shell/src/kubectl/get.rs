@@ -110,7 +110,7 @@ fn sort(found: &mut Found, path: &str) -> Result<(), Fail> {
             (key.parse().ok(), key, item)
         })
         .collect();
-    keyed.sort_by(|a, b| match (a.0, b.0) {
+    base::order::sort_by(&mut keyed, |a, b| match (a.0, b.0) {
         (Some(a), Some(b)) => a.total_cmp(&b),
         _ => a.1.cmp(&b.1),
     });
@@ -209,7 +209,7 @@ async fn tables(
         };
         return kube.err(text).await;
     }
-    let kinds: BTreeMap<String, ()> = found.iter().map(|(kind, _)| (kind.resource(), ())).collect();
+    let kinds = base::order::set(found.iter().map(|(kind, _)| kind.resource()));
     let with_kind = kinds.len() > 1
         || targets.windows(2).any(|two| matches!(two, [a, b] if a.kind.id != b.kind.id))
         || args.is_on("show-kind");

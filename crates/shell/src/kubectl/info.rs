@@ -1,7 +1,5 @@
 //! `kubectl version`, `cluster-info`, `api-resources`, `api-versions`, `config`.
 
-use std::collections::BTreeSet;
-
 use super::kube::{Fail, Kube, error};
 use crate::commands::Ctx;
 use crate::flags::Args;
@@ -18,8 +16,9 @@ pub(crate) async fn run(kube: &Kube<'_>, verb: &str, args: &Args) -> Result<i32,
             kube.out(text).await?;
         }
         "api-versions" => {
-            let versions: BTreeSet<String> = kube
-                .api(|api| api.store().kinds().all().iter().map(|k| k.api_version()).collect())?;
+            let versions = kube.api(|api| {
+                base::order::set(api.store().kinds().all().iter().map(|k| k.api_version()))
+            })?;
             for version in versions {
                 kube.out(format!("{version}\n")).await?;
             }
@@ -31,7 +30,7 @@ pub(crate) async fn run(kube: &Kube<'_>, verb: &str, args: &Args) -> Result<i32,
 
 async fn resources(kube: &Kube<'_>, args: &Args) -> Result<(), Fail> {
     let mut kinds = kube.api(|api| api.store().kinds().all().to_vec())?;
-    kinds.sort_by(|a, b| (&a.group, &a.plural).cmp(&(&b.group, &b.plural)));
+    base::order::sort_by(&mut kinds, |a, b| (&a.group, &a.plural).cmp(&(&b.group, &b.plural)));
     let wanted = args.get("namespaced").map(|text| text == "true");
     let mut text = String::new();
     if !args.is_on("no-headers") {

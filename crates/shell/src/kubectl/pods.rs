@@ -167,11 +167,7 @@ async fn print_log(
                 String::new()
             };
             let stamp = match args.is_on("timestamps") {
-                true => {
-                    let stamp =
-                        serde_json::to_value(kube_api::object::micro_time(*at)).unwrap_or_default();
-                    format!("{} ", stamp.as_str().unwrap_or_default())
-                }
+                true => format!("{} ", kube_api::object::micro_time(*at)),
                 false => String::new(),
             };
             kube.out(format!("{prefix}{stamp}{line}\n")).await?;

@@ -140,7 +140,7 @@ fn daemon_set_status(value: &Value) -> (String, bool) {
 
 /// A new annotation of the template makes new Pods.
 fn restart(kube: &Kube<'_>, object: &AnyObject) -> Result<(), Fail> {
-    let now = serde_json::to_value(time(kube.now())).unwrap_or_default();
+    let now = Value::String(time(kube.now()).to_string());
     change(kube, object, |value| {
         let pointer = "/spec/template/metadata/annotations";
         set(value, pointer, "kubectl.kubernetes.io/restartedAt", now);
@@ -175,7 +175,7 @@ fn deployment(object: &AnyObject) -> Result<&Deployment, Fail> {
 async fn history(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<(), Fail> {
     let deployment = deployment(object)?;
     let mut sets = kube.api(|api| sets_of(api, deployment))?;
-    sets.sort_by_key(|set| revision_of(set));
+    base::order::sort_by_key(&mut sets, |set| revision_of(set));
     let mut text = "REVISION\tCHANGE-CAUSE\n".to_string();
     for set in &sets {
         let cause = set.metadata.annotation("kubernetes.io/change-cause").unwrap_or("<none>");
@@ -199,7 +199,7 @@ async fn undo(
 ) -> Result<(), Fail> {
     let deployment = deployment(object)?;
     let mut sets = kube.api(|api| sets_of(api, deployment))?;
-    sets.sort_by_key(|set| std::cmp::Reverse(revision_of(set)));
+    base::order::sort_by_key(&mut sets, |set| std::cmp::Reverse(revision_of(set)));
     let wanted = args.number("to-revision")?.filter(|revision| *revision > 0);
     let found = match wanted {
         Some(revision) => sets.iter().find(|set| i64::try_from(revision_of(set)) == Ok(revision)),
@@ -213,9 +213,8 @@ async fn undo(
             None => error(format!("no rollout history found for deployment {:?}", object.name())),
         });
     };
-    let mut template =
-        serde_json::to_value(set_to.spec.as_ref().and_then(|spec| spec.template.as_ref()))
-            .unwrap_or_default();
+    let template = set_to.spec.as_ref().and_then(|spec| spec.template.as_ref());
+    let mut template = template.map(|template| kube_api::to_value(template)).unwrap_or_default();
     if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
         labels.remove(controllers::deployment::TEMPLATE_HASH);
     }

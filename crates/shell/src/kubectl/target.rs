@@ -57,7 +57,7 @@ fn kinds(kube: &Kube<'_>, types: &str) -> Result<Vec<KindInfo>, Fail> {
             let mut all: Vec<KindInfo> = kube.api(|api| {
                 api.store().kinds().all().iter().filter(|kind| kind.is_in_all()).cloned().collect()
             })?;
-            all.sort_by_key(order_in_all);
+            base::order::sort_by_key(&mut all, order_in_all);
             result.extend(all);
         } else {
             result.push(kube.kind(typed)?);
