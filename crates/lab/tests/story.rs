@@ -448,19 +448,19 @@ fn the_path_of_a_request() {
     check(
         &shown.into_inner().join("\n"),
         expect![[r#"
-            00:01:05.000 000 SYN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [S], seq 800096676, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00:01:05.000 000 SYN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [S], seq 3830826226, win 64240, options [mss 65495,wscale 0,sackOK,eol], length 0
             - your machine (made here): 2 rules asked, leaves by lo
             - your machine (lo): 0 rules asked, delivered
-            00:01:05.000 010 SYN-ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [S.], seq 3157886177, ack 800096677, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00:01:05.000 010 SYN-ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [S.], seq 2393950450, ack 3830826227, win 64240, options [mss 65495,wscale 0,sackOK,eol], length 0
             - your machine (made here): 0 rules asked, leaves by lo
             - your machine (lo): 0 rules asked, delivered
-            00:01:05.000 020 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 3157886178, win 64240, length 0
+            00:01:05.000 020 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 2393950451, win 64240, length 0
             - your machine (made here): 0 rules asked, leaves by lo
             - your machine (lo): 0 rules asked, delivered
-            00:01:05.000 020 data IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [P.], seq 800096677:800096712, ack 3157886178, win 64240, length 35
+            00:01:05.000 020 data IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [P.], seq 3830826227:3830826262, ack 2393950451, win 64240, length 35
             - your machine (made here): 0 rules asked, leaves by lo
             - your machine (lo): 0 rules asked, delivered
-            00:01:05.000 030 SYN IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [S], seq 2435790596, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00:01:05.000 030 SYN IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [S], seq 800096676, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
             - your machine (made here): 2 rules asked, leaves by veth62fe332
             - kind-control-plane (eth0): 25 rules asked, leaves by eth0
             -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
@@ -498,7 +498,7 @@ fn the_path_of_a_request() {
             - kind-control-plane (eth0): 0 rules asked, delivered
             - kind-worker (eth0): 0 rules asked, delivered
             - kind-worker2 (eth0): 0 rules asked, delivered
-            00:01:05.000 030 ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [.], ack 800096712, win 64205, length 0
+            00:01:05.000 030 ACK IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [.], ack 3830826262, win 64205, length 0
             - your machine (made here): 0 rules asked, leaves by lo
             - your machine (lo): 0 rules asked, delivered
             00:01:05.000 040 ARP ARP, Reply 172.18.0.2 is-at ba:c5:4f:37:49:06, length 28
@@ -520,7 +520,7 @@ fn the_path_of_a_request() {
             00:01:05.000 330 ARP ARP, Reply 10.244.1.2 is-at 2a:db:e1:1d:98:01, length 28
             - Pod default/nginx-646f446d94-qttps (made here): 0 rules asked, leaves by eth0
             - kind-worker (vethb8ef8e55): 0 rules asked, delivered
-            00:01:05.000 350 SYN-ACK IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [S.], seq 1827964471, ack 2435790597, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            00:01:05.000 350 SYN-ACK IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [S.], seq 1827964471, ack 800096677, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
             - Pod default/nginx-646f446d94-qttps (made here): 0 rules asked, leaves by eth0
             - kind-worker (vethb8ef8e55): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
@@ -544,7 +544,7 @@ fn the_path_of_a_request() {
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter KUBE-FORWARD 3: accepted
             - Pod default/nginx-646f446d94-qttps (eth0): 0 rules asked, delivered
-            00:01:05.000 490 data IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [P.], seq 2435790597:2435790632, ack 1827964472, win 64240, length 35
+            00:01:05.000 490 data IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [P.], seq 800096677:800096712, ack 1827964472, win 64240, length 35
             - your machine (made here): 0 rules asked, leaves by veth62fe332
             - kind-control-plane (eth0): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
@@ -556,7 +556,7 @@ fn the_path_of_a_request() {
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter KUBE-FORWARD 3: accepted
             - Pod default/nginx-646f446d94-qttps (eth0): 0 rules asked, delivered
-            00:01:05.000 580 ACK IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [.], ack 2435790632, win 64205, length 0
+            00:01:05.000 580 ACK IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [.], ack 800096712, win 64205, length 0
             - Pod default/nginx-646f446d94-qttps (made here): 0 rules asked, leaves by eth0
             - kind-worker (vethb8ef8e55): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
@@ -568,7 +568,7 @@ fn the_path_of_a_request() {
             -- 172.18.0.2:61267 becomes 172.18.0.1:60314
             -- 10.244.1.2:80 becomes 172.18.0.2:30007
             - your machine (veth62fe332): 0 rules asked, delivered
-            00:01:05.000 580 data IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [P.], seq 1827964472:1827965325, ack 2435790632, win 64240, length 853: HTTP: HTTP/1.1 200 OK
+            00:01:05.000 580 data IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [P.], seq 1827964472:1827965325, ack 800096712, win 64240, length 853: HTTP: HTTP/1.1 200 OK
             - Pod default/nginx-646f446d94-qttps (made here): 0 rules asked, leaves by eth0
             - kind-worker (vethb8ef8e55): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
@@ -587,12 +587,12 @@ fn the_path_of_a_request() {
             -- FORWARD filter KUBE-FORWARD 3: accepted
             -- 172.18.0.2:30007 becomes 10.244.1.2:80
             -- 172.18.0.1:60314 becomes 172.18.0.2:61267
-            00:01:05.000 720 data IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [P.], seq 3157886178:3157887031, ack 800096712, win 64240, length 853
+            00:01:05.000 720 data IP 127.0.0.1.30007 > 127.0.0.1.41782: Flags [P.], seq 2393950451:2393951304, ack 3830826262, win 64240, length 853
             - your machine (made here): 0 rules asked, leaves by lo
             - your machine (lo): 0 rules asked, delivered
-            00:01:05.000 730 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 3157887031, win 63387, length 0
+            00:01:05.000 730 ACK IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [.], ack 2393951304, win 63387, length 0
             - your machine (made here): 0 rules asked, leaves by lo
-            00:01:05.000 730 FIN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [F.], seq 800096712, ack 3157887031, win 64240, length 0
+            00:01:05.000 730 FIN IP 127.0.0.1.41782 > 127.0.0.1.30007: Flags [F.], seq 3830826262, ack 2393951304, win 64240, length 0
             - your machine (made here): 0 rules asked, leaves by lo"#]],
     );
 }

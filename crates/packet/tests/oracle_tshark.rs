@@ -39,7 +39,7 @@ fn packets() -> Vec<Packet> {
             rewritten.rewrite(End::Source, [172, 18, 0, 3].into(), Some(40123));
             rewritten.decrement_ttl();
             rewritten.set_dscp(10);
-            rewritten.clamp_tcp_mss(1000);
+            rewritten.lower_mss(1000);
             all.extend([packet, rewritten]);
         }
     }
