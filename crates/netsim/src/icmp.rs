@@ -85,6 +85,9 @@ impl Kernel {
     /// Not about what was sent to everybody, about later fragments, ICMP errors, or for a source that is
     /// not one host; and not more often than the namespace's settings allow.
     pub(crate) fn send_icmp_error(&mut self, ns: NsId, about: &Skb, why: IcmpError, meta: Meta) {
+        if meta.is_icmps {
+            return;
+        }
         let head = *about.packet.head();
         let now = self.now;
         let Some(here) = self.ns_mut(ns) else { return };
@@ -117,7 +120,7 @@ impl Kernel {
         error.set_ttl(ttl);
         error.set_ident(here.next_ident());
         let ct = about.ct.of_answer();
-        self.send(ns, Skb { ct, ..Skb::new(error) }, Sent::because(meta.cause));
+        self.send(ns, Skb { ct, ..Skb::new(error) }, Sent::by_icmp(meta.cause));
     }
 
     /// "The fragments did not come in time", with the first of them.
@@ -134,7 +137,7 @@ impl Kernel {
         let error = reply::finish(head.dst, head.src, protocol::ICMP, ttl, message);
         let Some(mut error) = with_tos(error, 0xc0) else { return };
         error.set_ident(here.next_ident());
-        self.send(ns, Skb::new(error), Sent::because(meta.cause));
+        self.send(ns, Skb::new(error), Sent::by_icmp(meta.cause));
     }
 
     /// Answers an echo request (`icmp_echo`) with the same data, and the question for the time
@@ -160,7 +163,7 @@ impl Kernel {
         let reply = reply::finish(src, head.src, protocol::ICMP, ttl, message);
         let Some(mut reply) = with_tos(reply, head.tos) else { return };
         reply.set_ident(here.next_ident());
-        self.send(ns, Skb::new(reply), Sent::because(meta.cause));
+        self.send(ns, Skb::new(reply), Sent::by_icmp(meta.cause));
     }
 }
 

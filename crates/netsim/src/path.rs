@@ -42,6 +42,8 @@ pub(crate) struct Meta {
     pub(crate) is_group: bool,
     /// The station whose frame it came in.
     pub(crate) from_mac: Mac,
+    /// ICMP of this namespace is sending it (`icmp_xmit_lock`).
+    pub(crate) is_icmps: bool,
     /// It shows that the next hop is there: what was sent before has been acknowledged.
     pub(crate) confirms: bool,
 }
@@ -49,8 +51,8 @@ pub(crate) struct Meta {
 impl Meta {
     pub(crate) fn new(id: PacketId, cause: Cause) -> Meta {
         let (frag_max, is_suspect, is_group, confirms) = (0, false, false, false);
-        let from_mac = Mac::ZERO;
-        Meta { id, cause, frag_max, is_suspect, is_group, from_mac, confirms }
+        let (from_mac, is_icmps) = (Mac::ZERO, false);
+        Meta { id, cause, frag_max, is_suspect, is_group, from_mac, is_icmps, confirms }
     }
 }
 
@@ -109,11 +111,18 @@ pub(crate) struct Sent {
     pub(crate) confirms: bool,
     /// The interface it has to leave by.
     pub(crate) oif: Option<IfId>,
+    /// ICMP sends it.
+    pub(crate) is_icmps: bool,
 }
 
 impl Sent {
     pub(crate) fn because(cause: Cause) -> Sent {
         Sent { cause, ..Sent::default() }
+    }
+
+    /// Sent by ICMP, which has one socket only: what goes wrong on the way out cannot be answered.
+    pub(crate) fn by_icmp(cause: Cause) -> Sent {
+        Sent { is_icmps: true, ..Sent::because(cause) }
     }
 }
 
@@ -335,8 +344,8 @@ impl Kernel {
 
     /// The same with what goes with it.
     pub(crate) fn send(&mut self, ns: NsId, mut skb: Skb, sent: Sent) {
-        let mut meta =
-            Meta { confirms: sent.confirms, ..Meta::new(self.new_packet_id(), sent.cause) };
+        let meta = Meta::new(self.new_packet_id(), sent.cause);
+        let mut meta = Meta { confirms: sent.confirms, is_icmps: sent.is_icmps, ..meta };
         self.counts.made += 1;
         self.note_ip(ns, meta, &skb, || StepKind::Made);
         if self.ns(ns).is_none_or(Namespace::is_off) {

@@ -56,7 +56,7 @@ impl Kernel {
             return self.lose_at(ns, parcel, DropReason::Partitioned);
         }
         let kept = parcel.kept.take();
-        let meta = Meta { is_group, from_mac, ..parcel.meta };
+        let meta = Meta { is_group, from_mac, is_icmps: false, ..parcel.meta };
         match self.unpack(parcel) {
             Body::Arp(arp) => self.arp_in(ns, id, meta, arp),
             Body::Ipv4(packet) => {
