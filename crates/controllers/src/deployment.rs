@@ -539,7 +539,7 @@ fn set_condition(
             return;
         }
         if before.status == state {
-            transition = before.last_transition_time.clone();
+            transition = before.last_transition_time;
         }
     }
     let condition = DeploymentCondition {

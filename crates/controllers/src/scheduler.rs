@@ -340,8 +340,7 @@ fn scheduled_condition(pod: &mut Pod, is_scheduled: bool, message: Option<&str>,
     let generation = pod.metadata.generation;
     let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
     let before = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == status);
-    let transition =
-        before.and_then(|c| c.last_transition_time.clone()).unwrap_or_else(|| time(now));
+    let transition = before.and_then(|c| c.last_transition_time).unwrap_or_else(|| time(now));
     let condition = PodCondition {
         type_: "PodScheduled".to_string(),
         status: status.to_string(),

@@ -183,7 +183,7 @@ impl Cluster {
         let mut events: Vec<&Rc<Event>> = self.api.store().list::<Event>().collect();
         events.sort_by_key(|e| {
             (
-                e.first_timestamp.clone().map(|t| t.0),
+                e.first_timestamp.map(|t| t.0),
                 e.metadata.resource_version.as_ref().and_then(|v| v.parse::<u64>().ok()),
             )
         });

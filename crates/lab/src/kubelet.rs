@@ -986,7 +986,7 @@ fn set_condition(
     let status = if is_true { "True" } else { "False" };
     let before = conditions.iter().position(|condition| condition.type_ == kind);
     let unchanged = before.and_then(|at| conditions.get(at)).filter(|c| c.status == status);
-    let since = unchanged.and_then(|c| c.last_transition_time.clone()).unwrap_or_else(|| time(now));
+    let since = unchanged.and_then(|c| c.last_transition_time).unwrap_or_else(|| time(now));
     let condition = PodCondition {
         type_: kind.to_string(),
         status: status.to_string(),
