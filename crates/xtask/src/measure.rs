@@ -31,7 +31,8 @@ pub(crate) fn fuzz(ws: &Workspace, seconds: u32) -> Outcome {
     targets.sort();
     for target in targets {
         let run = ws.line("cargo fuzz run --fuzz-dir tests/fuzz -s none").arg(&target).arg("--");
-        let run = run.arg(format!("-max_total_time={seconds}")).env("RUSTC_BOOTSTRAP", "1");
+        let run = run.arg(format!("-max_total_time={seconds}")).arg("-timeout=20");
+        let run = run.arg("-max_len=2000").env("RUSTC_BOOTSTRAP", "1");
         timed(&target, || run.run())?;
     }
     Ok(())

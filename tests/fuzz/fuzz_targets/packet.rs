@@ -45,7 +45,7 @@ fn rewrite(bytes: &[u8], choice: u8) {
             2 => packet.set_tos((salt >> 9) as u8),
             4 => {
                 packet.set_tcp_mss((salt >> 9) as u16);
-                packet.clamp_tcp_mss(1000);
+                packet.lower_mss(1000);
             }
             _ => {
                 packet.set_ident(salt as u16);
