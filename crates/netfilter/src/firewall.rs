@@ -267,6 +267,7 @@ impl Netfilter {
         };
         for step in steps {
             let verdict = match step {
+                Step::Table(table) if self.table(*table).is_none() => continue,
                 Step::Table(table) => self.run_table(*table, input, skb, trace),
                 Step::Track => self.track(input, skb, trace),
                 Step::Nat => self.run_nat(input, skb, trace),

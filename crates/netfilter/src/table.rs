@@ -7,7 +7,7 @@ use std::rc::Rc;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::ext::{EVERY_HOOK, State};
+use crate::ext::{EVERY_HOOK, Match, State};
 use crate::hook::{Hook, TableName};
 use crate::plan::{Plan, Values};
 use crate::rule::{RuleSpec, Target};
@@ -58,6 +58,8 @@ pub struct Rule {
     /// What has fitted so far.
     pub counters: Counters,
     pub(crate) action: Action,
+    /// Has matches besides comments.
+    pub(crate) asks: bool,
     /// What those matches remember that remember something (`--mode nth`, `limit`), in their order.
     pub(crate) state: SmallVec<[State; 1]>,
 }
@@ -457,7 +459,8 @@ impl Table {
         let state = spec.matches.iter().filter_map(|m| m.initial_state()).collect();
         let rules = self.rules_mut(id);
         let at = (at as usize).min(rules.len());
-        rules.insert(at, Rule { spec: Rc::new(spec), counters, action, state });
+        let asks = spec.matches.iter().any(|m| !matches!(m, Match::Comment(_)));
+        rules.insert(at, Rule { spec: Rc::new(spec), counters, action, asks, state });
         self.generation += 1;
         Ok(())
     }

@@ -63,6 +63,7 @@ pub(crate) fn walk(
         Some(_) => None,
         None => Values::of(skb.packet.head(), input.iif, input.oif),
     };
+    let mut head = *skb.packet.head();
     loop {
         let chain = table.at_mut(at);
         if let Some(values) = &values {
@@ -76,7 +77,6 @@ pub(crate) fn walk(
             continue;
         };
         next += 1;
-        let head = *skb.packet.head();
         let checked = check(rule, &head, input, skb, world);
         let then = match checked {
             Ok(()) => {
@@ -100,6 +100,7 @@ pub(crate) fn walk(
         }
         let place = || (chain.name.clone(), next as u32);
         match then {
+            Then::Next(Effect::Changed { .. }) => head = *skb.packet.head(),
             Then::Next(_) => {}
             Then::Enter { chain, comes_back } => {
                 if comes_back {
@@ -151,6 +152,9 @@ fn check(
     world: &mut World<'_>,
 ) -> Result<(), Miss> {
     rule.spec.header.check(head, input.iif, input.oif)?;
+    if !rule.asks {
+        return Ok(());
+    }
     let mut facts = Facts {
         head,
         skb,
