@@ -918,9 +918,7 @@ impl Worker {
             "ContainersReady",
             "PodScheduled",
         ];
-        base::order::sort_by_key(conditions, |c| {
-            order.iter().position(|kind| *kind == c.type_)
-        });
+        base::order::sort_by_key(conditions, |c| order.iter().position(|kind| *kind == c.type_));
         status
     }
 

@@ -9,11 +9,11 @@ use super::{Field, Typed};
 use crate::schema::Type;
 
 /// A moment to the second; seconds since 1970-01-01.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub i64);
 
 /// A moment to the microsecond; microseconds since 1970-01-01.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MicroTime(pub i64);
 
 impl Time {
@@ -49,7 +49,9 @@ impl Field for Time {
         Some(Value::String(self.to_string()))
     }
     fn set(&mut self, value: Value) {
-        *self = value.as_str().and_then(Time::parse).unwrap_or(*self);
+        if let Some(time) = value.as_str().and_then(Time::parse) {
+            *self = time;
+        }
     }
 }
 
@@ -58,7 +60,9 @@ impl Field for MicroTime {
         Some(Value::String(self.to_string()))
     }
     fn set(&mut self, value: Value) {
-        *self = value.as_str().and_then(MicroTime::parse).unwrap_or(*self);
+        if let Some(time) = value.as_str().and_then(MicroTime::parse) {
+            *self = time;
+        }
     }
 }
 
