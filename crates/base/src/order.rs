@@ -98,7 +98,7 @@ mod tests {
             theirs.sort_by_key(|(key, _)| *key);
             assert_eq!(ours, theirs);
             sort_by(&mut ours, |a, b| b.0.cmp(&a.0));
-            theirs.sort_by_key(|pair| std::cmp::Reverse(pair.0));
+            theirs.sort_by_key(|(key, _)| std::cmp::Reverse(*key));
             assert_eq!(ours, theirs);
             sort(&mut ours);
             theirs.sort();

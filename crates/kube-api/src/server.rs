@@ -514,10 +514,7 @@ fn has_generation(kind: KindId) -> bool {
 fn node_ports(spec: &ServiceSpec) -> Vec<u16> {
     let ports = spec.ports.iter().flatten();
     let numbers = ports.filter_map(|port| u16::try_from(port.node_port?).ok());
-    let mut numbers: Vec<u16> = numbers.filter(|number| *number != 0).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers
+    base::order::set(numbers.filter(|number| *number != 0)).into_iter().collect()
 }
 
 /// What cannot be changed about an object by writing another.

@@ -1,8 +1,7 @@
 //! The types against k8s-openapi's: the same names of types and fields, and nothing lost on the way through
 //! them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![allow(clippy::print_stdout, reason = "how much was compared is worth knowing")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;

@@ -203,7 +203,7 @@ impl Kernel {
         let Some(here) = self.ns_mut(ns) else { return };
         // Those on the link first: the others' next hops are there.
         let mut lost: Vec<Route> = lost.into_iter().flat_map(|(_, routes)| routes).collect();
-        lost.sort_by_key(|route| route.via.is_some());
+        base::order::sort_by_key(&mut lost, |route| route.via.is_some());
         for route in lost.into_iter().filter(|r| r.dev == id && r.kind != RouteKind::Broadcast) {
             // One that came back with an address, or was put in since, is there already.
             let _ = here.fib.put(route, PutRoute::Add);

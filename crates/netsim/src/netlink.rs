@@ -310,7 +310,9 @@ impl Net {
     pub fn table(&self, ns: NsId, table: u32) -> Vec<Route> {
         let kernel = self.kernel();
         let mut routes = kernel.ns(ns).map_or(Vec::new(), |ns| ns.fib.routes(table).to_vec());
-        routes.sort_by_key(|route| (route.dst.addr, route.dst.len, route.metric));
+        base::order::sort_by_key(&mut routes, |route| {
+            (route.dst.addr, route.dst.len, route.metric)
+        });
         routes
     }
 

@@ -633,6 +633,7 @@ fn is_answerable(packet: &Packet) -> bool {
         // Sums of their own kind: DCCP, GRE, ESP, AH, SCTP, UDP-Lite.
         33 | 47 | 50 | 51 | protocol::SCTP | 136 => true,
         protocol::TCP | protocol::UDP | protocol::ICMP => packet.l4_checksum_ok(),
-        _ => packet.payload().is_empty() || checksum::of(packet.payload()) == 0,
+        // The sum is of the header too, so that nothing at all sums up as well.
+        _ => matches!(checksum::fold(checksum::sum(0, packet.payload())), 0 | 0xffff),
     }
 }

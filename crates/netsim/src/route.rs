@@ -397,7 +397,7 @@ impl Fib {
     pub(crate) fn table_ids(&self) -> Vec<u32> {
         let mut ids: Vec<u32> = self.others.keys().copied().collect();
         ids.extend([TABLE_MAIN, TABLE_LOCAL]);
-        ids.sort_unstable();
+        base::order::sort(&mut ids);
         ids
     }
 
@@ -531,7 +531,7 @@ impl Fib {
             scope: addr.scope,
             is_secondary: addr.is_secondary,
         }));
-        self.addrs.sort_by_key(|addr| addr.index);
+        base::order::sort_by_key(&mut self.addrs, |addr| addr.index);
     }
 
     /// The routes that come with an address whose network's first address is `primary`; those to others

@@ -131,7 +131,7 @@ impl Engine {
     pub fn rewrites(&self) -> BTreeMap<String, u64> {
         let is_fresh = |seen: &f64| self.reader - seen < BLINK_MS;
         let fresh = self.rewrites.iter().filter(|(_, (_, seen))| is_fresh(seen));
-        fresh.map(|(node, (count, _))| (node.clone(), *count)).collect()
+        base::order::map(fresh.map(|(node, (count, _))| (node.clone(), *count)))
     }
 
     /// The map has so much room.

@@ -7,8 +7,9 @@ use crate::chore::{Outcome, Workspace, timed};
 
 /// What a visitor should have to load at most, in bytes as servers of files compress it (brotli).
 const GOAL: u64 = 1_000_000;
-/// Heavier than this the page may not become. It goes down with every gain, until it meets the goal.
-const LIMIT: u64 = 1_065_000;
+/// Heavier than this the page may not become. It goes down with every gain; above the goal it may never be.
+const LIMIT: u64 = 1_000_000;
+const _: () = assert!(LIMIT <= GOAL);
 
 /// Prints raw and compressed size of each file named; Node.js is here anyway, and its zlib is the real one.
 const WEIGH: &str = r#"
@@ -28,9 +29,8 @@ pub(crate) fn build(ws: &Workspace) -> Outcome {
     let sizes = weigh(ws, &files)?;
     print!("{}", table(&ws.root, &files, &sizes));
     let total: u64 = sizes.iter().map(|size| size.1).sum();
-    if total > GOAL {
-        println!("The goal of {GOAL} bytes compressed is not met yet.");
-    }
+    let (met, gap) = if total <= GOAL { ("met", GOAL - total) } else { ("missed", total - GOAL) };
+    println!("The goal of {GOAL} bytes compressed is {met} by {gap}.");
     if total > LIMIT {
         return Err(format!("The page has {total} bytes compressed; it must stay below {LIMIT}."));
     }

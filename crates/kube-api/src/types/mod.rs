@@ -9,6 +9,9 @@
 //! written back. What the schema does not know is dropped, as the API server drops it.
 //! **Invariant:** a type without `rest` has all fields that the schema has (a test holds them together).
 //!
+//! A new kind is a struct marked `: kind` here, and its name in the lists of `typed_kinds!` (`crate::object`) and
+//! of `tests/types.rs`. A new field is a line; its test says if the name is not upstream's.
+//!
 //! They are made by the macro `objects!`, not by serde's derive: a reader and a writer for each type of
 //! each format would be a third of the page. Here a type only names its fields; one function reads all types
 //! and one writes them.

@@ -49,7 +49,9 @@ impl Field for Time {
         Some(Value::String(self.to_string()))
     }
     fn set(&mut self, value: Value) {
-        *self = value.as_str().and_then(Time::parse).unwrap_or(*self);
+        if let Some(time) = value.as_str().and_then(Time::parse) {
+            *self = time;
+        }
     }
 }
 
@@ -58,7 +60,9 @@ impl Field for MicroTime {
         Some(Value::String(self.to_string()))
     }
     fn set(&mut self, value: Value) {
-        *self = value.as_str().and_then(MicroTime::parse).unwrap_or(*self);
+        if let Some(time) = value.as_str().and_then(MicroTime::parse) {
+            *self = time;
+        }
     }
 }
 

@@ -426,7 +426,7 @@ impl Conntrack {
             .filter(|(_, conn)| conn.expires <= now && !conn.has(status::DYING))
             .map(|(slot, conn)| (conn.expires, ConnId { slot: slot as u32, serial: conn.serial }))
             .collect();
-        due.sort_by_key(|(expires, id)| (*expires, id.serial));
+        base::order::sort_by_key(&mut due, |(expires, id)| (*expires, id.serial));
         due.iter().for_each(|(_, id)| self.remove(*id, now));
         due.len()
     }
@@ -489,7 +489,7 @@ impl Conntrack {
             .filter(|(_, conn)| conn.expires > now)
             .map(|(slot, conn)| (ConnId { slot: slot as u32, serial: conn.serial }, conn))
             .collect();
-        entries.sort_by_key(|(id, _)| id.serial);
+        base::order::sort_by_key(&mut entries, |(id, _)| id.serial);
         entries
     }
 

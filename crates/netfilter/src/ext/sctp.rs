@@ -275,7 +275,7 @@ fn parse_chunks(how: &str, types: &str) -> Result<Chunks, ParseError> {
             }
         }
     }
-    chunks.flags.sort_unstable();
+    base::order::sort(&mut chunks.flags);
     Ok(chunks)
 }
 

@@ -490,7 +490,7 @@ fn show(
     let mut listed: Vec<(&str, &Set)> =
         sets.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
     // In the order of their making, so that a list of sets comes after its members.
-    listed.sort_by_key(|(_, set)| set.serial);
+    base::order::sort_by_key(&mut listed, |(_, set)| set.serial);
     for (at, (name, set)) in listed.into_iter().enumerate() {
         if names_only {
             let _ = writeln!(output.out, "{name}");

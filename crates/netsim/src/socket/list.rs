@@ -202,7 +202,7 @@ impl Net {
                 process: None,
             }));
         }
-        all.sort();
+        base::order::sort(&mut all);
         all
     }
 }

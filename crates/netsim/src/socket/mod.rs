@@ -565,7 +565,7 @@ impl Kernel {
 #[allow(clippy::iter_over_hash_type, reason = "sorted before anybody sees the order")]
 fn sorted_ids(conns: FastMap<ConnKey, SockId>) -> Vec<SockId> {
     let mut all: Vec<(ConnKey, SockId)> = conns.into_iter().collect();
-    all.sort_unstable_by_key(|(key, _)| *key);
+    base::order::sort_by_key(&mut all, |(key, _)| *key);
     all.into_iter().map(|(_, id)| id).collect()
 }
 

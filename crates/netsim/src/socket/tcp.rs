@@ -172,7 +172,7 @@ impl TimeWaits {
     pub(super) fn keys(&self, now: Instant) -> Vec<ConnKey> {
         let alive = self.by_age.iter().filter(|(_, key)| self.get(key, now).is_some());
         let mut keys: Vec<ConnKey> = alive.map(|(_, key)| *key).collect();
-        keys.sort();
+        base::order::sort(&mut keys);
         keys.dedup();
         keys
     }

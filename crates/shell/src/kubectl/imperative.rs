@@ -57,8 +57,8 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         fields.insert(field.to_string(), json!(command));
     }
     let labels = match args.get("labels") {
-        Some(text) => pairs(text),
-        None => Map::from_iter([("run".to_string(), Value::from(name.as_str()))]),
+        Some(text) => Value::Object(pairs(text)),
+        None => json!({"run": name}),
     };
     let restart = args.get("restart").unwrap_or("Always");
     let value = json!({
@@ -181,8 +181,11 @@ fn literals(args: &Args) -> Result<Map<String, Value>, Fail> {
 }
 
 fn pairs(text: &str) -> Map<String, Value> {
-    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(key, value)| (key.to_string(), Value::from(value))).collect()
+    let mut pairs = Map::new();
+    for (key, value) in text.split(',').filter_map(|pair| pair.split_once('=')) {
+        pairs.insert(key.to_string(), value.into());
+    }
+    pairs
 }
 
 /// Creates what was made up, or shows it.

@@ -172,7 +172,9 @@ impl Selector {
             Some(0) => {
                 // Its own addresses last, as the kernel lists them.
                 let mut all = call.net.tables(call.ns);
-                all.sort_by_key(|id| (*id == TABLE_LOCAL, *id == TABLE_MAIN, *id));
+                base::order::sort_by_key(&mut all, |id| {
+                    (*id == TABLE_LOCAL, *id == TABLE_MAIN, *id)
+                });
                 all
             }
             Some(id) => vec![id],
