@@ -70,11 +70,11 @@ const ICMP_ERROR_MAX: usize = 576;
 /// The ICMP error `why` about `about`, sent by `src` to the sender of `about`.
 ///
 /// `None` where an error must not be sent (RFC 1122 §3.2.2): about an ICMP error, a later fragment, or a
-/// packet whose source is not one host. ICMP types that nobody knows count as errors (`__icmp_send`).
+/// packet whose source is not one host. Of ICMP, only questions and answers are not
+/// errors here (`icmp_pointers`).
 pub fn icmp_error(about: &Packet, src: Ipv4Addr, why: IcmpError) -> Option<Packet> {
     let head = about.head();
-    let is_unknown = matches!(head.l4, L4::Icmp { kind: ICMP_TYPE_MAX.., .. });
-    let is_error = head.is_icmp_error() || is_unknown;
+    let is_error = matches!(head.l4, L4::Icmp { kind: 1..=7 | 9..=12 | ICMP_TYPE_MAX.., .. });
     if is_error || head.fragment.offset != 0 || !is_one_host(head.src) {
         return None;
     }
