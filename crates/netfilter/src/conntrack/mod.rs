@@ -122,7 +122,8 @@ impl CtSlot {
             CtSlot::Tracked { conn, info } => {
                 CtSlot::Tracked { conn, info: CtInfo::Related(info.direction().opposite()) }
             }
-            other => other,
+            // An answer to what was excepted is looked up on its own.
+            CtSlot::Untracked | CtSlot::None => CtSlot::None,
         }
     }
 }
