@@ -515,6 +515,11 @@ impl Packet {
         let reach = inner.len().min(usize::from(quoted.header_len) + 20);
         let before = checksum::sum(0, inner.get(..reach).unwrap_or_default());
         rewrite_at(inner, &mut quoted, end, addr, port);
+        // The kernel sums up what is quoted of SCTP as if it were all.
+        if port.is_some() && matches!(quoted.l4, L4::Sctp { .. }) {
+            let quoted_l4 = usize::from(quoted.header_len);
+            checksum::fill_sctp(inner.get_mut(quoted_l4..).unwrap_or_default());
+        }
         let after = checksum::sum(0, inner.get(..reach).unwrap_or_default());
         if self.head.fragment == Fragment::default()
             && let Some(check) = u16_at(&self.bytes, l4_at + 2)
