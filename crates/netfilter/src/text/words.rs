@@ -28,68 +28,13 @@ pub(crate) fn parse_number(text: &str) -> Option<u32> {
     parse_u64(text).and_then(|number| number.try_into().ok())
 }
 
-/// Ports that people write by name (IANA).
-const SERVICES: [(&str, u16); 54] = [
-    ("echo", 7),
-    ("discard", 9),
-    ("daytime", 13),
-    ("ftp-data", 20),
-    ("ftp", 21),
-    ("ssh", 22),
-    ("telnet", 23),
-    ("smtp", 25),
-    ("time", 37),
-    ("whois", 43),
-    ("tacacs", 49),
-    ("domain", 53),
-    ("bootps", 67),
-    ("bootpc", 68),
-    ("tftp", 69),
-    ("gopher", 70),
-    ("finger", 79),
-    ("http", 80),
-    ("www", 80),
-    ("kerberos", 88),
-    ("pop3", 110),
-    ("sunrpc", 111),
-    ("auth", 113),
-    ("nntp", 119),
-    ("ntp", 123),
-    ("netbios-ns", 137),
-    ("netbios-dgm", 138),
-    ("netbios-ssn", 139),
-    ("imap2", 143),
-    ("snmp", 161),
-    ("snmp-trap", 162),
-    ("bgp", 179),
-    ("irc", 194),
-    ("ldap", 389),
-    ("https", 443),
-    ("microsoft-ds", 445),
-    ("isakmp", 500),
-    ("syslog", 514),
-    ("route", 520),
-    ("submission", 587),
-    ("ipp", 631),
-    ("ldaps", 636),
-    ("domain-s", 853),
-    ("rsync", 873),
-    ("imaps", 993),
-    ("pop3s", 995),
-    ("openvpn", 1194),
-    ("radius", 1812),
-    ("nfs", 2049),
-    ("mysql", 3306),
-    ("postgresql", 5432),
-    ("redis", 6379),
-    ("http-alt", 8080),
-    ("mdns", 5353),
-];
-
 /// A port by number or by name.
 pub(crate) fn find_port(text: &str) -> Option<u16> {
-    let named = SERVICES.iter().find(|(name, _)| *name == text).map(|(_, port)| *port);
-    parse_number(text).and_then(|port| u16::try_from(port).ok()).or(named)
+    let named = || {
+        let (tcp, udp) = packet::services::ports_of(text);
+        tcp.or(udp)
+    };
+    parse_number(text).and_then(|port| u16::try_from(port).ok()).or_else(named)
 }
 
 /// A port by number or by name, or the words that most extensions have for it.
