@@ -73,9 +73,7 @@ fn zone_for_hints<'z>(
     ready.peek()?;
     let mut is_for_zone = false;
     for endpoint in ready {
-        if endpoint.zone_hints().next().is_none() {
-            return None;
-        }
+        endpoint.zone_hints().next()?;
         is_for_zone |= endpoint.zone_hints().any(|hint| hint == zone);
     }
     is_for_zone.then_some(zone)
