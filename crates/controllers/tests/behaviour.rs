@@ -259,31 +259,32 @@ fn a_deployment_becomes_pods_on_workers_behind_a_service() {
     check(
         format!("{:#}", serde_json::to_value(&deployment.status).unwrap()),
         expect![[r#"
-        {
-          "availableReplicas": 2,
-          "conditions": [
             {
-              "lastTransitionTime": "2026-01-05T09:00:01Z",
-              "lastUpdateTime": "2026-01-05T09:00:01Z",
-              "message": "Deployment has minimum availability.",
-              "reason": "MinimumReplicasAvailable",
-              "status": "True",
-              "type": "Available"
-            },
-            {
-              "lastTransitionTime": "2026-01-05T09:00:00Z",
-              "lastUpdateTime": "2026-01-05T09:00:01Z",
-              "message": "ReplicaSet \"web-745ff66dbb\" has successfully progressed.",
-              "reason": "NewReplicaSetAvailable",
-              "status": "True",
-              "type": "Progressing"
-            }
-          ],
-          "observedGeneration": 1,
-          "readyReplicas": 2,
-          "replicas": 2,
-          "updatedReplicas": 2
-        }"#]],
+              "availableReplicas": 2,
+              "conditions": [
+                {
+                  "lastTransitionTime": "2026-01-05T09:00:01Z",
+                  "lastUpdateTime": "2026-01-05T09:00:01Z",
+                  "message": "Deployment has minimum availability.",
+                  "reason": "MinimumReplicasAvailable",
+                  "status": "True",
+                  "type": "Available"
+                },
+                {
+                  "lastTransitionTime": "2026-01-05T09:00:00Z",
+                  "lastUpdateTime": "2026-01-05T09:00:01Z",
+                  "message": "ReplicaSet \"web-745ff66dbb\" has successfully progressed.",
+                  "reason": "NewReplicaSetAvailable",
+                  "status": "True",
+                  "type": "Progressing"
+                }
+              ],
+              "observedGeneration": 1,
+              "readyReplicas": 2,
+              "replicas": 2,
+              "terminatingReplicas": 0,
+              "updatedReplicas": 2
+            }"#]],
     );
 }
 

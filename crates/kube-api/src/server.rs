@@ -17,7 +17,7 @@ use crate::provenance::Provenance;
 use crate::schema::Schema;
 use crate::status::{FieldError, Status};
 use crate::store::Store;
-use crate::{MetaExt, defaults, validate};
+use crate::{MetaExt, defaults, validate, workloads};
 
 /// Letters of generated names: no vowels and nothing that looks like something else
 /// (`apimachinery/pkg/util/rand`).
@@ -158,6 +158,9 @@ impl Api {
         if self.store.get_any(info.id, object.namespace(), object.name()).is_some() {
             return Err(Status::already_exists(&info.resource(), object.name()));
         }
+        if let AnyObject::Pod(pod) = &mut object {
+            workloads::settle_priority(&self.store, Rc::make_mut(pod))?;
+        }
         defaults::apply(&mut object);
         self.refuse(&info, &object, validate::create(&object))?;
         if let AnyObject::Service(service) = &mut object {
@@ -170,6 +173,9 @@ impl Api {
         meta.creation_timestamp = Some(object::time(now));
         meta.generation = has_generation(info.id).then_some(1);
         meta.deletion_timestamp = None;
+        if let AnyObject::Job(job) = &mut object {
+            workloads::select_by_uid(Rc::make_mut(job));
+        }
         Ok(self.store.put(object))
     }
 
