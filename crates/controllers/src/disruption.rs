@@ -63,10 +63,8 @@ impl Disruptions {
         while let Some(key) = self.queue.pop(now) {
             worked = true;
             let found = api.store().get::<PodDisruptionBudget>(&key.0, &key.1).cloned();
-            if let Some(budget) = found {
-                if let Some(again) = sync(api, &budget, now) {
-                    self.queue.add(key, again);
-                }
+            if let Some(again) = found.and_then(|budget| sync(api, &budget, now)) {
+                self.queue.add(key, again);
             }
         }
         worked

@@ -154,12 +154,12 @@ impl Api {
     pub fn create(&mut self, mut object: AnyObject, now: Instant) -> Result<AnyObject, Status> {
         let info = self.info(&object);
         self.settle_namespace(&info, &mut object)?;
+        if let AnyObject::Pod(pod) = &mut object {
+            workloads::settle_priority(&self.store, Rc::make_mut(pod))?;
+        }
         self.settle_name(&mut object);
         if self.store.get_any(info.id, object.namespace(), object.name()).is_some() {
             return Err(Status::already_exists(&info.resource(), object.name()));
-        }
-        if let AnyObject::Pod(pod) = &mut object {
-            workloads::settle_priority(&self.store, Rc::make_mut(pod))?;
         }
         defaults::apply(&mut object);
         self.refuse(&info, &object, validate::create(&object))?;

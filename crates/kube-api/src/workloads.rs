@@ -133,7 +133,8 @@ pub(crate) fn select_by_uid(job: &mut Job) {
 
 /// What a Pod's priority class is worth; without one, what the default class is.
 pub(crate) fn settle_priority(store: &Store, pod: &mut Pod) -> Result<(), Status> {
-    let name = pod.metadata.name().to_string();
+    // A name that is to be made is not made yet.
+    let name = pod.metadata.name.clone().or_else(|| pod.metadata.generate_name.clone());
     let spec = pod.spec.get_or_insert_default();
     let wanted = spec.priority_class_name.clone().filter(|class| !class.is_empty());
     let mut found = None;
@@ -167,7 +168,7 @@ pub(crate) fn settle_priority(store: &Store, pod: &mut Pod) -> Result<(), Status
         Some((_, value)) => spec.priority = Some(*value),
         None => {
             let why = format!("no PriorityClass with name {wanted} was found");
-            return Err(Status::forbidden("pods", &name, &why));
+            return Err(Status::forbidden("pods", &name.unwrap_or_default(), &why));
         }
     }
     Ok(())
