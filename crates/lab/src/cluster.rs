@@ -212,6 +212,8 @@ impl Cluster {
                 break;
             }
         }
+        // The controllers and the nodes have seen everything now.
+        self.api.forget(self.seen);
         self.sync_rules(journal, now);
         self.due = self.next_at();
         if self.seen != before {
