@@ -9,7 +9,7 @@ use controllers::ControlPlane;
 use controllers::manager::Latencies;
 use kube_api::core::{Node, Pod, Service};
 use kube_api::discovery::EndpointSlice;
-use kube_api::{Api, ApiConfig, Change};
+use kube_api::{Api, ApiConfig, Change, KindId};
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Cidr, Net, NsId};
@@ -17,7 +17,7 @@ use programs::Container;
 
 use crate::journal::{Journal, Topic};
 use crate::kind::{KindConfig, KindError, Role};
-use crate::kubelet::Inbox;
+use crate::kubelet::{Inbox, Surroundings};
 use crate::machine::Machine;
 use crate::node::{NodeParts, NodeRuntime, node_object};
 use crate::proxy::SyncNews;
@@ -41,6 +41,8 @@ pub struct Cluster {
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
     inbox: Inbox,
+    /// What Pods show as files.
+    config_kinds: Vec<KindId>,
     /// The revision up to which changes have been handed out.
     seen: u64,
     /// When something is to be done without anything changing first.
@@ -89,10 +91,15 @@ impl Cluster {
             nodes: BTreeMap::new(),
             joining: VecDeque::new(),
             inbox: Inbox::default(),
+            config_kinds: Vec::new(),
             seen: 0,
             due: Some(now),
             changed: Notify::new(net),
         };
+        for kind in ["ConfigMap", "Secret"] {
+            let found = cluster.api.store().kinds().find("v1", kind).map(|info| info.id);
+            cluster.config_kinds.extend(found);
+        }
         let is_tainted = config.nodes.iter().any(|node| node.role == Role::Worker);
         let api_server = containers.first().map_or(services.addr, |first| first.ip);
         let mut has_begun = false;
@@ -205,8 +212,10 @@ impl Cluster {
         loop {
             self.hand_out(journal, now);
             self.control_plane.run(&mut self.api, now);
-            for node in self.nodes.values_mut() {
-                node.kubelet.work(&mut self.api, &self.net, &self.inbox, now);
+            let Cluster { api, net, inbox, nodes, .. } = &mut *self;
+            let mut around = Surroundings { api, net, inbox, now };
+            for node in nodes.values_mut() {
+                node.kubelet.work(&mut around);
             }
             if self.seen == self.api.store().revision() {
                 break;
@@ -231,8 +240,9 @@ impl Cluster {
     fn read_reports(&mut self, now: Instant) {
         loop {
             let Some((node, report)) = self.inbox.borrow_mut().pop_front() else { return };
-            if let Some(node) = self.nodes.get_mut(&node) {
-                node.kubelet.report(report, &mut self.api, now);
+            let Cluster { api, net, inbox, nodes, .. } = &mut *self;
+            if let Some(node) = nodes.get_mut(&node) {
+                node.kubelet.report(report, &mut Surroundings { api, net, inbox, now });
             }
         }
     }
@@ -245,10 +255,13 @@ impl Cluster {
                 let write = if news.is_bad { Journal::complain } else { Journal::note };
                 write(journal, now, news.topic, &news.place, news.text);
             }
-            if let Some(pod) = change.of::<Pod>() {
+            if change.of::<Pod>().is_some() {
                 if let Some(node) = node_of(change).and_then(|name| self.nodes.get_mut(name)) {
-                    node.kubelet.observe(pod, now);
+                    node.kubelet.observe(change, now);
                 }
+            } else if self.config_kinds.contains(&change.object().kind()) {
+                let namespace = change.object().namespace();
+                self.nodes.values_mut().for_each(|n| n.kubelet.observe_config(namespace, now));
             } else if change.of::<Service>().is_some() || change.of::<EndpointSlice>().is_some() {
                 self.nodes.values_mut().for_each(|node| node.proxy.observe(change, now));
             }
