@@ -11,7 +11,9 @@ use programs::{Container as Program, Files, Log, images};
 
 use super::probes::ProbeKind;
 use super::sandbox;
-use super::worker::{BACKOFF, Container, End, State, json, restart_policy, restarts_again, spec_at};
+use super::worker::{
+    BACKOFF, Container, End, State, json, restart_policy, restarts_again, spec_at,
+};
 use super::{Happened, Job};
 
 /// Pulling an image for the first time on a node.
@@ -95,7 +97,7 @@ impl Job<'_> {
         let Some(container) = self.at(at) else { return };
         let wait = container.next_backoff(end);
         let until = end.finished + wait;
-        container.state = State::BackOff { until, wait };
+        container.state = State::BackOff { until };
         if until <= now {
             return;
         }
@@ -397,7 +399,8 @@ fn invalid(image: &str) -> Option<String> {
         ));
     }
     let is_fine = |c: char| c.is_ascii_alphanumeric() || "._-/:@+".contains(c);
-    let is_bad = image.is_empty() || !image.chars().all(is_fine) || image.ends_with([':', '/', '@']);
+    let is_bad =
+        image.is_empty() || !image.chars().all(is_fine) || image.ends_with([':', '/', '@']);
     is_bad.then(|| "invalid reference format".to_string())
 }
 

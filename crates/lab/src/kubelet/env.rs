@@ -45,7 +45,9 @@ pub(super) fn bytes_of(object: &Value, key: &str) -> Option<Vec<u8>> {
 pub(super) fn keys_of(object: &Value) -> Vec<String> {
     let mut keys: BTreeMap<String, ()> = BTreeMap::new();
     for part in ["data", "binaryData"] {
-        for key in object.get(part).and_then(Value::as_object).into_iter().flat_map(|map| map.keys()) {
+        for key in
+            object.get(part).and_then(Value::as_object).into_iter().flat_map(|map| map.keys())
+        {
             keys.insert(key.clone(), ());
         }
     }

@@ -57,9 +57,19 @@ pub(crate) enum Answer {
 /// What is done to look at a container, or to tell it something.
 #[derive(Clone)]
 pub(super) enum Action {
-    Http { addr: SocketAddrV4, path: String, host: String, headers: Vec<(String, String)> },
+    Http {
+        addr: SocketAddrV4,
+        path: String,
+        host: String,
+        headers: Vec<(String, String)>,
+    },
     Tcp(SocketAddrV4),
-    Exec { argv: Vec<String>, ns: NsId, runs_with: Rc<Program>, commands: Option<Rc<dyn Commands>> },
+    Exec {
+        argv: Vec<String>,
+        ns: NsId,
+        runs_with: Rc<Program>,
+        commands: Option<Rc<dyn Commands>>,
+    },
     Sleep(Duration),
     /// Not to be done here, and why.
     Cannot(String),
@@ -84,7 +94,11 @@ impl Job<'_> {
         };
         let commands = self.info.commands.borrow().clone();
         let text = |value: &Value, name: &str| {
-            value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_string)
+            value
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+                .map(str::to_string)
         };
         let addr = |value: &Value| -> Result<SocketAddrV4, Action> {
             let number = port(value.get("port").unwrap_or(&Value::Null), spec);
@@ -94,7 +108,8 @@ impl Job<'_> {
             })?;
             let host = text(value, "host");
             let ip: Option<Ipv4Addr> = host.as_ref().map_or(Some(sandbox.ip), |h| h.parse().ok());
-            let ip = ip.or_else(|| (host.as_deref() == Some("localhost")).then_some(Ipv4Addr::LOCALHOST));
+            let ip = ip
+                .or_else(|| (host.as_deref() == Some("localhost")).then_some(Ipv4Addr::LOCALHOST));
             let why = || format!("dial tcp: lookup {}: no such host", host.unwrap_or_default());
             Ok(SocketAddrV4::new(ip.ok_or_else(|| Action::Cannot(why()))?, number))
         };
@@ -203,12 +218,7 @@ struct Times {
 }
 
 /// Probes again and again, each answer a report.
-async fn probe_forever(
-    host: Host,
-    times: Times,
-    action: Action,
-    report: impl Fn(Answer),
-) -> i32 {
+async fn probe_forever(host: Host, times: Times, action: Action, report: impl Fn(Answer)) -> i32 {
     host.net().sleep_until(times.first).await;
     loop {
         let begun = host.now();
@@ -225,7 +235,11 @@ fn timed_out(action: &Action, limit: Duration) -> String {
         ),
         Action::Tcp(addr) => format!("dial tcp {addr}: i/o timeout"),
         Action::Exec { argv, .. } => {
-            format!("command timed out: \"{}\" timed out after {}s", argv.join(" "), limit.as_secs())
+            format!(
+                "command timed out: \"{}\" timed out after {}s",
+                argv.join(" "),
+                limit.as_secs()
+            )
         }
         Action::Sleep(_) | Action::Cannot(_) => String::new(),
     }

@@ -82,9 +82,8 @@ pub(super) fn hostname(pod: &Pod, node: &str) -> (String, Option<String>) {
         name = name.get(..63).unwrap_or_default().trim_end_matches(['-', '.']).to_string();
     }
     let subdomain = spec.and_then(|spec| spec.subdomain.as_deref()).filter(|name| !name.is_empty());
-    let full = subdomain.map(|subdomain| {
-        format!("{name}.{subdomain}.{}.svc.{DOMAIN}", pod.metadata.namespace())
-    });
+    let full = subdomain
+        .map(|subdomain| format!("{name}.{subdomain}.{}.svc.{DOMAIN}", pod.metadata.namespace()));
     let uses_full =
         spec.and_then(|spec| json(spec, "/setHostnameAsFQDN")) == Some(Value::Bool(true));
     match &full {
@@ -118,8 +117,8 @@ fn words(list: Option<&Value>, between: &str) -> String {
     words.filter_map(Value::as_str).collect::<Vec<&str>>().join(between)
 }
 
-/// What a node's own `/etc/resolv.conf` says: your machine answers, as Docker's resolver does in kind.
-pub(super) const NODE_RESOLV_CONF: &str = "nameserver 172.18.0.1\noptions ndots:0\n";
+/// Who answers a node's questions: your machine, as Docker's resolver does in kind.
+const NODE_DNS: &str = "172.18.0.1";
 
 /// What a Pod's `/etc/resolv.conf` says (`pkg/kubelet/network/dns/dns.go`).
 pub(super) fn resolv_conf(pod: &Pod, dns: Option<Ipv4Addr>) -> String {
@@ -135,7 +134,7 @@ pub(super) fn resolv_conf(pod: &Pod, dns: Option<Ipv4Addr>) -> String {
             (servers, search, options) = cluster_first(pod, dns);
         }
         _ => {
-            servers = "172.18.0.1".to_string();
+            servers = NODE_DNS.to_string();
             options = "ndots:0".to_string();
         }
     }

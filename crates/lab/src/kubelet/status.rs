@@ -72,7 +72,8 @@ impl Container {
             _ => self.last_end.as_ref().map_or_else(|| waiting(before, ""), |end| ended(end, &id)),
         };
         // Of one that has ended and is not started again, the end is its state, not its last state.
-        let last_id = if self.is_running() { self.id(pod, self.generation - 1) } else { id.clone() };
+        let last_id =
+            if self.is_running() { self.id(pod, self.generation - 1) } else { id.clone() };
         let last = match &self.last_end {
             Some(end) if state.terminated.is_none() => ended(end, &last_id),
             _ => ContainerState::default(),
@@ -257,7 +258,13 @@ impl Worker {
         match (running, stopped, policy) {
             (1.., _, _) => "Running",
             (0, 0, _) => "Pending",
-            _ if is_last => if failed > 0 { "Failed" } else { "Succeeded" },
+            _ if is_last => {
+                if failed > 0 {
+                    "Failed"
+                } else {
+                    "Succeeded"
+                }
+            }
             (_, _, "Always") => "Running",
             _ if failed == 0 => "Succeeded",
             (_, _, "Never") => "Failed",

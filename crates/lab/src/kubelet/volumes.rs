@@ -137,7 +137,8 @@ impl Job<'_> {
         let Some(volume) = volume else { return Err(NoVolume::NotYet) };
         let path = |field: &str| volume.pointer(field).and_then(Value::as_str).map(str::to_string);
         // A volume of another kind is a directory of its own.
-        let own = || format!("/var/lib/podwire/volumes/{}", path("/metadata/name").unwrap_or_default());
+        let own =
+            || format!("/var/lib/podwire/volumes/{}", path("/metadata/name").unwrap_or_default());
         Ok(path("/spec/hostPath/path").or_else(|| path("/spec/local/path")).unwrap_or_else(own))
     }
 

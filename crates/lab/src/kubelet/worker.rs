@@ -15,7 +15,8 @@ use super::sandbox::Sandbox;
 use super::volumes::Mounted;
 
 /// Waiting between two starts of a container that fails, at first and at most.
-pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+pub(super) const BACKOFF: (Duration, Duration) =
+    (Duration::from_secs(10), Duration::from_secs(300));
 /// A container that ran so long is started again without waiting.
 const BACKOFF_RESET: Duration = Duration::from_secs(600);
 /// Bytes of a container's last words (`MaxContainerTerminationMessageLength`).
@@ -134,13 +135,26 @@ pub(super) enum State {
     /// Not begun, or to begin again.
     New,
     /// Something is missing; tried again later.
-    Blocked { reason: &'static str, message: String, until: Instant },
-    Pulling { until: Instant, since: Instant },
-    Starting { until: Instant },
-    Running { since: Instant },
+    Blocked {
+        reason: &'static str,
+        message: String,
+        until: Instant,
+    },
+    Pulling {
+        until: Instant,
+        since: Instant,
+    },
+    Starting {
+        until: Instant,
+    },
+    Running {
+        since: Instant,
+    },
     Ended(End),
     /// Ended, and to be started again.
-    BackOff { until: Instant, wait: Duration },
+    BackOff {
+        until: Instant,
+    },
 }
 
 /// The specification of a Pod's container by its number among all of them.
