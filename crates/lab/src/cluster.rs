@@ -35,12 +35,12 @@ pub struct Cluster {
     pub config: KindConfig,
     /// Its objects.
     pub api: Api,
-    net: Net,
-    control_plane: ControlPlane,
-    nodes: BTreeMap<String, NodeRuntime>,
+    pub(crate) net: Net,
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) nodes: BTreeMap<String, NodeRuntime>,
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
-    inbox: Inbox,
+    pub(crate) inbox: Inbox,
     /// What Pods show as files.
     config_kinds: Vec<KindId>,
     /// The revision up to which changes have been handed out.
@@ -187,6 +187,11 @@ impl Cluster {
         true
     }
 
+    /// There is something to do now.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
     // ---- the way of changes --------------------------------------------------------------------------
 
     /// Something waits to be done now.
@@ -293,7 +298,10 @@ impl Cluster {
             cni::add_peer(&self.net, runtime.ns, runtime.eth0, other.ip, other.pod_cidr);
             cni::add_peer(&self.net, other.ns, other.eth0, runtime.ip, runtime.pod_cidr);
         }
-        self.nodes.insert(runtime.name.clone(), runtime);
+        let name = runtime.name.clone();
+        let joined = runtime.joined;
+        self.nodes.insert(name.clone(), runtime);
+        self.renew_lease(&name, joined, now);
     }
 }
 
