@@ -12,6 +12,7 @@ use crate::endpointslice::EndpointSlices;
 use crate::events::Expiry;
 use crate::hpa::Autoscalers;
 use crate::job::Jobs;
+use crate::nodelifecycle::NodeLifecycle;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
 use crate::statefulset::StatefulSets;
@@ -53,6 +54,7 @@ pub struct ControlPlane {
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
     cleanup: Cleanup,
+    node_lifecycle: NodeLifecycle,
 }
 
 impl ControlPlane {
@@ -72,6 +74,7 @@ impl ControlPlane {
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
             cleanup: Cleanup::new(latencies.workloads),
+            node_lifecycle: NodeLifecycle::new(latencies.workloads),
         }
     }
 
@@ -91,7 +94,8 @@ impl ControlPlane {
                 | self.expiry.work(api, now)
                 | self.scheduler.work(api, now)
                 | self.endpoint_slices.work(api, now)
-                | self.cleanup.work(api, now);
+                | self.cleanup.work(api, now)
+                | self.node_lifecycle.work(api, now);
             if !worked {
                 return;
             }
@@ -113,8 +117,14 @@ impl ControlPlane {
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
             self.cleanup.observe(change, now);
+            self.node_lifecycle.observe(change, now);
         }
         self.seen = store.revision();
+    }
+
+    /// A node's last heartbeat was then, or its heartbeats come again.
+    pub fn set_silent(&mut self, node: &str, since: Option<Instant>) {
+        self.node_lifecycle.set_silent(node, since);
     }
 
     /// Something has changed that has not been looked at.
@@ -137,6 +147,7 @@ impl ControlPlane {
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
             self.cleanup.next_at(),
+            self.node_lifecycle.next_at(),
         ]
         .into_iter()
         .flatten()
