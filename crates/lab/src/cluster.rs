@@ -14,6 +14,7 @@ use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Cidr, Net, NsId};
 
+use crate::dns::ClusterDns;
 use crate::journal::{Journal, Topic};
 use crate::kind::{KindConfig, KindError, Role};
 use crate::kubelet::Inbox;
@@ -39,6 +40,7 @@ pub struct Cluster {
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
     inbox: Inbox,
+    dns: ClusterDns,
     /// The revision up to which changes have been handed out.
     seen: u64,
     /// When something is to be done without anything changing first.
@@ -86,6 +88,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             joining: VecDeque::new(),
             inbox: Inbox::default(),
+            dns: ClusterDns::new(services.nth(10)),
             seen: 0,
             due: Some(now),
             changed: Notify::new(net),
@@ -106,6 +109,7 @@ impl Cluster {
                 balancing,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
+            runtime.kubelet.dns = cluster.dns.clone();
             system::IMAGES.iter().for_each(|image| runtime.kubelet.preload(image));
             let is_control_plane = node_config.role == Role::ControlPlane;
             let object = node_object(&parts, is_control_plane && is_tainted, now);
@@ -147,6 +151,11 @@ impl Cluster {
     /// The network namespace of a Pod's containers, while there is one.
     pub fn pod_ns(&self, namespace: &str, name: &str) -> Option<NsId> {
         self.nodes.values().find_map(|node| node.kubelet.namespace_of(namespace, name))
+    }
+
+    /// Its name servers.
+    pub(crate) fn dns(&self) -> &ClusterDns {
+        &self.dns
     }
 
     /// Tells when objects have changed.
@@ -234,6 +243,7 @@ impl Cluster {
                 let write = if news.is_bad { Journal::complain } else { Journal::note };
                 write(journal, now, news.topic, &news.place, news.text);
             }
+            self.dns.observe(change, now);
             if let Some(pod) = change.of::<Pod>() {
                 if let Some(node) = node_of(change).and_then(|name| self.nodes.get_mut(name)) {
                     node.kubelet.observe(pod, now);

@@ -26,6 +26,7 @@ use programs::{Container as Program, Log, images};
 use sha2::{Digest, Sha256};
 
 use crate::cni::{self, Ipam};
+use crate::dns::ClusterDns;
 use crate::place::pod_ns_name;
 
 /// Pulling an image for the first time on a node.
@@ -88,6 +89,8 @@ pub struct Kubelet {
     ipam: Ipam,
     workers: BTreeMap<Key, Worker>,
     images: BTreeSet<String>,
+    /// Where its Pods ask for names.
+    pub(crate) dns: ClusterDns,
     queue: WorkQueue<Key>,
 }
 
@@ -187,6 +190,7 @@ impl Kubelet {
             ipam: Ipam::new(pod_cidr),
             workers: BTreeMap::new(),
             images: BTreeSet::new(),
+            dns: ClusterDns::default(),
             queue: WorkQueue::default(),
         }
     }
@@ -662,7 +666,8 @@ fn program(pod: &Pod, at: usize, step: &mut Step<'_>) -> Program {
     let hostname = pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
     let hostname = hostname.unwrap_or_else(|| pod.metadata.name().to_string());
     let node = step.kubelet.node.clone();
-    let is_own = step.sandbox.is_own;
+    let (is_own, ip) = (step.sandbox.is_own, step.sandbox.ip);
+    let dns = step.kubelet.dns.clone();
     let Some(container) = step.at(at) else { return Program::default() };
     let spec = &container.spec;
     let env = spec.env.iter().flatten();
@@ -672,14 +677,17 @@ fn program(pod: &Pod, at: usize, step: &mut Step<'_>) -> Program {
         .filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP")
         .filter_map(|port| u16::try_from(port.container_port).ok())
         .collect();
-    Program {
+    let mut program = Program {
         image: spec.image.clone().unwrap_or_default(),
         command: spec.command.clone().unwrap_or_default(),
         args: spec.args.clone().unwrap_or_default(),
         env,
         declared_ports,
         hostname: if is_own { hostname } else { node },
-    }
+        ..Program::default()
+    };
+    dns.equip(&mut program, pod, ip, step.api, step.net);
+    program
 }
 
 fn restart_policy(pod: &Pod) -> &str {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use base::{Duration, Instant, Rng};
@@ -10,9 +11,10 @@ use kube_api::core::Pod;
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Advance, Cause, Host, Net, NsId, Process, Sim, StepKind, TraceMode};
-use programs::resolve::Names;
+use programs::dns::Resolver;
 
 use crate::cluster::Cluster;
+use crate::dns::files;
 use crate::journal::{Journal, Topic};
 use crate::kind::{KindConfig, KindError};
 use crate::machine::Machine;
@@ -273,22 +275,41 @@ impl Lab {
         self.net.namespace(&place.ns_name())
     }
 
-    /// The names that a place knows without asking anybody: its hosts file, and in containers the names of
-    /// the containers on the same Docker network.
-    pub fn names(&self, place: &Place) -> Names {
+    /// How programs of a place ask for names.
+    pub fn resolver(&self, place: &Place) -> Resolver {
         let state = self.state.borrow();
-        let mut names = state.machine.names();
-        if let Place::Node(_) = place {
-            let nodes = state.clusters.values().flat_map(Cluster::nodes);
-            names.hosts.extend(nodes.map(|node| (node.name.clone(), node.ip)));
+        if let Some((cluster, pod, ip)) = state.pod(place) {
+            let images =
+                pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.as_deref());
+            return files::resolver(pod, cluster.dns().address, ip, images.unwrap_or_default());
         }
-        if let Place::Pod { cluster, namespace, name } = place {
-            let cluster = state.clusters.get(cluster);
-            let pod = cluster.and_then(|c| c.api.store().get::<Pod>(namespace, name));
-            let ip = pod.and_then(|pod| pods::address(pod)?.parse().ok());
-            names.hosts.extend(ip.map(|ip| (name.clone(), ip)));
+        files::resolver_of(&state.hosts(place), state.resolv_conf(place))
+    }
+
+    /// The image of a Pod's first container, by which one knows what tools it has.
+    pub fn image(&self, place: &Place) -> Option<String> {
+        let state = self.state.borrow();
+        state.pod(place)?.1.spec.as_ref()?.containers.first()?.image.clone()
+    }
+
+    /// A file that whoever made a place has written there: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`.
+    pub fn etc(&self, place: &Place, path: &str) -> Option<String> {
+        let state = self.state.borrow();
+        let pod = state.pod(place);
+        match (path, pod) {
+            ("/etc/hosts", Some((_, pod, ip))) => Some(files::pod_hosts(pod, ip)),
+            ("/etc/hosts", None) => Some(state.hosts(place)),
+            ("/etc/resolv.conf", Some((cluster, pod, _))) => {
+                Some(files::pod_resolv(pod, cluster.dns().address))
+            }
+            ("/etc/resolv.conf", None) => Some(state.resolv_conf(place).to_string()),
+            ("/etc/hostname", Some((_, pod, _))) => Some(format!("{}\n", files::hostname(pod))),
+            ("/etc/hostname", None) => match place {
+                Place::Machine => Some("laptop\n".to_string()),
+                place => Some(format!("{}\n", place.short())),
+            },
+            _ => None,
         }
-        names
     }
 
     /// Starts a program somewhere.
@@ -302,6 +323,28 @@ impl Lab {
         F: Future<Output = i32> + 'static,
     {
         Some(self.net.start(self.ns(place)?, name, Cause::default(), program))
+    }
+}
+
+impl State {
+    /// The Pod that a place is, while it has an address.
+    fn pod(&self, place: &Place) -> Option<(&Cluster, &Pod, Ipv4Addr)> {
+        let Place::Pod { cluster, namespace, name } = place else { return None };
+        let cluster = self.clusters.get(cluster)?;
+        let pod = cluster.api.store().get::<Pod>(namespace, name)?;
+        Some((cluster, pod, pods::address(pod)?.parse().ok()?))
+    }
+
+    fn hosts(&self, place: &Place) -> String {
+        let mut nodes = self.clusters.values().flat_map(Cluster::nodes);
+        match nodes.find(|node| *place == Place::Node(node.name.clone())) {
+            Some(node) => files::node_hosts(&node.name, node.ip),
+            None => files::machine_hosts(),
+        }
+    }
+
+    fn resolv_conf(&self, place: &Place) -> &'static str {
+        if *place == Place::Machine { files::MACHINE_RESOLV } else { files::NODE_RESOLV }
     }
 }
 

@@ -9,16 +9,19 @@
 pub mod system;
 pub mod web;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use base::Duration;
 use netsim::Host;
 
+use crate::dns::{Resolver, Zone};
 use crate::log::Log;
 
 /// What a container is started with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Container {
     /// `nginx:1.27`
     pub image: String,
@@ -32,6 +35,12 @@ pub struct Container {
     pub declared_ports: Vec<u16>,
     /// Its host name: the Pod's.
     pub hostname: String,
+    /// Files that were mounted into it, by their absolute paths.
+    pub files: BTreeMap<String, Rc<[u8]>>,
+    /// How it asks for names.
+    pub resolver: Resolver,
+    /// What a name server in it answers from.
+    pub zone: Option<Rc<dyn Zone>>,
 }
 
 /// A running program: its exit code, some day.
