@@ -249,11 +249,11 @@ fn a_deployment_becomes_pods_on_workers_behind_a_service() {
     check(
         cluster.events(),
         expect![[r#"
-        Normal ScalingReplicaSet Scaled up replica set web-745ff66dbb from 0 to 2
-        Normal SuccessfulCreate Created pod: web-745ff66dbb-5kbzr
-        Normal SuccessfulCreate Created pod: web-745ff66dbb-j7cjn
-        Normal Scheduled Successfully assigned default/web-745ff66dbb-5kbzr to worker2
-        Normal Scheduled Successfully assigned default/web-745ff66dbb-j7cjn to worker1"#]],
+            Normal ScalingReplicaSet Scaled up replica set web-745ff66dbb from 0 to 2
+            Normal SuccessfulCreate Created pod: web-745ff66dbb-kvrd9
+            Normal SuccessfulCreate Created pod: web-745ff66dbb-4ngnx
+            Normal Scheduled Successfully assigned default/web-745ff66dbb-4ngnx to worker1
+            Normal Scheduled Successfully assigned default/web-745ff66dbb-kvrd9 to worker2"#]],
     );
     let deployment = cluster.api.store().get::<Deployment>("default", "web").unwrap();
     check(
@@ -298,11 +298,11 @@ fn a_deleted_pod_is_replaced_and_leaves_the_slice() {
     check(
         cluster.show(),
         expect![[r#"
-        rs web-745ff66dbb 2 wanted 2 there 1 ready
-        pod on worker1 ready
-        pod on worker2 not ready
-        pod on worker2 ready ending
-        slice of web [8080]: 10.244.1.1(st) 10.244.1.2(rs) 10.244.1.3()"#]],
+            rs web-745ff66dbb 2 wanted 2 there 1 ready
+            pod on worker1 not ready
+            pod on worker1 ready ending
+            pod on worker2 ready
+            slice of web [8080]: 10.244.1.1(st) 10.244.1.2(rs) 10.244.1.3()"#]],
     );
     cluster.pass(5000);
     check(
@@ -421,12 +421,12 @@ fn a_service_follows_labels_ports_and_its_own_end() {
     check(
         cluster.show(),
         expect![[r#"
-        rs other-9c7956d84 1 wanted 1 there 1 ready
-        rs web-746bfb4478 1 wanted 1 there 1 ready
-        pod on worker1 ready
-        pod on worker1 ready
-        slice of web [8080]: 10.244.1.2(rs)
-        slice of web [80]: 10.244.1.1(rs)"#]],
+            rs other-9c7956d84 1 wanted 1 there 1 ready
+            rs web-746bfb4478 1 wanted 1 there 1 ready
+            pod on worker1 ready
+            pod on worker1 ready
+            slice of web [80]: 10.244.1.1(rs)
+            slice of web [8080]: 10.244.1.2(rs)"#]],
     );
     cluster
         .api

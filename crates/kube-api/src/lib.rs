@@ -8,7 +8,7 @@
 //! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`], [`validate`],
 //!   addresses and ports, deletion; [`status`]: how it says no;
 //! - [`patch`]: kubectl's three-way merge;
-//! - [`store`]: the objects and their changes; [`provenance`]: where in a file each came from;
+//! - [`store`]: the objects and their changes; [`index`]: by owner, node and label; [`provenance`]: where in a file each came from;
 //! - [`labels`], [`quantity`]: the small languages inside objects.
 //!
 //! **Invariant:** knows no networks; an address is a text or a number to be handed out.
@@ -16,6 +16,7 @@
 
 pub mod decode;
 pub mod defaults;
+pub mod index;
 pub mod kinds;
 pub mod labels;
 pub mod node;
@@ -33,8 +34,8 @@ pub mod validate;
 pub mod yaml;
 
 pub use types::{
-    IntOrString, Metadata, MicroTime, Quantity, Resource, Time, apps, core, discovery, from_value,
-    meta, to_value,
+    IntOrString, Metadata, MicroTime, Quantity, Resource, Time, apps, batch, core, discovery,
+    from_value, meta, policy, to_value,
 };
 
 pub use kinds::{KindId, KindInfo, Kinds};

@@ -86,7 +86,7 @@ fn defaults_are_filled_in() {
             "name": "nginx",
             "namespace": "default",
             "resourceVersion": "2",
-            "uid": "ab2a6170-7281-4d7f-910c-1e02a8efb8b1"
+            "uid": "f00c4ca9-9354-4493-b312-3a116e1d7059"
           },
           "spec": {
             "progressDeadlineSeconds": 600,

@@ -13,6 +13,7 @@ use kube_api::{Api, ApiConfig, Change};
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Cidr, Net, NsId};
+use programs::Container;
 
 use crate::dns::ClusterDns;
 use crate::journal::{Journal, Topic};
@@ -21,6 +22,7 @@ use crate::kubelet::Inbox;
 use crate::machine::Machine;
 use crate::node::{NodeParts, NodeRuntime, node_object};
 use crate::proxy::SyncNews;
+use crate::world::CommandsSlot;
 use crate::{cni, news, system};
 
 /// How long after the control plane the workers join.
@@ -72,6 +74,7 @@ impl Cluster {
         net: &Net,
         balancing: Balancing,
         rng: &Rng,
+        commands: &CommandsSlot,
     ) -> Result<Cluster, KindError> {
         let containers = start_containers(name, config, machine, net)?;
         let now = net.now();
@@ -110,6 +113,7 @@ impl Cluster {
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
             runtime.kubelet.dns = cluster.dns.clone();
+            runtime.kubelet.set_commands(commands.clone());
             system::IMAGES.iter().for_each(|image| runtime.kubelet.preload(image));
             let is_control_plane = node_config.role == Role::ControlPlane;
             let object = node_object(&parts, is_control_plane && is_tainted, now);
@@ -153,9 +157,9 @@ impl Cluster {
         self.nodes.values().find_map(|node| node.kubelet.namespace_of(namespace, name))
     }
 
-    /// Its name servers.
-    pub(crate) fn dns(&self) -> &ClusterDns {
-        &self.dns
+    /// What a container of a Pod runs with: its environment and its files, while it runs.
+    pub fn container(&self, namespace: &str, pod: &str, name: &str) -> Option<Rc<Container>> {
+        self.nodes.values().find_map(|node| node.kubelet.container(namespace, pod, name))
     }
 
     /// Tells when objects have changed.
@@ -212,6 +216,8 @@ impl Cluster {
                 break;
             }
         }
+        // The controllers and the nodes have seen everything now.
+        self.api.forget(self.seen);
         self.sync_rules(journal, now);
         self.due = self.next_at();
         if self.seen != before {

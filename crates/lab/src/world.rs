@@ -2,15 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use base::{Duration, Instant, Rng};
-use controllers::pods;
-use kube_api::core::Pod;
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Advance, Cause, Host, Net, NsId, Process, Sim, StepKind, TraceMode};
+use programs::Commands;
 use programs::dns::Resolver;
 
 use crate::cluster::Cluster;
@@ -62,6 +60,26 @@ pub struct Lab {
     abandoned: Rc<RefCell<Vec<Cause>>>,
 }
 
+/// A [`Lab`] that does not keep what it shows alive: for what the lab itself holds.
+#[derive(Clone)]
+pub struct WeakLab {
+    net: Net,
+    state: Weak<RefCell<State>>,
+    abandoned: Rc<RefCell<Vec<Cause>>>,
+}
+
+impl WeakLab {
+    /// The lab, if there still is one.
+    pub fn upgrade(&self) -> Option<Lab> {
+        let WeakLab { net, state, abandoned } = self;
+        let state = state.upgrade()?;
+        Some(Lab { net: net.clone(), state, abandoned: abandoned.clone() })
+    }
+}
+
+/// Who runs containers' commands, once somebody has said so.
+pub(crate) type CommandsSlot = Rc<RefCell<Option<Rc<dyn Commands>>>>;
+
 struct State {
     seed: u64,
     rng: Rng,
@@ -76,6 +94,7 @@ struct State {
     absorbed: u64,
     /// Clusters have come or gone.
     clusters_changed: Notify,
+    commands: CommandsSlot,
 }
 
 impl World {
@@ -95,6 +114,7 @@ impl World {
             requests: Requests::default(),
             absorbed: 0,
             clusters_changed: Notify::new(&net),
+            commands: CommandsSlot::default(),
         };
         let lab = Lab { net, state: Rc::new(RefCell::new(state)), abandoned: Rc::default() };
         let world = World { sim, lab };
@@ -165,6 +185,18 @@ impl Lab {
         self.state.borrow().seed
     }
 
+    /// The same without keeping it alive.
+    pub fn downgrade(&self) -> WeakLab {
+        let Lab { net, state, abandoned } = self;
+        WeakLab { net: net.clone(), state: Rc::downgrade(state), abandoned: abandoned.clone() }
+    }
+
+    /// Says who runs the commands of containers from now on. Without anybody only the programs of images
+    /// run.
+    pub fn set_commands(&self, commands: Rc<dyn Commands>) {
+        *self.state.borrow().commands.borrow_mut() = Some(commands);
+    }
+
     /// Has what is due done, and says when something is due next.
     fn settle(&self) -> Option<Instant> {
         let now = self.net.now();
@@ -218,8 +250,8 @@ impl Lab {
         if state.clusters.contains_key(name) {
             return Err(KindError::Exists(name.to_string()));
         }
-        let State { machine, balancing, rng, .. } = &mut *state;
-        let cluster = Cluster::create(name, config, machine, &self.net, *balancing, rng)?;
+        let State { machine, balancing, rng, commands, .. } = &mut *state;
+        let cluster = Cluster::create(name, config, machine, &self.net, *balancing, rng, commands)?;
         state.clusters.insert(name.to_string(), cluster);
         state.current = Some(name.to_string());
         let nodes = config.nodes.len();
@@ -275,39 +307,22 @@ impl Lab {
         self.net.namespace(&place.ns_name())
     }
 
-    /// How programs of a place ask for names.
+    /// How programs of your machine and of nodes ask for names. Those of Pods have their container's own files
+    /// ([`programs::Container::resolver`]).
     pub fn resolver(&self, place: &Place) -> Resolver {
         let state = self.state.borrow();
-        if let Some((cluster, pod, ip)) = state.pod(place) {
-            let images =
-                pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.as_deref());
-            return files::resolver(pod, cluster.dns().address, ip, images.unwrap_or_default());
-        }
         files::resolver_of(&state.hosts(place), state.resolv_conf(place))
     }
 
-    /// The image of a Pod's first container, by which one knows what tools it has.
-    pub fn image(&self, place: &Place) -> Option<String> {
-        let state = self.state.borrow();
-        state.pod(place)?.1.spec.as_ref()?.containers.first()?.image.clone()
-    }
-
-    /// A file that whoever made a place has written there: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`.
+    /// A file that whoever made your machine or a node has written there: `/etc/hosts`, `/etc/hostname`,
+    /// `/etc/resolv.conf`.
     pub fn etc(&self, place: &Place, path: &str) -> Option<String> {
         let state = self.state.borrow();
-        let pod = state.pod(place);
-        match (path, pod) {
-            ("/etc/hosts", Some((_, pod, ip))) => Some(files::pod_hosts(pod, ip)),
-            ("/etc/hosts", None) => Some(state.hosts(place)),
-            ("/etc/resolv.conf", Some((cluster, pod, _))) => {
-                Some(files::pod_resolv(pod, cluster.dns().address))
-            }
-            ("/etc/resolv.conf", None) => Some(state.resolv_conf(place).to_string()),
-            ("/etc/hostname", Some((_, pod, _))) => Some(format!("{}\n", files::hostname(pod))),
-            ("/etc/hostname", None) => match place {
-                Place::Machine => Some("laptop\n".to_string()),
-                place => Some(format!("{}\n", place.short())),
-            },
+        match path {
+            "/etc/hosts" => Some(state.hosts(place)),
+            "/etc/resolv.conf" => Some(state.resolv_conf(place).to_string()),
+            "/etc/hostname" if *place == Place::Machine => Some("podwire\n".to_string()),
+            "/etc/hostname" => Some(format!("{}\n", place.short())),
             _ => None,
         }
     }
@@ -327,14 +342,6 @@ impl Lab {
 }
 
 impl State {
-    /// The Pod that a place is, while it has an address.
-    fn pod(&self, place: &Place) -> Option<(&Cluster, &Pod, Ipv4Addr)> {
-        let Place::Pod { cluster, namespace, name } = place else { return None };
-        let cluster = self.clusters.get(cluster)?;
-        let pod = cluster.api.store().get::<Pod>(namespace, name)?;
-        Some((cluster, pod, pods::address(pod)?.parse().ok()?))
-    }
-
     fn hosts(&self, place: &Place) -> String {
         let mut nodes = self.clusters.values().flat_map(Cluster::nodes);
         match nodes.find(|node| *place == Place::Node(node.name.clone())) {

@@ -35,24 +35,18 @@ fn is_on_host(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
 }
 
-/// A Pod's host name.
-pub(crate) fn hostname(pod: &Pod) -> &str {
-    let given = pod.spec.as_ref().and_then(|spec| spec.hostname.as_deref());
-    given.unwrap_or_else(|| pod.metadata.name())
-}
-
 fn strings(value: Option<&Value>) -> Vec<String> {
     let all = value.and_then(Value::as_array).into_iter().flatten();
     all.filter_map(Value::as_str).map(str::to_string).collect()
 }
 
 /// The file of a Pod.
-pub(crate) fn pod_hosts(pod: &Pod, ip: Ipv4Addr) -> String {
-    let mut text = "# Kubernetes-managed hosts file.\n".to_string();
-    text.push_str(HOSTS);
-    let host = hostname(pod);
+pub(crate) fn pod_hosts(pod: &Pod, ip: Ipv4Addr, host: &str) -> String {
+    let on_host = if is_on_host(pod) { " (host network)" } else { "" };
+    let mut text = format!("# Kubernetes-managed hosts file{on_host}.\n{HOSTS}");
     let subdomain = pod.spec.as_ref().and_then(|spec| spec.subdomain.as_deref());
-    if let Some(subdomain) = subdomain.filter(|subdomain| !subdomain.is_empty()) {
+    if let Some(subdomain) = subdomain.filter(|subdomain| !subdomain.is_empty() && !is_on_host(pod))
+    {
         let namespace = pod.metadata.namespace();
         text.push_str(&format!("{ip}\t{host}.{subdomain}.{namespace}.svc.{DOMAIN}\t{host}\n"));
     } else {
@@ -119,31 +113,6 @@ fn add_new(to: &mut Vec<String>, more: Vec<String>) {
         if !to.contains(&one) {
             to.push(one);
         }
-    }
-}
-
-/// Whose C library an image has, by its name.
-fn flavour(image: &str) -> Flavour {
-    let is_musl = ["alpine", "curlimages/", "netshoot", "http-https-echo", "ealen/"];
-    match is_musl.iter().any(|part| image.contains(part)) {
-        true => Flavour::Musl,
-        false => Flavour::Glibc,
-    }
-}
-
-/// How a container of a Pod asks for names.
-pub(crate) fn resolver(
-    pod: &Pod,
-    cluster_dns: Option<Ipv4Addr>,
-    ip: Ipv4Addr,
-    image: &str,
-) -> Resolver {
-    Resolver {
-        names: Names::parse(&pod_hosts(pod, ip)),
-        conf: ResolvConf::parse(&pod_resolv(pod, cluster_dns)),
-        flavour: flavour(image),
-        asks_both: true,
-        udp_size: None,
     }
 }
 

@@ -59,7 +59,16 @@ impl ClusterDns {
         api: &Api,
         net: &Net,
     ) {
-        program.resolver = files::resolver(pod, self.address, ip, &program.image);
+        for (path, text) in [
+            ("/etc/resolv.conf", files::pod_resolv(pod, self.address)),
+            ("/etc/hosts", files::pod_hosts(pod, ip, &program.hostname)),
+            ("/etc/hostname", format!("{}\n", program.hostname)),
+        ] {
+            // What is mounted there is the Pod's own wish.
+            if program.files.read(path).is_none() {
+                let _ = program.files.write(path, text.into_bytes());
+            }
+        }
         if matches!(repository(&program.image), "coredns/coredns" | "coredns") {
             let copy = Rc::new(Copy::new(net, &program.hostname));
             let store = api.store();

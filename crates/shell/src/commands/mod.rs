@@ -176,7 +176,11 @@ impl Ctx {
             "/dev/null" => Ok(Vec::new()),
             path => {
                 let path = self.session.path(path);
-                match self.session.lab.etc(&self.session.place, &path) {
+                let etc = match self.session.container {
+                    Some(_) => None,
+                    None => self.session.lab.etc(&self.session.place, &path),
+                };
+                match etc {
                     Some(text) => Ok(text.into_bytes()),
                     None => self.session.files.read(&path),
                 }
@@ -186,13 +190,16 @@ impl Ctx {
 
     /// How programs here ask for names.
     pub(crate) fn resolver(&self) -> Resolver {
-        self.session.lab.resolver(&self.session.place)
+        match &self.session.container {
+            Some(container) => container.resolver(),
+            None => self.session.lab.resolver(&self.session.place),
+        }
     }
 
     /// Whether the small tools are busybox's here: those of its own image and of Alpine's.
     pub(crate) fn is_busybox(&self) -> bool {
-        let image = self.session.lab.image(&self.session.place).unwrap_or_default();
-        image.contains("busybox") || image.contains("alpine")
+        let image = self.session.container.as_ref().map(|container| container.image.as_str());
+        image.is_some_and(|image| image.contains("busybox") || image.contains("alpine"))
     }
 
     /// A variable that the program sees.
