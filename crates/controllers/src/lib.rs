@@ -5,6 +5,7 @@
 //! - [`deployment`], [`replicaset`], [`daemonset`]: templates to Pods;
 //! - [`scheduler`]: Pods to nodes; [`affinity`]: which nodes a Pod wants;
 //! - [`endpointslice`]: Services to the addresses of their Pods, in slices and in `Endpoints`;
+//! - [`nodelifecycle`]: nodes that are not heard of, and Pods that must leave;
 //! - [`cleanup`]: what has lost its owner or its namespace;
 //! - [`queue`]: work that waits for its time; [`events`]: what people read about it all;
 //! - [`pods`]: what is asked of Pods everywhere.
@@ -19,6 +20,7 @@ pub mod deployment;
 pub mod endpointslice;
 pub mod events;
 pub mod manager;
+pub mod nodelifecycle;
 pub mod pods;
 pub mod queue;
 pub mod replicaset;

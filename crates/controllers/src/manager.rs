@@ -7,6 +7,7 @@ use crate::cleanup::Cleanup;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::endpointslice::EndpointSlices;
+use crate::nodelifecycle::NodeLifecycle;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
 
@@ -41,6 +42,7 @@ pub struct ControlPlane {
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
     cleanup: Cleanup,
+    node_lifecycle: NodeLifecycle,
 }
 
 impl ControlPlane {
@@ -54,6 +56,7 @@ impl ControlPlane {
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
             cleanup: Cleanup::new(latencies.workloads),
+            node_lifecycle: NodeLifecycle::new(latencies.workloads),
         }
     }
 
@@ -67,7 +70,8 @@ impl ControlPlane {
                 | self.daemon_sets.work(api, now)
                 | self.scheduler.work(api, now)
                 | self.endpoint_slices.work(api, now)
-                | self.cleanup.work(api, now);
+                | self.cleanup.work(api, now)
+                | self.node_lifecycle.work(api, now);
             if !worked {
                 return;
             }
@@ -83,8 +87,14 @@ impl ControlPlane {
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
             self.cleanup.observe(change, now);
+            self.node_lifecycle.observe(change, now);
         }
         self.seen = store.revision();
+    }
+
+    /// A node's last heartbeat was then, or its heartbeats come again.
+    pub fn set_silent(&mut self, node: &str, since: Option<Instant>) {
+        self.node_lifecycle.set_silent(node, since);
     }
 
     /// Something has changed that has not been looked at.
@@ -101,6 +111,7 @@ impl ControlPlane {
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
             self.cleanup.next_at(),
+            self.node_lifecycle.next_at(),
         ]
         .into_iter()
         .flatten()

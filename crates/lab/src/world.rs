@@ -302,6 +302,16 @@ impl Lab {
         found
     }
 
+    /// Does something with the clusters that is worth writing down.
+    pub(crate) fn with_clusters<R>(
+        &self,
+        act: impl FnOnce(&mut BTreeMap<String, Cluster>, &mut Journal) -> R,
+    ) -> R {
+        let mut state = self.state.borrow_mut();
+        let State { clusters, journal, .. } = &mut *state;
+        act(clusters, journal)
+    }
+
     /// The network namespace of a place, while it exists.
     pub fn ns(&self, place: &Place) -> Option<NsId> {
         self.net.namespace(&place.ns_name())
