@@ -256,6 +256,7 @@ impl Job<'_> {
             command: words(&spec.command),
             args: words(&spec.args),
             declared_ports: declared_ports(spec),
+            zone: self.info.dns.zone(spec.image.as_deref(), &hostname, self.api, self.net),
             hostname,
             working_dir: working_dir.to_string(),
             files,
@@ -369,12 +370,25 @@ impl Job<'_> {
     }
 }
 
+/// The ports that a container declares, and those that its probes ask for: there, too, something listens.
 fn declared_ports(spec: &Spec) -> Vec<u16> {
     let ports = spec.ports.iter().flatten();
-    ports
+    let mut all: Vec<u16> = ports
         .filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP")
         .filter_map(|port| u16::try_from(port.container_port).ok())
-        .collect()
+        .collect();
+    for probe in ["/startupProbe", "/readinessProbe", "/livenessProbe"] {
+        let probe = json(spec, probe).unwrap_or_default();
+        for port in ["/httpGet/port", "/tcpSocket/port", "/grpc/port"] {
+            let port = probe.pointer(port).and_then(serde_json::Value::as_u64);
+            if let Some(port) = port.and_then(|port| u16::try_from(port).ok())
+                && !all.contains(&port)
+            {
+                all.push(port);
+            }
+        }
+    }
+    all
 }
 
 /// A duration as Go prints it: `1m20s`, `1.2s`, `400ms`.

@@ -38,6 +38,7 @@ use self::containers::{full_name, is_init, sooner};
 use self::probes::{Answer, ProbeKind};
 use self::worker::{End, State, Worker, restart_policy, restarts_again, spec_at};
 use crate::cni::Ipam;
+use crate::dns::ClusterDns;
 use crate::world::CommandsSlot;
 
 /// What programs and probes report to their kubelet.
@@ -69,6 +70,7 @@ struct Info {
     ns: NsId,
     node_ip: Ipv4Addr,
     commands: CommandsSlot,
+    dns: ClusterDns,
 }
 
 /// The kubelet of one node.
@@ -120,7 +122,14 @@ impl Kubelet {
     ) -> Kubelet {
         let (cluster, node) = (cluster.to_string(), node.to_string());
         Kubelet {
-            info: Info { cluster, node, ns, node_ip, commands: CommandsSlot::default() },
+            info: Info {
+                cluster,
+                node,
+                ns,
+                node_ip,
+                commands: CommandsSlot::default(),
+                dns: ClusterDns::default(),
+            },
             ipam: Ipam::new(pod_cidr),
             workers: BTreeMap::new(),
             images: BTreeSet::new(),
@@ -134,6 +143,11 @@ impl Kubelet {
     /// Who runs commands in containers.
     pub(crate) fn set_commands(&mut self, commands: CommandsSlot) {
         self.info.commands = commands;
+    }
+
+    /// The cluster's name servers, some of which may run here.
+    pub(crate) fn set_dns(&mut self, dns: ClusterDns) {
+        self.info.dns = dns;
     }
 
     /// An image is on the node from the beginning.
