@@ -35,8 +35,8 @@ pub mod validate;
 pub mod yaml;
 
 pub use types::{
-    IntOrString, Metadata, MicroTime, Quantity, Resource, Time, apps, core, discovery, from_value,
-    meta, to_value,
+    IntOrString, Metadata, MicroTime, Quantity, Resource, Time, apps, batch, core, discovery,
+    from_value, meta, policy, to_value,
 };
 
 pub use kinds::{KindId, KindInfo, Kinds};
