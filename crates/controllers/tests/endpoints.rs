@@ -198,7 +198,9 @@ fn pods_come_change_their_labels_end_and_go() {
     told.push(cluster.show());
     cluster.delete::<Service>("web");
     told.push(cluster.show());
-    check(told.join("\n--\n"), expect![[r#"
+    check(
+        told.join("\n--\n"),
+        expect![[r#"
         slice [] 
         --
         slice [main:8080] 10.244.0.1(rs) 10.244.0.2()
@@ -216,7 +218,8 @@ fn pods_come_change_their_labels_end_and_go() {
         slice [main:8080] 10.244.0.4(rs)
         endpoints web [8080] ready: 10.244.0.4 not ready: 
         --
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -227,7 +230,9 @@ fn a_slice_as_the_server_has_it() {
     cluster.pod(1, "{app: web}", 8080, true);
     cluster.pass(30);
     let slice = cluster.api.store().list::<EndpointSlice>().next().unwrap();
-    check(format!("{:#}", kube_api::to_value(&**slice)), expect![[r#"
+    check(
+        format!("{:#}", kube_api::to_value(&**slice)),
+        expect![[r#"
         {
           "addressType": "IPv4",
           "apiVersion": "discovery.k8s.io/v1",
@@ -287,9 +292,12 @@ fn a_slice_as_the_server_has_it() {
               "protocol": "TCP"
             }
           ]
-        }"#]]);
+        }"#]],
+    );
     let endpoints = cluster.api.store().get::<Endpoints>("default", "web").unwrap();
-    check(format!("{:#}", kube_api::to_value(&endpoints.metadata)), expect![[r#"
+    check(
+        format!("{:#}", kube_api::to_value(&endpoints.metadata)),
+        expect![[r#"
         {
           "annotations": {
             "endpoints.kubernetes.io/last-change-trigger-time": "2026-01-05T09:00:02Z"
@@ -303,7 +311,8 @@ fn a_slice_as_the_server_has_it() {
           "namespace": "default",
           "resourceVersion": "11",
           "uid": "04951825-4b78-4af8-bf95-150d8bb40651"
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
@@ -315,9 +324,12 @@ fn addresses_that_are_not_ready_may_be_published() {
     cluster.pod(1, "{app: web}", 8080, false);
     cluster.pod(2, "{app: web}", 8080, true);
     cluster.delete::<Pod>("p0002");
-    check(cluster.show(), expect![[r#"
+    check(
+        cluster.show(),
+        expect![[r#"
         slice [main:80] 10.244.0.1(r) 10.244.0.2(rst)
-        endpoints web [80] ready: 10.244.0.1 10.244.0.2 not ready: "#]]);
+        endpoints web [80] ready: 10.244.0.1 10.244.0.2 not ready: "#]],
+    );
 }
 
 #[test]
@@ -333,10 +345,13 @@ fn hints_say_for_whom_an_endpoint_is_meant() {
         cluster.pass(30);
         told.push(cluster.show().lines().next().unwrap().to_string());
     }
-    check(told.join("\n"), expect![[r#"
+    check(
+        told.join("\n"),
+        expect![[r#"
         slice [main:80] 10.244.0.1(rs)→east 10.244.0.2()
         slice [main:80] 10.244.0.1(rs)→east 10.244.0.2()
-        slice [main:80] 10.244.0.1(rs)→east,n1 10.244.0.2()"#]]);
+        slice [main:80] 10.244.0.1(rs)→east,n1 10.244.0.2()"#]],
+    );
 }
 
 #[test]
@@ -464,7 +479,9 @@ fn endpoints_that_people_write_are_mirrored() {
     // With a selector, a Service has its own.
     cluster.service("{selector: {a: b}, ports: [{name: main, port: 5432}]}");
     told.push(cluster.show());
-    check(told.join("\n--\n"), expect![[r#"
+    check(
+        told.join("\n--\n"),
+        expect![[r#"
         slice [main:5432] 192.168.0.7(r) 192.168.0.8(r) 192.168.0.9()
         slice [other:9] 192.168.0.7(r)
         slice [other:9] fd00::1(r)
@@ -478,7 +495,8 @@ fn endpoints_that_people_write_are_mirrored() {
         endpoints web [5432] ready: 192.168.0.8 not ready: 192.168.0.9
         endpoints web [9] ready: fd00::1 not ready: 
         --
-        slice [] "#]]);
+        slice [] "#]],
+    );
 }
 
 #[test]
@@ -510,6 +528,8 @@ fn too_many_addresses_are_not_mirrored() {
     let event = cluster.api.store().list::<Event>().next().unwrap();
     check(
         format!("{} {}", event.reason.clone().unwrap(), event.message.clone().unwrap()),
-        expect!["TooManyAddressesToMirror A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 3 addresses were skipped"],
+        expect![
+            "TooManyAddressesToMirror A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 3 addresses were skipped"
+        ],
     );
 }

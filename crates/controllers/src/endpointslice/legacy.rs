@@ -5,9 +5,7 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use base::Instant;
-use kube_api::core::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Service,
-};
+use kube_api::core::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service};
 use kube_api::discovery::Endpoint;
 use kube_api::{Api, MetaExt};
 
@@ -110,7 +108,7 @@ fn addresses(mut endpoints: Vec<&Endpoint>, room: &mut usize) -> Option<Vec<Endp
     let address = |endpoint: &Endpoint| EndpointAddress {
         ip: endpoint.addresses.concat(),
         node_name: endpoint.node_name.clone(),
-        target_ref: endpoint.target_ref.as_ref().map(ObjectReference::clone),
+        target_ref: endpoint.target_ref.clone(),
         hostname: endpoint.hostname.clone(),
     };
     let list: Vec<EndpointAddress> = endpoints.into_iter().map(address).collect();
