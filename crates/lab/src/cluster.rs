@@ -15,6 +15,7 @@ use netsim::exec::Notify;
 use netsim::{Cidr, Net, NsId};
 use programs::Container;
 
+use crate::dns::ClusterDns;
 use crate::journal::{Journal, Topic};
 use crate::kind::{KindConfig, KindError, Role};
 use crate::kubelet::{Inbox, Surroundings};
@@ -41,6 +42,7 @@ pub struct Cluster {
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
     pub(crate) inbox: Inbox,
+    dns: ClusterDns,
     /// What Pods show as files.
     config_kinds: Vec<KindId>,
     /// The revision up to which changes have been handed out.
@@ -91,6 +93,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             joining: VecDeque::new(),
             inbox: Inbox::default(),
+            dns: ClusterDns::new(services.nth(10)),
             config_kinds: Vec::new(),
             seen: 0,
             due: Some(now),
@@ -116,6 +119,7 @@ impl Cluster {
                 balancing,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
+            runtime.kubelet.dns = cluster.dns.clone();
             runtime.kubelet.set_commands(commands.clone());
             system::IMAGES.iter().for_each(|image| runtime.kubelet.preload(image));
             let is_control_plane = node_config.role == Role::ControlPlane;
@@ -260,6 +264,7 @@ impl Cluster {
                 let write = if news.is_bad { Journal::complain } else { Journal::note };
                 write(journal, now, news.topic, &news.place, news.text);
             }
+            self.dns.observe(change, now);
             if change.of::<Pod>().is_some() {
                 if let Some(node) = node_of(change).and_then(|name| self.nodes.get_mut(name)) {
                     node.kubelet.observe(change, now);

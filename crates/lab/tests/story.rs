@@ -144,8 +144,8 @@ fn a_new_lab_has_a_running_cluster() {
     check(
         &pods(world.lab()),
         expect![[r#"
-            coredns-7bbfbf57dd-p4bnz 10.244.0.2 1/1 Running kind-control-plane
-            coredns-7bbfbf57dd-rfzk6 10.244.0.3 1/1 Running kind-control-plane
+            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
+            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -183,18 +183,18 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:00.010 000 object: Pod kube-system/kube-proxy-h8f7w created
             00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 goes to kind-control-plane
             00:00:00.015 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w goes to kind-control-plane
-            00:00:00.020 000 object: Pod kube-system/coredns-7bbfbf57dd-p4bnz created
-            00:00:00.020 000 object: Pod kube-system/coredns-7bbfbf57dd-rfzk6 created
-            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-p4bnz goes to kind-control-plane
-            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-rfzk6 goes to kind-control-plane
+            00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-8hpk4 created
+            00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-whrjz created
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-964985cdb-8hpk4 goes to kind-control-plane
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-964985cdb-whrjz goes to kind-control-plane
             00:00:00.400 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w is ready at 172.18.0.2
-            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-p4bnz is ready at 10.244.0.2
-            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-rfzk6 is ready at 10.244.0.3
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-964985cdb-8hpk4 is ready at 10.244.0.2
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-964985cdb-whrjz is ready at 10.244.0.3
             00:00:00.445 000 endpoints: kube-system/kube-dns is served by 10.244.0.2, 10.244.0.3
             00:00:01.000 000 object: Node kind-worker created
             00:00:01.000 000 object: Node kind-worker2 created
@@ -238,8 +238,8 @@ fn the_story() {
         expect![[r#"
             nginx-646f446d94-6ct8s 10.244.1.2 1/1 Running kind-worker
             nginx-646f446d94-sgs5x 10.244.2.2 1/1 Running kind-worker2
-            coredns-7bbfbf57dd-p4bnz 10.244.0.2 1/1 Running kind-control-plane
-            coredns-7bbfbf57dd-rfzk6 10.244.0.3 1/1 Running kind-control-plane
+            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
+            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -298,8 +298,8 @@ fn the_story() {
         expect![[r#"
             nginx-646f446d94-sgs5x 10.244.2.2 1/1 Running kind-worker2
             nginx-646f446d94-thljw 10.244.1.3 1/1 Running kind-worker
-            coredns-7bbfbf57dd-p4bnz 10.244.0.2 1/1 Running kind-control-plane
-            coredns-7bbfbf57dd-rfzk6 10.244.0.3 1/1 Running kind-control-plane
+            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
+            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane

@@ -38,6 +38,7 @@ use self::containers::{full_name, is_init, sooner};
 use self::probes::{Answer, ProbeKind};
 use self::worker::{End, State, Worker, restart_policy, restarts_again, spec_at};
 use crate::cni::Ipam;
+use crate::dns::ClusterDns;
 use crate::world::CommandsSlot;
 
 /// What programs and probes report to their kubelet.
@@ -79,6 +80,8 @@ pub struct Kubelet {
     images: BTreeSet<String>,
     /// The node's files, which outlive Pods: `hostPath` and local volumes.
     disk: Volume,
+    /// Where its Pods ask for names.
+    pub(crate) dns: ClusterDns,
     queue: WorkQueue<Key>,
     /// It does nothing; reports wait.
     is_stopped: bool,
@@ -99,6 +102,7 @@ struct Job<'a> {
     ipam: &'a mut Ipam,
     images: &'a mut BTreeSet<String>,
     disk: &'a Volume,
+    dns: &'a ClusterDns,
     api: &'a mut Api,
     net: &'a Net,
     inbox: &'a Inbox,
@@ -125,6 +129,7 @@ impl Kubelet {
             workers: BTreeMap::new(),
             images: BTreeSet::new(),
             disk: Volume::default(),
+            dns: ClusterDns::default(),
             queue: WorkQueue::default(),
             is_stopped: false,
             held: VecDeque::new(),
@@ -252,6 +257,7 @@ impl Kubelet {
             ipam: &mut self.ipam,
             images: &mut self.images,
             disk: &self.disk,
+            dns: &self.dns,
             api: &mut *around.api,
             net: around.net,
             inbox: around.inbox,

@@ -11,15 +11,18 @@ pub mod web;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use base::Duration;
 use netsim::Host;
 
+use crate::dns::{Flavour, ResolvConf, Resolver, Zone};
 use crate::files::Files;
 use crate::log::Log;
+use crate::resolve::Names;
 
 /// What a container is started with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Container {
     /// `nginx:1.27`
     pub image: String,
@@ -37,6 +40,8 @@ pub struct Container {
     pub working_dir: String,
     /// Its files: ConfigMaps and other volumes among them.
     pub files: Files,
+    /// What a name server in it answers from.
+    pub zone: Option<Rc<dyn Zone>>,
 }
 
 /// Images whose only program is a shell with its tools.
@@ -44,7 +49,26 @@ const SHELLS: &str = "alpine alpine/curl amazonlinux bash busybox centos curlima
     nicolaka/netshoot radial/busyboxplus ubuntu e2e-test-images/busybox appropriate/curl alpine/git \
     jonlabelle/network-tools wbitt/network-multitool praqma/network-multitool";
 
+/// Images of this kind are built on Alpine, whose C library is musl.
+const ALPINE: [&str; 5] = ["alpine", "curlimages/", "netshoot", "http-https-echo", "ealen/"];
+
 impl Container {
+    /// How programs in it ask for names: by its files, with its image's C library.
+    pub fn resolver(&self) -> Resolver {
+        let text = |path: &str| {
+            let content = self.files.read(path).unwrap_or_default();
+            String::from_utf8_lossy(&content).into_owned()
+        };
+        let is_alpine = ALPINE.iter().any(|part| self.image.contains(part));
+        Resolver {
+            names: Names::parse(&text("/etc/hosts")),
+            conf: ResolvConf::parse(&text("/etc/resolv.conf")),
+            flavour: if is_alpine { Flavour::Musl } else { Flavour::Glibc },
+            asks_both: true,
+            udp_size: None,
+        }
+    }
+
     /// The command line, when it is one for a shell and its tools: [`crate::Commands`] run it. `None` when
     /// the image's own program runs.
     pub fn command_line(&self) -> Option<Vec<String>> {
