@@ -6,6 +6,7 @@
 //! - [`scheduler`]: Pods to nodes; [`affinity`]: which nodes a Pod wants;
 //! - [`endpointslice`]: Services to the addresses of their Pods, in slices and in `Endpoints`;
 //! - [`nodelifecycle`]: nodes that are not heard of, and Pods that must leave;
+//! - [`volumes`]: claims to volumes;
 //! - [`cleanup`]: what has lost its owner or its namespace;
 //! - [`queue`]: work that waits for its time; [`events`]: what people read about it all;
 //! - [`pods`]: what is asked of Pods everywhere.
@@ -25,5 +26,6 @@ pub mod pods;
 pub mod queue;
 pub mod replicaset;
 pub mod scheduler;
+pub mod volumes;
 
 pub use manager::ControlPlane;

@@ -10,6 +10,7 @@ use crate::endpointslice::EndpointSlices;
 use crate::nodelifecycle::NodeLifecycle;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
+use crate::volumes::Volumes;
 
 /// How long after a change each controller has dealt with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,7 @@ pub struct ControlPlane {
     endpoint_slices: EndpointSlices,
     cleanup: Cleanup,
     node_lifecycle: NodeLifecycle,
+    volumes: Volumes,
 }
 
 impl ControlPlane {
@@ -57,6 +59,7 @@ impl ControlPlane {
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
             cleanup: Cleanup::new(latencies.workloads),
             node_lifecycle: NodeLifecycle::new(latencies.workloads),
+            volumes: Volumes::new(latencies.workloads),
         }
     }
 
@@ -71,7 +74,8 @@ impl ControlPlane {
                 | self.scheduler.work(api, now)
                 | self.endpoint_slices.work(api, now)
                 | self.cleanup.work(api, now)
-                | self.node_lifecycle.work(api, now);
+                | self.node_lifecycle.work(api, now)
+                | self.volumes.work(api, now);
             if !worked {
                 return;
             }
@@ -88,6 +92,7 @@ impl ControlPlane {
             self.endpoint_slices.observe(change, store, now);
             self.cleanup.observe(change, now);
             self.node_lifecycle.observe(change, now);
+            self.volumes.observe(change, api, now);
         }
         self.seen = store.revision();
     }
@@ -112,6 +117,7 @@ impl ControlPlane {
             self.endpoint_slices.next_at(),
             self.cleanup.next_at(),
             self.node_lifecycle.next_at(),
+            self.volumes.next_at(),
         ]
         .into_iter()
         .flatten()

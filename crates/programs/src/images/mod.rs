@@ -1,12 +1,13 @@
 //! A program for every container image, found by the repository's name whatever its registry or tag.
 //!
 //! - [`web`]: nginx, httpd and the servers that say who they are;
-//! - [`system`]: what Kubernetes itself runs.
+//! - [`system`]: what Kubernetes itself runs; [`tools`]: what images have beside their server.
 //!
 //! A container opens exactly the ports that its program opens. Declaring a port opens nothing; an image
 //! that is not known stands for a server on the ports it declares, and says so in every answer.
 
 pub mod system;
+pub mod tools;
 pub mod web;
 
 use std::future::Future;
