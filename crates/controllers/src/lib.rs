@@ -5,7 +5,7 @@
 //! - [`deployment`], [`replicaset`], [`daemonset`]: templates to Pods;
 //! - [`scheduler`]: Pods to nodes; [`affinity`]: which nodes a Pod wants;
 //! - [`endpointslice`]: Services to the addresses of their Pods, in slices and in `Endpoints`;
-//! - [`cleanup`]: what has lost its owner or its namespace;
+//! - [`cleanup`]: what has lost its owner; [`namespaces`]: what each has, and how it ends;
 //! - [`queue`]: work that waits for its time; [`events`]: what people read about it all;
 //! - [`pods`]: what is asked of Pods everywhere.
 //!
@@ -19,6 +19,7 @@ pub mod deployment;
 pub mod endpointslice;
 pub mod events;
 pub mod manager;
+pub mod namespaces;
 pub mod pods;
 pub mod queue;
 pub mod replicaset;

@@ -7,6 +7,7 @@ use crate::cleanup::Cleanup;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::endpointslice::EndpointSlices;
+use crate::namespaces::Namespaces;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
 
@@ -40,6 +41,7 @@ pub struct ControlPlane {
     daemon_sets: DaemonSets,
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
+    namespaces: Namespaces,
     cleanup: Cleanup,
 }
 
@@ -53,6 +55,7 @@ impl ControlPlane {
             daemon_sets: DaemonSets::new(latencies.workloads),
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
+            namespaces: Namespaces::new(latencies.workloads),
             cleanup: Cleanup::new(latencies.workloads),
         }
     }
@@ -67,6 +70,7 @@ impl ControlPlane {
                 | self.daemon_sets.work(api, now)
                 | self.scheduler.work(api, now)
                 | self.endpoint_slices.work(api, now)
+                | self.namespaces.work(api, now)
                 | self.cleanup.work(api, now);
             if !worked {
                 return;
@@ -82,7 +86,8 @@ impl ControlPlane {
             self.daemon_sets.observe(change, store, now);
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
-            self.cleanup.observe(change, now);
+            self.namespaces.observe(change, store, now);
+            self.cleanup.observe(change, store, now);
         }
         self.seen = store.revision();
     }
@@ -100,6 +105,7 @@ impl ControlPlane {
             self.daemon_sets.next_at(),
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
+            self.namespaces.next_at(),
             self.cleanup.next_at(),
         ]
         .into_iter()
