@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::jsonpath::{Template, show};
 use super::kube::{Fail, Kube, error};
+use super::output::shown;
 use super::table;
 use super::target::{Filter, Target, find_all, targets};
 use crate::flags::Args;
@@ -138,9 +139,11 @@ async fn print(
             if is_one && found.is_empty() {
                 return Ok(());
             }
+            let shows_managers =
+                args.is_on("show-managed-fields") || matches!(format, Format::JsonPath(_));
             let value = match found.as_slice() {
-                [(_, one)] if is_one => one.to_value(),
-                many => list(many),
+                [(_, one)] if is_one => shown(one.to_value(), shows_managers),
+                many => list(many, shows_managers),
             };
             let text = match format {
                 Format::Yaml => super::yaml::print(&value),
@@ -174,8 +177,9 @@ async fn print(
 }
 
 /// Several objects as one.
-fn list(found: &[(KindInfo, AnyObject)]) -> Value {
-    let items: Vec<Value> = found.iter().map(|(_, object)| object.to_value()).collect();
+fn list(found: &[(KindInfo, AnyObject)], shows_managers: bool) -> Value {
+    let items: Vec<Value> =
+        found.iter().map(|(_, object)| shown(object.to_value(), shows_managers)).collect();
     json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}})
 }
 
