@@ -33,16 +33,37 @@ fn owners(object: &AnyObject) -> &[OwnerReference] {
     object.meta().owner_references.as_deref().unwrap_or_default()
 }
 
-/// An owner, if it is there. One that lives in a namespace must live in that of what it owns.
-fn owner<'a>(
+/// What there is of an owner.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Here,
+    /// Going, and waiting for what it owns to go first.
+    Waiting,
+    Gone,
+    /// Nobody can tell: no such kind, or one that lives in a namespace where the dependent has none. Such an
+    /// owner is left alone, and so is what it owns.
+    Unknown,
+}
+
+/// An owner lives in the namespace of what it owns, or in none.
+fn find<'a>(
     store: &'a Store,
     dependent: &AnyObject,
     owner: &OwnerReference,
-) -> Option<&'a AnyObject> {
-    let kind = store.kinds().find(&owner.api_version, &owner.kind)?;
+) -> (State, Option<&'a AnyObject>) {
+    let Some(kind) = store.kinds().find(&owner.api_version, &owner.kind) else {
+        return (State::Unknown, None);
+    };
     let namespace = if kind.is_namespaced { dependent.namespace() } else { "" };
-    let found = store.get_any(kind.id, namespace, &owner.name)?;
-    (found.meta().uid() == owner.uid).then_some(found)
+    if kind.is_namespaced && namespace.is_empty() {
+        return (State::Unknown, None);
+    }
+    let found = store.get_any(kind.id, namespace, &owner.name);
+    match found.filter(|found| found.meta().uid() == owner.uid) {
+        None => (State::Gone, None),
+        Some(found) if waits_for_dependents(found) => (State::Waiting, Some(found)),
+        Some(found) => (State::Here, Some(found)),
+    }
 }
 
 impl Cleanup {
@@ -71,16 +92,14 @@ impl Cleanup {
         let had: &[OwnerReference] = change.old.as_ref().map_or(&[], owners);
         if is_gone || had != owners(object) {
             for reference in had {
-                if let Some(owner) =
-                    owner(store, object, reference).filter(|o| waits_for_dependents(o))
-                {
+                if let (State::Waiting, Some(owner)) = find(store, object, reference) {
                     self.queue.add(Place::of(owner), at);
                 }
             }
         }
         // Written for an owner that is not there (any more).
         let is_lost = |reference: &OwnerReference| {
-            owner(store, object, reference).is_none_or(waits_for_dependents)
+            matches!(find(store, object, reference).0, State::Gone | State::Waiting)
         };
         if !is_gone && had != owners(object) && owners(object).iter().any(is_lost) {
             self.queue.add(Place::of(object), at);
@@ -163,10 +182,10 @@ fn orphan(api: &mut Api, object: &AnyObject) {
 fn collect(api: &mut Api, object: &AnyObject, now: Instant) {
     let (mut solid, mut waiting) = (Vec::new(), false);
     for reference in owners(object) {
-        match owner(api.store(), object, reference) {
-            Some(owner) if waits_for_dependents(owner) => waiting = true,
-            Some(_) => solid.push(reference.uid.clone()),
-            None => {}
+        match find(api.store(), object, reference).0 {
+            State::Waiting => waiting = true,
+            State::Here | State::Unknown => solid.push(reference.uid.clone()),
+            State::Gone => {}
         }
     }
     if solid.len() == owners(object).len() {

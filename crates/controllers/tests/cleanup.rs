@@ -153,6 +153,8 @@ fn of_several_owners_those_that_are_gone_are_forgotten() {
     let (a, b) = (cluster.config_map("a", ""), cluster.config_map("b", ""));
     let both = format!("ownerReferences: [{}, {}]", owner("a", &a), owner("b", &b));
     cluster.config_map("child", &both);
+    let strange = "{apiVersion: example.com/v1, kind: Widget, name: w, uid: u}";
+    cluster.config_map("unknown", &format!("ownerReferences: [{strange}]"));
     cluster.config_map("stranger", &format!("ownerReferences: [{}]", owner("a", "another-uid")));
     check(
         cluster.show("cm"),
@@ -160,7 +162,8 @@ fn of_several_owners_those_that_are_gone_are_forgotten() {
             a of []
             b of []
             child of [a b]
-            stranger of [a]"#]],
+            stranger of [a]
+            unknown of [w]"#]],
     );
     cluster.pass(100);
     // One of that name is not the owner.
@@ -169,7 +172,8 @@ fn of_several_owners_those_that_are_gone_are_forgotten() {
         expect![[r#"
             a of []
             b of []
-            child of [a b]"#]],
+            child of [a b]
+            unknown of [w]"#]],
     );
     cluster.delete("cm", "a", None);
     cluster.pass(100);
@@ -177,11 +181,12 @@ fn of_several_owners_those_that_are_gone_are_forgotten() {
         cluster.show("cm"),
         expect![[r#"
             b of []
-            child of [b]"#]],
+            child of [b]
+            unknown of [w]"#]],
     );
     cluster.delete("cm", "b", None);
     cluster.pass(100);
-    check(cluster.show("cm"), expect![""]);
+    check(cluster.show("cm"), expect!["unknown of [w]"]);
 }
 
 #[test]

@@ -141,10 +141,11 @@ fn changed(old: &Value, new: &Value, ty: Type, how: Strategy) -> Option<Set> {
     let (Some(old), Some(new)) = (parts(old, ty, how), parts(new, ty, how)) else {
         return Some(Set::new());
     };
+    let old = base::order::map(old.into_iter().map(|(name, value, ..)| (name, value)));
     let mut set = Set::new();
     for (name, part, ty, how) in new {
-        let inner = match old.iter().find(|(known, ..)| *known == name) {
-            Some((_, before, ..)) => changed(before, part, ty, how),
+        let inner = match old.get(&name) {
+            Some(before) => changed(before, part, ty, how),
             None => {
                 let mut inner = fields_of(part, ty, how, true);
                 if !inner.is_empty() && !ALWAYS_THERE.contains(&name.as_str()) {
@@ -436,10 +437,10 @@ fn merge(live: &mut Value, config: &Value, ty: Type, how: Strategy) {
         }
         (Value::Array(live), Value::Array(config)) => {
             let name = |item: &Value| item_name(item, how.keys);
-            let names: Vec<String> = live.iter().map(name).collect();
+            let places = live.iter().enumerate().map(|(at, item)| (name(item), at));
+            let places = base::order::map(places);
             for item in config {
-                let at = names.iter().position(|known| *known == name(item));
-                match at.and_then(|at| live.get_mut(at)) {
+                match places.get(&name(item)).and_then(|at| live.get_mut(*at)) {
                     Some(old) => merge(old, item, item_type(ty), Strategy::default()),
                     None => live.push(item.clone()),
                 }

@@ -92,6 +92,18 @@ fn generation_rises_with_what_users_ask_for() {
 }
 
 #[test]
+fn a_status_is_not_for_users_to_say() {
+    let mut api = api();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}, "status": {"phase": "Running", "podIP": "1.2.3.4"}});
+    let made = create(&mut api, pod).unwrap().to_value();
+    assert_eq!(made["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c"},
+        "spec": {}, "status": {"phase": "Bound"}});
+    assert_eq!(create(&mut api, claim).unwrap().to_value()["status"], Value::Null);
+}
+
+#[test]
 fn who_has_an_old_version_is_told() {
     let mut api = api();
     let old = create(&mut api, deployment("web")).unwrap();

@@ -7,6 +7,9 @@ use super::PatchError;
 /// Operations in one patch at most (`apiserver/pkg/endpoints/handlers`, `maxJSONPatchOperations`).
 const OPERATIONS_MAX: usize = 10_000;
 
+/// Bytes that all copies of one patch may make together (`JSONPatchMaxCopyBytes`).
+const COPIES_MAX: usize = 3 * 1024 * 1024;
+
 /// Whether a text is a patch at all: a list of operations.
 pub fn check(patch: &Value) -> Result<&[Value], PatchError> {
     let Value::Array(operations) = patch else {
@@ -27,14 +30,15 @@ pub fn check(patch: &Value) -> Result<&[Value], PatchError> {
 /// Applies a patch; an error leaves the target as it was.
 pub fn apply(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let mut changed = target.clone();
+    let mut copied = 0;
     for operation in check(patch)? {
-        step(&mut changed, operation)?;
+        step(&mut changed, operation, &mut copied)?;
     }
     *target = changed;
     Ok(())
 }
 
-fn step(target: &mut Value, operation: &Value) -> Result<(), PatchError> {
+fn step(target: &mut Value, operation: &Value, copies: &mut usize) -> Result<(), PatchError> {
     let text = |field: &str| operation.get(field).and_then(Value::as_str);
     let kind = text("op").unwrap_or_default();
     let missing =
@@ -57,6 +61,12 @@ fn step(target: &mut Value, operation: &Value) -> Result<(), PatchError> {
         "copy" => {
             let from = from()?;
             let copied = target.pointer(from).cloned().ok_or_else(|| nowhere(kind, from))?;
+            *copies += copied.to_string().len();
+            if *copies > COPIES_MAX {
+                return Err(PatchError(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copies}, exceeding the limit {COPIES_MAX}"
+                )));
+            }
             put(target, path, copied, kind, false)
         }
         "test" => {

@@ -178,7 +178,8 @@ fn retain(
     }
     let bad = || PatchError("invalid patch format of retainKeys".to_string());
     let keys = keys.as_array().ok_or_else(bad)?;
-    let stays = |name: &String| keys.iter().any(|key| key.as_str() == Some(name));
+    let keys = base::order::set(keys.iter().filter_map(Value::as_str));
+    let stays = |name: &String| keys.contains(name.as_str());
     let is_named =
         |name: &String, value: &Value| value.is_null() || name.starts_with('$') || stays(name);
     if !patch.iter().all(|(name, value)| is_named(name, value)) {

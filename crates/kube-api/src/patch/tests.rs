@@ -228,6 +228,15 @@ fn json_patches() {
     }
 }
 
+#[test]
+fn copies_of_copies_come_to_an_end() {
+    let copy = json!({"op": "copy", "from": "/a", "path": "/a/-"});
+    let mut target = json!({"a": ["x".repeat(100)]});
+    let error = json_patch::apply(&mut target, &json!(vec![copy; 100])).unwrap_err().0;
+    assert!(error.starts_with("Unable to complete the copy"), "{error}");
+    assert_eq!(target, json!({"a": ["x".repeat(100)]}));
+}
+
 /// A manifest of a Deployment that names some of all that it could.
 fn manifests() -> impl Strategy<Value = Value> {
     let env = proptest::collection::btree_map("[A-C]", "[0-9]", 0..3);

@@ -101,6 +101,7 @@ impl Api {
             return None;
         }
         let removed = self.store.remove(kind, namespace, name)?;
+        self.provenance.forget(kind, namespace, name);
         if let AnyObject::Service(service) = &removed {
             self.release(service);
         }

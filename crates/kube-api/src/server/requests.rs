@@ -65,12 +65,18 @@ pub(super) fn type_of(info: &KindInfo) -> Type {
 }
 
 impl Api {
-    /// Creates an object as somebody asks.
+    /// Creates an object as somebody asks. What they say about its status is not heard, unless it is a node's:
+    /// those are created by themselves.
     pub fn create_for(
         &mut self,
-        object: AnyObject,
+        mut object: AnyObject,
         request: &Request<'_>,
     ) -> Result<AnyObject, Status> {
+        let mut value = object.to_value();
+        let is_node = matches!(object, AnyObject::Node(_));
+        if !is_node && value.as_object_mut().is_some_and(|v| v.remove("status").is_some()) {
+            object = self.object(object.kind(), value)?;
+        }
         self.create_as(object, request.now, Some(request))
     }
 

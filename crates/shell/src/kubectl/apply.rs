@@ -30,7 +30,7 @@ pub(crate) async fn apply(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     if args.is_on("force-conflicts") && !on_server {
         return Err(error("--force-conflicts only works with --server-side"));
     }
-    prune::check(args)?;
+    prune::check(kube, args)?;
     let manager = if on_server { "kubectl" } else { "kubectl-client-side-apply" };
     let mut told = Told::new(kube, args, manager)?;
     if on_server && told.dry_run == DryRun::Client {

@@ -32,7 +32,10 @@ impl Visited {
 }
 
 /// Whether the flags make sense.
-pub(super) fn check(args: &Args) -> Result<(), Fail> {
+pub(super) fn check(kube: &Kube<'_>, args: &Args) -> Result<(), Fail> {
+    if args.get("prune-allowlist").is_some() {
+        return Err(kube.unsupported("--prune-allowlist"));
+    }
     if !args.is_on("prune") {
         return Ok(());
     }
