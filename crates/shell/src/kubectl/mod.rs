@@ -80,6 +80,7 @@ const GET: &[Flag] = &[
     value("output").short('o'),
     switch("watch").short('w'),
     switch("watch-only"),
+    switch("output-watch-events"),
     switch("show-labels"),
     switch("no-headers"),
     switch("show-kind"),

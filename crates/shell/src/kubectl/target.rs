@@ -132,7 +132,7 @@ impl Filter {
         self.labels.is_some() || !self.fields.is_empty()
     }
 
-    fn fits(&self, object: &AnyObject) -> bool {
+    pub(crate) fn fits(&self, object: &AnyObject) -> bool {
         let labels = object.meta().labels.as_ref();
         if !self.labels.as_ref().is_none_or(|selector| selector.matches(labels)) {
             return false;
