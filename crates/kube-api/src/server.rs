@@ -9,15 +9,14 @@ use base::{Duration, Instant, Rng};
 use serde_json::Value;
 
 use crate::core::{Namespace, Pod, Service, ServiceSpec};
-use crate::decode::{Decoded, decode};
+use crate::decode::{Decoded, decode, decode_custom};
 use crate::kinds::{KindId, KindInfo};
 use crate::node::Node;
 use crate::object::{self, AnyObject, Kind};
 use crate::provenance::Provenance;
-use crate::schema::Schema;
 use crate::status::{FieldError, Status};
 use crate::store::Store;
-use crate::{MetaExt, defaults, validate};
+use crate::{MetaExt, crd, defaults, validate};
 
 /// Letters of generated names: no vowels and nothing that looks like something else
 /// (`apimachinery/pkg/util/rand`).
@@ -94,13 +93,19 @@ impl Api {
     /// Reads a manifest as an object of a kind: everything that is wrong with its form, or its value.
     pub fn decode(&self, kind: KindId, node: &Node) -> Result<Value, Box<(Status, Decoded)>> {
         let info = self.store.kinds().get(kind);
-        let Some(schema) = Schema::get().kind(&info.api_version(), &info.kind) else {
-            return Ok(node.to_value());
-        };
-        let decoded = decode(node, schema);
-        match decoded.server_message(schema) {
+        let decoded = self.decoded(kind, node);
+        match decoded.server_message(&info.kind, &info.version) {
             None => Ok(decoded.value),
             Some(message) => Err(Box::new((Status::bad_request(message), decoded))),
+        }
+    }
+
+    /// Reads a manifest as an object of a kind; the value, and what is wrong with its form.
+    pub fn decoded(&self, kind: KindId, node: &Node) -> Decoded {
+        match (kind.schema(), &self.store.kinds().get(kind).custom) {
+            (_, Some(custom)) => decode_custom(node, custom),
+            (Some(schema), None) => decode(node, schema),
+            (None, None) => Decoded { value: node.to_value(), problems: Vec::new() },
         }
     }
 
@@ -128,7 +133,7 @@ impl Api {
             return Err(Status::already_exists(&info.resource(), object.name()));
         }
         defaults::apply(&mut object);
-        self.refuse(&info, &object, validate::create(&object))?;
+        self.refuse(&info, &object, validate::create(&info, &object))?;
         if let AnyObject::Service(service) = &mut object {
             let errors = self.allocate(None, Rc::make_mut(service));
             self.refuse(&info, &object, errors)?;
@@ -139,6 +144,7 @@ impl Api {
         meta.creation_timestamp = Some(object::time(now));
         meta.generation = has_generation(info.id).then_some(1);
         meta.deletion_timestamp = None;
+        crd::accept(&mut object, now);
         Ok(self.store.put(object))
     }
 
@@ -229,7 +235,7 @@ impl Api {
         if let (AnyObject::Service(old), AnyObject::Service(new)) = (&old, &mut object) {
             keep_allocations(old, Rc::make_mut(new));
         }
-        self.refuse(&info, &object, validate::update(&old, &object))?;
+        self.refuse(&info, &object, validate::update(&info, &old, &object))?;
         if let (AnyObject::Service(old), AnyObject::Service(new)) = (&old, &mut object) {
             let errors = self.allocate(Some(old), Rc::make_mut(new));
             self.refuse(&info, &object, errors)?;
@@ -316,6 +322,16 @@ impl Api {
         if let AnyObject::Service(service) = &removed {
             self.release(service);
         }
+        for kind in self.store.forget_kinds(&removed) {
+            let places: Vec<(String, String)> = self
+                .store
+                .list_any(kind)
+                .map(|object| (object.namespace().to_string(), object.name().to_string()))
+                .collect();
+            for (namespace, name) in places {
+                self.store.remove(kind, &namespace, &name);
+            }
+        }
         Some(removed)
     }
 
@@ -381,8 +397,7 @@ impl Api {
 
     fn claim_address(&mut self, text: &str) -> Result<Ipv4Addr, FieldError> {
         let field = "spec.clusterIPs[0]";
-        let refuse =
-            |detail: &str| FieldError::invalid(field, format!("[]string{{{text:?}}}"), detail);
+        let refuse = |detail: &str| FieldError::invalid(field, format!("[{text:?}]"), detail);
         let Ok(addr) = text.parse::<Ipv4Addr>() else {
             return Err(refuse("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
         };
@@ -420,7 +435,7 @@ impl Api {
                 return Ok(addr);
             }
         }
-        Err(FieldError::invalid("spec.clusterIPs", "[]string(nil)", "range is full"))
+        Err(FieldError::invalid("spec.clusterIPs", "null", "range is full"))
     }
 
     fn allocate_node_ports(

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use crate::crd;
 use crate::kinds::{KindId, Kinds};
 use crate::object::{AnyObject, Kind};
 
@@ -102,6 +103,7 @@ impl Store {
             .entry(object.namespace().to_string())
             .or_default();
         let old = space.insert(object.name().to_string(), object.clone());
+        crd::define(&mut self.kinds, &object);
         self.note(old, Some(object.clone()));
         object
     }
@@ -117,6 +119,11 @@ impl Store {
         self.revision += 1;
         self.note(Some(old.clone()), None);
         Some(old)
+    }
+
+    /// The kinds that are gone with a definition.
+    pub(crate) fn forget_kinds(&mut self, definition: &AnyObject) -> Vec<KindId> {
+        crd::forget(&mut self.kinds, definition)
     }
 
     fn note(&mut self, old: Option<AnyObject>, new: Option<AnyObject>) {

@@ -2,7 +2,6 @@
 
 use kube_api::AnyObject;
 use kube_api::patch::{LAST_APPLIED, three_way};
-use kube_api::provenance::Origin;
 use serde_json::{Map, Value};
 
 use super::kube::{Fail, Kube, error};
@@ -115,7 +114,9 @@ async fn each(
     mut act: impl AsyncFnMut(&Manifest) -> Result<bool, Fail>,
 ) -> Result<i32, Fail> {
     let mut code = 0;
-    for manifest in manifest::read(kube, args).await? {
+    let manifests = manifest::read(kube, args).await?;
+    manifest::warn_of_stored(kube, &manifests).await?;
+    for manifest in manifests {
         match manifest {
             Ok(manifest) => {
                 if !act(&manifest).await? {
@@ -142,16 +143,15 @@ async fn tell(
     let (object, what) = match done {
         Ok(done) => done,
         Err(status) => {
-            let line = line_of(manifest, &status);
-            let file = &manifest.file;
-            kube.err(format!("{}\npodwire: {file}:{line}\n", refused(&status, file))).await?;
+            let (text, places) = (refused(&status, &manifest.file), manifest.places(&status));
+            kube.err(format!("{text}\n{places}\n")).await?;
             return Ok(false);
         }
     };
     if dry_run == DryRun::No {
         kube.api(|api| {
-            let origin = Origin::new(&manifest.file, &manifest.node);
-            api.provenance_mut().set(manifest.kind.id, object.namespace(), object.name(), origin);
+            let (namespace, name) = (object.namespace(), object.name());
+            api.provenance_mut().set(manifest.kind.id, namespace, name, manifest.origin());
         })?;
     }
     match args.get("output") {
@@ -165,13 +165,6 @@ async fn tell(
         Some(other) => return Err(kube.unsupported(&format!("-o {other} here"))),
     }
     Ok(true)
-}
-
-/// The line that the first thing that is wrong stands on.
-fn line_of(manifest: &Manifest, status: &kube_api::Status) -> u32 {
-    let origin = Origin::new(&manifest.file, &manifest.node);
-    let field = status.invalid.as_ref().and_then(|invalid| invalid.causes.first());
-    field.map_or(origin.line, |cause| origin.line_of(&cause.field))
 }
 
 /// The manifest with a note of itself, as apply leaves it.
