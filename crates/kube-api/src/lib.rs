@@ -10,7 +10,7 @@
 //! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`], [`validate`],
 //!   addresses and ports, deletion; [`status`]: how it says no;
 //! - [`patch`]: kubectl's three-way merge;
-//! - [`store`]: the objects and their changes; [`provenance`]: where in a file each came from;
+//! - [`store`]: the objects and their changes; [`index`]: by owner, node and label; [`provenance`]: where in a file each came from;
 //! - [`labels`], [`quantity`]: the small languages inside objects.
 //!
 //! **Invariant:** knows no networks; an address is a text or a number to be handed out.
@@ -22,6 +22,7 @@ pub mod decode;
 pub mod defaults;
 pub mod hint;
 pub mod json;
+pub mod index;
 pub mod kinds;
 pub mod labels;
 pub mod manifest;
@@ -40,8 +41,8 @@ pub mod validate;
 pub mod yaml;
 
 pub use types::{
-    IntOrString, Metadata, MicroTime, Quantity, Resource, Time, apps, core, discovery, from_value,
-    meta, to_value,
+    IntOrString, Metadata, MicroTime, Quantity, Resource, Time, apps, batch, core, discovery,
+    from_value, meta, policy, to_value,
 };
 
 pub use kinds::{KindId, KindInfo, Kinds};

@@ -6,11 +6,13 @@ use std::sync::OnceLock;
 use base::Instant;
 use serde_json::{Map, Value};
 
-use crate::apps::{DaemonSet, Deployment, ReplicaSet};
-use crate::core::{Endpoints, Event, Namespace, Node, Pod, Service};
+use crate::apps::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use crate::batch::{CronJob, Job};
+use crate::core::{Endpoints, Event, Namespace, Node, Pod, ReplicationController, Service};
 use crate::discovery::EndpointSlice;
 use crate::kinds::{KindId, KindInfo};
 use crate::meta::{ObjectMeta, OwnerReference};
+use crate::policy::PodDisruptionBudget;
 use crate::shape::Mismatch;
 use crate::types::{self, Field, Metadata, MicroTime, Resource, Time, Typed};
 
@@ -130,16 +132,22 @@ macro_rules! typed_kinds {
 }
 
 typed_kinds! {
+    ControllerRevision,
+    CronJob spec,
     DaemonSet spec,
     Deployment spec,
     EndpointSlice endpoints,
     Endpoints,
     Event,
+    Job spec,
     Namespace,
     Node spec,
     Pod spec,
+    PodDisruptionBudget spec,
     ReplicaSet spec,
+    ReplicationController spec,
     Service spec,
+    StatefulSet spec,
 }
 
 /// An object of a kind without behaviour: its metadata, and the rest as it is.

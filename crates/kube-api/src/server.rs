@@ -1,6 +1,6 @@
 //! What the API server does with an object: names, defaults, validation, addresses and ports, deletion.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -53,7 +53,33 @@ pub struct Api {
     node_ports: BTreeSet<u16>,
     provenance: Provenance,
     rng: Rng,
-    created: u64,
+    births: Births,
+}
+
+/// How often something was created under a name, so that each gets other letters. It is counted by name: what
+/// else is created, and when, makes no difference.
+#[derive(Debug, Default)]
+struct Births {
+    /// Generated names, by namespace and prefix.
+    named: BTreeMap<String, u32>,
+    /// The instant of the last creation, and how often each name was created then.
+    last: (Instant, BTreeMap<String, u32>),
+}
+
+impl Births {
+    fn count(of: &mut BTreeMap<String, u32>, name: String) -> String {
+        let count = of.entry(name.clone()).or_default();
+        *count += 1;
+        format!("{name}/{count}")
+    }
+
+    /// Another object is made at this time with this name.
+    fn at(&mut self, now: Instant, name: String) -> String {
+        if self.last.0 != now {
+            self.last = (now, BTreeMap::new());
+        }
+        format!("{}/{}", Births::count(&mut self.last.1, name), now.as_micros())
+    }
 }
 
 impl Api {
@@ -66,13 +92,18 @@ impl Api {
             node_ports: BTreeSet::new(),
             provenance: Provenance::default(),
             rng,
-            created: 0,
+            births: Births::default(),
         }
     }
 
     /// The objects.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Everybody who is waited for has seen the changes up to `revision`.
+    pub fn forget(&mut self, revision: u64) {
+        self.store.forget(revision);
     }
 
     /// The settings.
@@ -138,7 +169,7 @@ impl Api {
             let errors = self.allocate(None, Rc::make_mut(service));
             self.refuse(&info, &object, errors)?;
         }
-        let uid = self.uid(&info, &object);
+        let uid = self.uid(&info, &object, now);
         let meta = object.meta_mut();
         meta.uid = Some(uid);
         meta.creation_timestamp = Some(object::time(now));
@@ -179,23 +210,16 @@ impl Api {
     fn settle_name(&mut self, object: &mut AnyObject) {
         let prefix = object.meta().generate_name.clone().unwrap_or_default();
         if object.name().is_empty() && !prefix.is_empty() {
-            self.created += 1;
-            let purpose = format!("name/{}/{prefix}/{}", object.namespace(), self.created);
+            let name = format!("name/{}/{prefix}", object.namespace());
+            let purpose = Births::count(&mut self.births.named, name);
             let end = self.rng.fork(&purpose).letters(NAME_LETTERS, 5);
             object.meta_mut().name = Some(format!("{prefix}{end}"));
         }
     }
 
-    fn uid(&mut self, info: &KindInfo, object: &AnyObject) -> String {
-        self.created += 1;
-        let name = format!(
-            "uid/{}/{}/{}/{}",
-            info.plural,
-            object.namespace(),
-            object.name(),
-            self.created
-        );
-        let mut rng = self.rng.fork(&name);
+    fn uid(&mut self, info: &KindInfo, object: &AnyObject, now: Instant) -> String {
+        let name = format!("uid/{}/{}/{}", info.plural, object.namespace(), object.name());
+        let mut rng = self.rng.fork(&self.births.at(now, name));
         let (high, low) = (rng.next_u64(), rng.next_u64());
         // Version 4, variant 1 (RFC 9562 §5.4).
         let bits = (u128::from(high) << 64 | u128::from(low)) & !(0xf << 76) & !(0x3 << 62)

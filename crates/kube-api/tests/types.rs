@@ -18,8 +18,10 @@ use serde_json::{Map, Value, json};
 macro_rules! for_each_kind {
     ($check:ident($($argument:expr),*)) => {
         for_each_kind!(@ $check ($($argument),*)
-            apps::DaemonSet apps::Deployment apps::ReplicaSet core::Endpoints core::Event core::Namespace
-            core::Node core::Pod core::Service discovery::EndpointSlice)
+            apps::ControllerRevision apps::DaemonSet apps::Deployment apps::ReplicaSet apps::StatefulSet
+            batch::CronJob batch::Job core::Endpoints core::Event core::Namespace core::Node core::Pod
+            core::ReplicationController core::Service discovery::EndpointSlice
+            policy::PodDisruptionBudget)
     };
     (@ $check:ident $arguments:tt $($group:ident::$kind:ident)*) => {
         $(for_each_kind!(# $check $arguments $group $kind);)*
@@ -52,7 +54,13 @@ fn everything(ty: Type) -> Value {
         Type::Object(name) => {
             let fields = Schema::get().fields(name).unwrap_or_default();
             let pairs = fields.iter().map(|field| (field.name.to_string(), everything(field.ty)));
-            Value::Object(pairs.collect())
+            let mut value = Value::Object(pairs.collect());
+            // The one kind that stands inside another, in a StatefulSet.
+            if name == "core/v1.PersistentVolumeClaim" {
+                value["apiVersion"] = json!("v1");
+                value["kind"] = json!("PersistentVolumeClaim");
+            }
+            value
         }
     }
 }
@@ -177,7 +185,7 @@ fn strip(value: &mut Value, count: &mut u32) {
 fn nothing_is_lost_of_an_object_with_every_field() {
     let mut compared = 0;
     for_each_kind!(check_whole(&mut compared));
-    assert_eq!(compared, 30);
+    assert_eq!(compared, 48);
 }
 
 /// All files that end in `.yaml`, under a directory.

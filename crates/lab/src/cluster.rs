@@ -13,6 +13,7 @@ use kube_api::{Api, ApiConfig, Change};
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Cidr, Net, NsId};
+use programs::Container;
 
 use crate::journal::{Journal, Topic};
 use crate::kind::{KindConfig, KindError, Role};
@@ -20,6 +21,7 @@ use crate::kubelet::Inbox;
 use crate::machine::Machine;
 use crate::node::{NodeParts, NodeRuntime, node_object};
 use crate::proxy::SyncNews;
+use crate::world::CommandsSlot;
 use crate::{cni, news, system};
 
 /// How long after the control plane the workers join.
@@ -70,6 +72,7 @@ impl Cluster {
         net: &Net,
         balancing: Balancing,
         rng: &Rng,
+        commands: &CommandsSlot,
     ) -> Result<Cluster, KindError> {
         let containers = start_containers(name, config, machine, net)?;
         let now = net.now();
@@ -106,6 +109,7 @@ impl Cluster {
                 balancing,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
+            runtime.kubelet.set_commands(commands.clone());
             system::IMAGES.iter().for_each(|image| runtime.kubelet.preload(image));
             let is_control_plane = node_config.role == Role::ControlPlane;
             let object = node_object(&parts, is_control_plane && is_tainted, now);
@@ -147,6 +151,11 @@ impl Cluster {
     /// The network namespace of a Pod's containers, while there is one.
     pub fn pod_ns(&self, namespace: &str, name: &str) -> Option<NsId> {
         self.nodes.values().find_map(|node| node.kubelet.namespace_of(namespace, name))
+    }
+
+    /// What a container of a Pod runs with: its environment and its files, while it runs.
+    pub fn container(&self, namespace: &str, pod: &str, name: &str) -> Option<Rc<Container>> {
+        self.nodes.values().find_map(|node| node.kubelet.container(namespace, pod, name))
     }
 
     /// Tells when objects have changed.
@@ -203,6 +212,8 @@ impl Cluster {
                 break;
             }
         }
+        // The controllers and the nodes have seen everything now.
+        self.api.forget(self.seen);
         self.sync_rules(journal, now);
         self.due = self.next_at();
         if self.seen != before {

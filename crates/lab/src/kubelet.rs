@@ -27,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cni::{self, Ipam};
 use crate::place::pod_ns_name;
+use crate::world::CommandsSlot;
 
 /// Pulling an image for the first time on a node.
 const PULL: Duration = Duration::from_millis(1200);
@@ -89,6 +90,7 @@ pub struct Kubelet {
     workers: BTreeMap<Key, Worker>,
     images: BTreeSet<String>,
     queue: WorkQueue<Key>,
+    commands: CommandsSlot,
 }
 
 /// A Pod on this node.
@@ -128,6 +130,8 @@ struct Container {
     log: Log,
     previous_log: Option<Log>,
     process: Option<Process>,
+    /// What it was last started with.
+    runs_with: Option<Rc<Program>>,
     probes: Vec<Process>,
     /// The startup probe has succeeded, or there is none.
     is_started: bool,
@@ -188,7 +192,21 @@ impl Kubelet {
             workers: BTreeMap::new(),
             images: BTreeSet::new(),
             queue: WorkQueue::default(),
+            commands: CommandsSlot::default(),
         }
+    }
+
+    /// Who runs commands in containers.
+    pub(crate) fn set_commands(&mut self, commands: CommandsSlot) {
+        self.commands = commands;
+    }
+
+    /// What a container runs with, while it runs.
+    pub(crate) fn container(&self, namespace: &str, pod: &str, name: &str) -> Option<Rc<Program>> {
+        let worker = self.workers.get(&(namespace.to_string(), pod.to_string()))?;
+        let container = worker.containers.iter().find(|c| c.spec.name == name)?;
+        let is_running = matches!(container.state, State::Running { .. });
+        container.runs_with.clone().filter(|_| is_running)
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
@@ -602,7 +620,8 @@ impl Step<'_> {
         let now = self.now;
         self.tell(name, Severity::Normal, "Started", &format!("Started container {name}"));
         let (net, sandbox) = (self.net.clone(), self.sandbox);
-        let program = program(self.pod, at, self);
+        let program = Rc::new(program(self.pod, at, self));
+        let commands = self.kubelet.commands.borrow().clone();
         let uid = self.pod.metadata.uid().to_string();
         let (node, inbox) = (self.kubelet.node.clone(), self.inbox.clone());
         let node_ns = self.kubelet.ns;
@@ -621,10 +640,21 @@ impl Step<'_> {
         let log = container.log.clone();
         let (reporter, container_name, pod_uid) = (inbox.clone(), name.to_string(), uid.clone());
         let reporting_node = node.clone();
+        container.runs_with = Some(program.clone());
+        let runs_with = program;
         let process = net.start(sandbox.ns, name, Cause(0), |host| {
-            let running = images::program(host, program, log);
+            let clock = host.clone();
+            let line = commands.zip(runs_with.command_line());
+            let running = match line {
+                Some((commands, argv)) => commands.run(host, &runs_with, &argv, &log),
+                None => Some(images::program(host, (*runs_with).clone(), log.clone())),
+            };
             async move {
-                let code = running.await;
+                let code = match running {
+                    Some(running) => running.await,
+                    None => 127,
+                };
+                log.close(clock.now());
                 let report =
                     Report::Exited { uid: pod_uid, container: container_name, generation, code };
                 reporter.borrow_mut().push_back((reporting_node, report));
@@ -679,6 +709,7 @@ fn program(pod: &Pod, at: usize, step: &mut Step<'_>) -> Program {
         env,
         declared_ports,
         hostname: if is_own { hostname } else { node },
+        ..Program::default()
     }
 }
 
@@ -712,6 +743,7 @@ impl Container {
             log: Log::default(),
             previous_log: None,
             process: None,
+            runs_with: None,
             probes: Vec::new(),
             is_started: false,
             is_ready: false,

@@ -38,7 +38,7 @@ pub use journal::{Entry, Journal};
 pub use kind::KindConfig;
 pub use place::Place;
 pub use requests::{Outcome, Request};
-pub use world::{Lab, Options, World};
+pub use world::{Lab, Options, WeakLab, World};
 
 pub use kube_proxy::Balancing;
 pub use netsim::Process;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use base::{Duration, Instant, Rng};
 use controllers::pods;
@@ -10,6 +10,7 @@ use kube_api::core::Pod;
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Advance, Cause, Host, Net, NsId, Process, Sim, StepKind, TraceMode};
+use programs::Commands;
 use programs::resolve::Names;
 
 use crate::cluster::Cluster;
@@ -60,6 +61,26 @@ pub struct Lab {
     abandoned: Rc<RefCell<Vec<Cause>>>,
 }
 
+/// A [`Lab`] that does not keep what it shows alive: for what the lab itself holds.
+#[derive(Clone)]
+pub struct WeakLab {
+    net: Net,
+    state: Weak<RefCell<State>>,
+    abandoned: Rc<RefCell<Vec<Cause>>>,
+}
+
+impl WeakLab {
+    /// The lab, if there still is one.
+    pub fn upgrade(&self) -> Option<Lab> {
+        let WeakLab { net, state, abandoned } = self;
+        let state = state.upgrade()?;
+        Some(Lab { net: net.clone(), state, abandoned: abandoned.clone() })
+    }
+}
+
+/// Who runs containers' commands, once somebody has said so.
+pub(crate) type CommandsSlot = Rc<RefCell<Option<Rc<dyn Commands>>>>;
+
 struct State {
     seed: u64,
     rng: Rng,
@@ -74,6 +95,7 @@ struct State {
     absorbed: u64,
     /// Clusters have come or gone.
     clusters_changed: Notify,
+    commands: CommandsSlot,
 }
 
 impl World {
@@ -93,6 +115,7 @@ impl World {
             requests: Requests::default(),
             absorbed: 0,
             clusters_changed: Notify::new(&net),
+            commands: CommandsSlot::default(),
         };
         let lab = Lab { net, state: Rc::new(RefCell::new(state)), abandoned: Rc::default() };
         let world = World { sim, lab };
@@ -163,6 +186,18 @@ impl Lab {
         self.state.borrow().seed
     }
 
+    /// The same without keeping it alive.
+    pub fn downgrade(&self) -> WeakLab {
+        let Lab { net, state, abandoned } = self;
+        WeakLab { net: net.clone(), state: Rc::downgrade(state), abandoned: abandoned.clone() }
+    }
+
+    /// Says who runs the commands of containers from now on. Without anybody only the programs of images
+    /// run.
+    pub fn set_commands(&self, commands: Rc<dyn Commands>) {
+        *self.state.borrow().commands.borrow_mut() = Some(commands);
+    }
+
     /// Has what is due done, and says when something is due next.
     fn settle(&self) -> Option<Instant> {
         let now = self.net.now();
@@ -216,8 +251,8 @@ impl Lab {
         if state.clusters.contains_key(name) {
             return Err(KindError::Exists(name.to_string()));
         }
-        let State { machine, balancing, rng, .. } = &mut *state;
-        let cluster = Cluster::create(name, config, machine, &self.net, *balancing, rng)?;
+        let State { machine, balancing, rng, commands, .. } = &mut *state;
+        let cluster = Cluster::create(name, config, machine, &self.net, *balancing, rng, commands)?;
         state.clusters.insert(name.to_string(), cluster);
         state.current = Some(name.to_string());
         let nodes = config.nodes.len();

@@ -138,6 +138,63 @@ impl Files for MemoryFiles {
     }
 }
 
+/// The files of a container.
+pub struct ContainerFiles(pub programs::Files);
+
+/// `EROFS`
+fn read_only(_: programs::files::ReadOnly) -> FileError {
+    FileError::Other("Read-only file system".to_string())
+}
+
+impl Files for ContainerFiles {
+    fn kind(&self, path: &str) -> Option<FileKind> {
+        if self.0.read(path).is_some() {
+            return Some(FileKind::File);
+        }
+        self.0.list(path).map(|_| FileKind::Directory)
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        match self.0.read(path) {
+            Some(content) => Ok(content.to_vec()),
+            None if self.0.list(path).is_some() => Err(FileError::IsDirectory),
+            None => Err(FileError::NotFound),
+        }
+    }
+
+    fn write(&self, path: &str, content: &[u8]) -> Result<(), FileError> {
+        if self.kind(path) == Some(FileKind::Directory) {
+            return Err(FileError::IsDirectory);
+        }
+        self.0.write(path, content).map_err(read_only)
+    }
+
+    fn append(&self, path: &str, content: &[u8]) -> Result<(), FileError> {
+        let mut all = match self.read(path) {
+            Err(FileError::NotFound) => Vec::new(),
+            read => read?,
+        };
+        all.extend_from_slice(content);
+        self.0.write(path, all).map_err(read_only)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), FileError> {
+        if self.0.remove(path).map_err(read_only)? { Ok(()) } else { Err(FileError::NotFound) }
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, FileError> {
+        match self.0.list(path) {
+            Some(names) => Ok(names),
+            None if self.0.read(path).is_some() => Err(FileError::NotDirectory),
+            None => Err(FileError::NotFound),
+        }
+    }
+
+    fn home(&self) -> String {
+        "/root".to_string()
+    }
+}
+
 /// A path as an absolute one, without `.` and `..`.
 pub fn absolute(cwd: &str, path: &str) -> String {
     let whole = if path.starts_with('/') { path.to_string() } else { format!("{cwd}/{path}") };

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use netsim::Net;
 use netsim::exec::Notify;
+use programs::Log;
 
 use crate::files::{FileError, Files};
 
@@ -150,6 +151,8 @@ pub enum Output {
     Capture(Rc<RefCell<Vec<u8>>>),
     /// A file.
     File(Rc<dyn Files>, Rc<str>),
+    /// A container's log.
+    Log(Log, Net),
     /// Nowhere.
     Null,
 }
@@ -164,6 +167,7 @@ impl Output {
             Output::Capture(into) => into.borrow_mut().extend_from_slice(bytes),
             // The file was there when it was opened; a disk that is full by now is not told of.
             Output::File(files, path) => files.append(path, bytes).map_err(|_| Closed)?,
+            Output::Log(log, net) => log.write(net.now(), bytes),
             Output::Null => {}
         }
         Ok(())

@@ -35,6 +35,7 @@ pub use crate::files::{FileError, FileKind, Files, MemoryFiles};
 pub use crate::grammar::SyntaxError;
 pub use crate::io::{Input, Terminal, Transcript};
 
+use crate::commands::exec::InContainers;
 use crate::grammar::run::Runner;
 use crate::io::{Io, Output};
 use crate::session::Session;
@@ -51,8 +52,9 @@ impl Shell {
         Shell::at(lab, Place::Machine, files, terminal)
     }
 
-    /// A shell somewhere.
+    /// A shell somewhere. It runs the commands of containers from now on, too.
     pub fn at(lab: &Lab, place: Place, files: Rc<dyn Files>, terminal: Rc<dyn Terminal>) -> Shell {
+        lab.set_commands(Rc::new(InContainers(lab.downgrade())));
         Shell { session: Rc::new(Session::new(lab, place, files)), terminal }
     }
 

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use brush_parser::ast::FunctionBody;
 use lab::{Lab, Place};
 use netsim::Process;
+use programs::Container;
 
-use crate::files::{Files, absolute};
+use crate::files::{ContainerFiles, Files, absolute};
 use crate::grammar::arith::Variables;
 
 /// One shell: at a place, with its files.
@@ -19,6 +20,8 @@ pub struct Session {
     pub place: Place,
     /// The files it sees.
     pub files: Rc<dyn Files>,
+    /// The container it runs in, in a Pod.
+    pub container: Option<Rc<Container>>,
     state: RefCell<State>,
 }
 
@@ -56,8 +59,28 @@ impl Session {
         let user = if place == Place::Machine { "you" } else { "root" };
         let home = if place == Place::Machine { files.home() } else { "/root".to_string() };
         let state = State { cwd: home.clone(), ..State::default() };
-        let session = Session { lab: lab.clone(), place, files, state: RefCell::new(state) };
+        let state = RefCell::new(state);
+        let session = Session { lab: lab.clone(), place, files, container: None, state };
         for (name, value) in [("HOME", home.as_str()), ("USER", user), ("PWD", home.as_str())] {
+            session.set(name, value);
+            session.export(name);
+        }
+        session
+    }
+
+    /// A shell in a container: with its environment and its files.
+    pub fn in_container(lab: &Lab, place: Place, container: &Rc<Container>) -> Session {
+        let files = Rc::new(ContainerFiles(container.files.clone()));
+        let cwd = if container.working_dir.is_empty() { "/" } else { &container.working_dir };
+        let state = State { cwd: cwd.to_string(), ..State::default() };
+        let state = RefCell::new(state);
+        let container = Some(container.clone());
+        let session = Session { lab: lab.clone(), place, files, container, state };
+        for (name, value) in [("HOME", "/root"), ("PWD", cwd)] {
+            session.set(name, value);
+            session.export(name);
+        }
+        for (name, value) in session.container.iter().flat_map(|container| &container.env) {
             session.set(name, value);
             session.export(name);
         }
@@ -70,6 +93,7 @@ impl Session {
             lab: self.lab.clone(),
             place: self.place.clone(),
             files: self.files.clone(),
+            container: self.container.clone(),
             state: RefCell::new(self.state.borrow().clone()),
         }
     }
@@ -96,11 +120,18 @@ impl Session {
         state.variables.entry(name.to_string()).or_default().is_exported = true;
     }
 
-    /// The variables that commands see, by name.
+    /// The variables that commands see, by name; in a container those that it was started with come
+    /// first, in their order.
     pub(crate) fn exported(&self) -> Vec<(String, String)> {
         let state = self.state.borrow();
         let exported = state.variables.iter().filter(|(_, variable)| variable.is_exported);
-        exported.map(|(name, variable)| (name.clone(), variable.value.clone())).collect()
+        let mut exported: Vec<(String, String)> =
+            exported.map(|(name, variable)| (name.clone(), variable.value.clone())).collect();
+        if let Some(container) = &self.container {
+            let at = |name: &str| container.env.iter().position(|(known, _)| known == name);
+            base::order::sort_by_key(&mut exported, |(name, _)| at(name).unwrap_or(usize::MAX));
+        }
+        exported
     }
 
     pub(crate) fn all_variables(&self) -> Vec<(String, String)> {

@@ -1,17 +1,18 @@
-//! The core group (`v1`): Pods, Services, Endpoints, Nodes, Namespaces, Events.
+//! The core group (`v1`): Pods, Services, Endpoints, Nodes, Namespaces, Events, ReplicationControllers.
 
 #![allow(missing_docs, reason = "types and fields are those of the Kubernetes API reference")]
 
 use std::collections::BTreeMap;
 
-use super::meta::ObjectMeta;
+use super::meta::{LabelSelector, ObjectMeta};
 use super::{IntOrString, Quantity, Rest, Time};
 
 objects! { "core/v1", "v1";
 
     struct Affinity {
         node_affinity: Option<NodeAffinity> = "nodeAffinity",
-        rest: Rest = "",
+        pod_affinity: Option<PodAffinity> = "podAffinity",
+        pod_anti_affinity: Option<PodAntiAffinity> = "podAntiAffinity",
     }
 
     struct ClientIPConfig {
@@ -200,8 +201,8 @@ objects! { "core/v1", "v1";
     }
 
     struct NodeAffinity {
+        preferred_during_scheduling_ignored_during_execution: Option<Vec<PreferredSchedulingTerm>> = "preferredDuringSchedulingIgnoredDuringExecution",
         required_during_scheduling_ignored_during_execution: Option<NodeSelector> = "requiredDuringSchedulingIgnoredDuringExecution",
-        rest: Rest = "",
     }
 
     struct NodeCondition {
@@ -272,10 +273,34 @@ objects! { "core/v1", "v1";
         uid: Option<String> = "uid",
     }
 
+    struct PersistentVolumeClaim: kind {
+        metadata: ObjectMeta = "metadata",
+        rest: Rest = "",
+    }
+
     struct Pod: kind {
         metadata: ObjectMeta = "metadata",
         spec: Option<PodSpec> = "spec",
         status: Option<PodStatus> = "status",
+    }
+
+    struct PodAffinity {
+        preferred_during_scheduling_ignored_during_execution: Option<Vec<WeightedPodAffinityTerm>> = "preferredDuringSchedulingIgnoredDuringExecution",
+        required_during_scheduling_ignored_during_execution: Option<Vec<PodAffinityTerm>> = "requiredDuringSchedulingIgnoredDuringExecution",
+    }
+
+    struct PodAffinityTerm {
+        label_selector: Option<LabelSelector> = "labelSelector",
+        match_label_keys: Option<Vec<String>> = "matchLabelKeys",
+        mismatch_label_keys: Option<Vec<String>> = "mismatchLabelKeys",
+        namespace_selector: Option<LabelSelector> = "namespaceSelector",
+        namespaces: Option<Vec<String>> = "namespaces",
+        topology_key: String = "topologyKey",
+    }
+
+    struct PodAntiAffinity {
+        preferred_during_scheduling_ignored_during_execution: Option<Vec<WeightedPodAffinityTerm>> = "preferredDuringSchedulingIgnoredDuringExecution",
+        required_during_scheduling_ignored_during_execution: Option<Vec<PodAffinityTerm>> = "requiredDuringSchedulingIgnoredDuringExecution",
     }
 
     struct PodCondition {
@@ -290,6 +315,10 @@ objects! { "core/v1", "v1";
 
     struct PodIP {
         ip: String = "ip",
+    }
+
+    struct PodSchedulingGate {
+        name: String = "name",
     }
 
     struct PodSecurityContext {
@@ -312,12 +341,14 @@ objects! { "core/v1", "v1";
         priority_class_name: Option<String> = "priorityClassName",
         restart_policy: Option<String> = "restartPolicy",
         scheduler_name: Option<String> = "schedulerName",
+        scheduling_gates: Option<Vec<PodSchedulingGate>> = "schedulingGates",
         security_context: Option<PodSecurityContext> = "securityContext",
         service_account: Option<String> = "serviceAccount",
         service_account_name: Option<String> = "serviceAccountName",
         subdomain: Option<String> = "subdomain",
         termination_grace_period_seconds: Option<i64> = "terminationGracePeriodSeconds",
         tolerations: Option<Vec<Toleration>> = "tolerations",
+        topology_spread_constraints: Option<Vec<TopologySpreadConstraint>> = "topologySpreadConstraints",
         volumes: Option<Vec<Volume>> = "volumes",
         rest: Rest = "",
     }
@@ -329,6 +360,7 @@ objects! { "core/v1", "v1";
         host_ips: Option<Vec<HostIP>> = "hostIPs",
         init_container_statuses: Option<Vec<ContainerStatus>> = "initContainerStatuses",
         message: Option<String> = "message",
+        nominated_node_name: Option<String> = "nominatedNodeName",
         observed_generation: Option<i64> = "observedGeneration",
         phase: Option<String> = "phase",
         pod_ip: Option<String> = "podIP",
@@ -344,6 +376,11 @@ objects! { "core/v1", "v1";
         spec: Option<PodSpec> = "spec",
     }
 
+    struct PreferredSchedulingTerm {
+        preference: NodeSelectorTerm = "preference",
+        weight: i32 = "weight",
+    }
+
     struct Probe {
         exec: Option<ExecAction> = "exec",
         failure_threshold: Option<i32> = "failureThreshold",
@@ -355,6 +392,36 @@ objects! { "core/v1", "v1";
         termination_grace_period_seconds: Option<i64> = "terminationGracePeriodSeconds",
         timeout_seconds: Option<i32> = "timeoutSeconds",
         rest: Rest = "",
+    }
+
+    struct ReplicationController: kind {
+        metadata: ObjectMeta = "metadata",
+        spec: Option<ReplicationControllerSpec> = "spec",
+        status: Option<ReplicationControllerStatus> = "status",
+    }
+
+    struct ReplicationControllerCondition {
+        last_transition_time: Option<Time> = "lastTransitionTime",
+        message: Option<String> = "message",
+        reason: Option<String> = "reason",
+        status: String = "status",
+        type_: String = "type",
+    }
+
+    struct ReplicationControllerSpec {
+        min_ready_seconds: Option<i32> = "minReadySeconds",
+        replicas: Option<i32> = "replicas",
+        selector: Option<BTreeMap<String, String>> = "selector",
+        template: Option<PodTemplateSpec> = "template",
+    }
+
+    struct ReplicationControllerStatus {
+        available_replicas: Option<i32> = "availableReplicas",
+        conditions: Option<Vec<ReplicationControllerCondition>> = "conditions",
+        fully_labeled_replicas: Option<i32> = "fullyLabeledReplicas",
+        observed_generation: Option<i64> = "observedGeneration",
+        ready_replicas: Option<i32> = "readyReplicas",
+        replicas: i32 = "replicas",
     }
 
     struct ResourceRequirements {
@@ -428,9 +495,26 @@ objects! { "core/v1", "v1";
         toleration_seconds: Option<i64> = "tolerationSeconds",
         value: Option<String> = "value",
     }
+
+    struct TopologySpreadConstraint {
+        label_selector: Option<LabelSelector> = "labelSelector",
+        match_label_keys: Option<Vec<String>> = "matchLabelKeys",
+        max_skew: i32 = "maxSkew",
+        min_domains: Option<i32> = "minDomains",
+        node_affinity_policy: Option<String> = "nodeAffinityPolicy",
+        node_taints_policy: Option<String> = "nodeTaintsPolicy",
+        topology_key: String = "topologyKey",
+        when_unsatisfiable: String = "whenUnsatisfiable",
+    }
+
     struct Volume {
         empty_dir: Option<EmptyDirVolumeSource> = "emptyDir",
         name: String = "name",
         rest: Rest = "",
+    }
+
+    struct WeightedPodAffinityTerm {
+        pod_affinity_term: PodAffinityTerm = "podAffinityTerm",
+        weight: i32 = "weight",
     }
 }

@@ -132,16 +132,9 @@ fn affinity(checker: &mut Checker, spec: &Value) {
 }
 
 fn addresses(checker: &mut Checker, spec: &Value) {
-    let ips = list(spec, "clusterIPs");
     let first = cluster_ip(spec);
-    if text(spec, "type") != "ExternalName" {
-        if !ips.is_empty() && text(spec, "clusterIP") != first {
-            let shown = Value::Array(ips.to_vec());
-            checker.invalid("clusterIPs", &shown, "first value must match `clusterIP`");
-        }
-        if !["", "None"].contains(&first) {
-            checker.form("clusterIPs[0]", first, Form::Ip);
-        }
+    if text(spec, "type") != "ExternalName" && !["", "None"].contains(&first) {
+        checker.form("clusterIPs[0]", first, Form::Ip);
     }
     for (index, family) in list(spec, "ipFamilies").iter().enumerate() {
         let family = family.as_str().unwrap_or_default();

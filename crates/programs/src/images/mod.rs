@@ -15,6 +15,7 @@ use std::pin::Pin;
 use base::Duration;
 use netsim::Host;
 
+use crate::files::Files;
 use crate::log::Log;
 
 /// What a container is started with.
@@ -32,6 +33,53 @@ pub struct Container {
     pub declared_ports: Vec<u16>,
     /// Its host name: the Pod's.
     pub hostname: String,
+    /// The directory it begins in; the image's own when empty.
+    pub working_dir: String,
+    /// Its files: ConfigMaps and other volumes among them.
+    pub files: Files,
+}
+
+/// Images whose only program is a shell with its tools.
+const SHELLS: &str = "alpine alpine/curl amazonlinux bash busybox centos curlimages/curl debian fedora \
+    nicolaka/netshoot radial/busyboxplus ubuntu e2e-test-images/busybox appropriate/curl alpine/git \
+    jonlabelle/network-tools wbitt/network-multitool praqma/network-multitool";
+
+impl Container {
+    /// The command line, when it is one for a shell and its tools: [`crate::Commands`] run it. `None` when
+    /// the image's own program runs.
+    pub fn command_line(&self) -> Option<Vec<String>> {
+        let words: Vec<String> = self.command.iter().chain(&self.args).cloned().collect();
+        let first = words.first().map(|word| word.rsplit('/').next().unwrap_or(word));
+        let name = repository(&self.image);
+        if SHELLS.split_whitespace().any(|shell| shell == name) {
+            let entrypoint = if name.ends_with("curl") && self.command.is_empty() {
+                "curl"
+            } else if words.is_empty() {
+                "sh"
+            } else {
+                return Some(words);
+            };
+            return Some(std::iter::once(entrypoint.to_string()).chain(words).collect());
+        }
+        let is_tool =
+            matches!(first, Some("sh" | "bash" | "ash" | "sleep" | "echo" | "true" | "false"));
+        is_tool.then_some(words)
+    }
+
+    /// The same container with a command line that the image itself has the program for; `None` when it
+    /// does not have it. An image that is not known has every program.
+    pub fn own_program(&self, argv: &[String]) -> Option<Container> {
+        let first = argv.first()?;
+        let name = repository(&self.image);
+        let is_shell = SHELLS.split_whitespace().any(|shell| shell == name);
+        let has = !is_shell
+            && match name {
+                "nginx" | "nginxinc/nginx-unprivileged" => first.ends_with("nginx"),
+                "httpd" => first.contains("httpd"),
+                _ => true,
+            };
+        has.then(|| Container { command: argv.to_vec(), args: Vec::new(), ..self.clone() })
+    }
 }
 
 /// A running program: its exit code, some day.

@@ -142,7 +142,7 @@ async fn run_in_container(ctx: &Ctx, args: &[String]) -> Exit {
     if argv.is_empty() {
         return ctx.fail("docker: 'docker exec' requires at least 2 arguments\n\nUsage:  docker exec [OPTIONS] CONTAINER COMMAND [ARG...]", 1).await;
     }
-    match exec(ctx, &Place::Node(found.name.clone()), &argv, with_stdin).await {
+    match exec(ctx, &Place::Node(found.name.clone()), None, &argv, with_stdin).await {
         Ok(code) => Ok(code),
         Err(ExecError::Gone) => {
             let name = &found.name;

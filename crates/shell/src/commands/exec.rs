@@ -1,13 +1,14 @@
-//! Running a program in another place: `docker exec`, `kubectl exec`.
+//! Running a program in another place: `docker exec`, `kubectl exec`, and the commands of containers.
 
 use std::rc::Rc;
 
-use ::lab::Place;
-use netsim::Process;
+use ::lab::{Place, WeakLab};
+use netsim::{Host, Process};
+use programs::{Commands, Container, Log, Program};
 
 use super::{Ctx, find};
 use crate::grammar::run::Runner;
-use crate::io::Input;
+use crate::io::{Input, Io, Output};
 use crate::session::Session;
 
 /// Ends the process when whoever started it is gone: Ctrl-C reaches what runs inside.
@@ -16,6 +17,15 @@ struct Ends(Process);
 impl Drop for Ends {
     fn drop(&mut self) {
         self.0.kill();
+    }
+}
+
+/// Ends what a shell has left in the background when the shell itself is gone.
+struct EndsJobs(Rc<Session>);
+
+impl Drop for EndsJobs {
+    fn drop(&mut self) {
+        self.0.jobs().iter().for_each(|job| job.process.kill());
     }
 }
 
@@ -28,40 +38,135 @@ pub(crate) enum ExecError {
     NotFound(String),
 }
 
-/// Runs `argv` in `place` with the input and output of `ctx`, and gives its exit code.
+/// Runs `argv` in `place` with the input and output of `ctx`, and gives its exit code. In a Pod it runs in
+/// a container.
 pub(crate) async fn exec(
     ctx: &Ctx,
     place: &Place,
+    container: Option<&Rc<Container>>,
     argv: &[String],
     with_stdin: bool,
 ) -> Result<i32, ExecError> {
-    let (name, args) = argv.split_first().ok_or_else(|| ExecError::NotFound(String::new()))?;
+    let name = argv.first().cloned().unwrap_or_default();
     let mut io = ctx.io.clone();
     if !with_stdin {
         io.stdin = Input::Null;
     }
-    let session = Rc::new(Session::new(&ctx.session.lab, place.clone(), ctx.session.files.clone()));
     let lab = &ctx.session.lab;
-    let base = name.rsplit('/').next().unwrap_or(name);
-    let started = if matches!(base, "sh" | "bash" | "ash") {
-        let text = match args {
-            [option, text, ..] if option.starts_with('-') && option.ends_with('c') => text.clone(),
-            _ => String::from_utf8_lossy(&io.stdin.read_to_end().await).into_owned(),
-        };
-        lab.start(
-            place,
-            base,
-            |host| async move { Runner::new(session, host, io).run(&text).await },
-        )
-    } else {
-        let program = find(name, place).ok_or_else(|| ExecError::NotFound(name.clone()))?;
-        let (name, args) = (base.to_string(), args.to_vec());
-        lab.start(place, base, |host| async move {
-            let ctx = Ctx { session, host, io, name, args, env: Vec::new() };
-            // Nobody reads what it writes any more: as if SIGPIPE had ended it.
-            program(ctx).await.unwrap_or(141)
-        })
+    let session = match container {
+        Some(container) => Session::in_container(lab, place.clone(), container),
+        None => Session::new(lab, place.clone(), ctx.session.files.clone()),
     };
-    let process = Ends(started.ok_or(ExecError::Gone)?);
+    let start = prepare(Rc::new(session), argv, io).ok_or(ExecError::NotFound(name.clone()))?;
+    let name = name.rsplit('/').next().unwrap_or(&name);
+    let process = Ends(lab.start(place, name, start).ok_or(ExecError::Gone)?);
     Ok(process.0.wait().await)
+}
+
+type Start = Box<dyn FnOnce(Host) -> Program>;
+
+/// A command line, ready to be run; `None` when there is no such program.
+fn prepare(session: Rc<Session>, argv: &[String], io: Io) -> Option<Start> {
+    let (name, args) = argv.split_first()?;
+    let base = name.rsplit('/').next().unwrap_or(name).to_string();
+    let args = args.to_vec();
+    if matches!(base.as_str(), "sh" | "bash" | "ash") {
+        return Some(Box::new(move |host| Box::pin(shell(session, host, io, base, args))));
+    }
+    if let Some(program) = find(name, &session.place) {
+        let (name, env) = (base, Vec::new());
+        return Some(Box::new(move |host| {
+            let ctx = Ctx { session, host, io, name, args, env };
+            // Nobody reads what it writes any more: as if SIGPIPE had ended it.
+            Box::pin(async move { program(ctx).await.unwrap_or(141) })
+        }));
+    }
+    session.container.as_ref()?.own_program(argv)?;
+    let argv = argv.to_vec();
+    Some(Box::new(move |host| {
+        let own = own_program(&session, &host, &argv, &io);
+        own.unwrap_or_else(|| Box::pin(std::future::ready(127)))
+    }))
+}
+
+/// A program that a container's image has and no shell.
+pub(crate) fn own_program(
+    session: &Session,
+    host: &Host,
+    argv: &[String],
+    io: &Io,
+) -> Option<Program> {
+    let own = session.container.as_ref()?.own_program(argv)?;
+    let log = match &io.stdout {
+        Output::Log(log, _) => log.clone(),
+        _ => Log::default(),
+    };
+    Some(programs::images::program(host.clone(), own, log))
+}
+
+/// `sh [-eux] [-o OPTION] [-c TEXT | FILE] [ARGUMENT…]`
+async fn shell(session: Rc<Session>, host: Host, io: Io, name: String, args: Vec<String>) -> i32 {
+    let _ends = EndsJobs(session.clone());
+    let mut args = args.into_iter().peekable();
+    let mut is_text = false;
+    while let Some(option) = args.next_if(|arg| arg.len() > 1 && arg.starts_with('-')) {
+        if option == "--" {
+            break;
+        }
+        for letter in option.chars().skip(1) {
+            match letter {
+                'c' => is_text = true,
+                'e' => session.set_option("errexit", true),
+                'u' => session.set_option("nounset", true),
+                'x' => session.set_option("xtrace", true),
+                'o' => {
+                    let option = args.next().unwrap_or_default();
+                    session.set_option(&option, true);
+                }
+                _ => {}
+            }
+        }
+    }
+    let first = args.next();
+    let text = match first {
+        Some(text) if is_text => {
+            // What follows the text is `$0`, which only scripts look at.
+            args.next();
+            text
+        }
+        None if is_text => {
+            let _ = io.stderr.write(format!("{name}: -c requires an argument\n")).await;
+            return 2;
+        }
+        Some(file) => match session.files.read(&session.path(&file)) {
+            Ok(content) => String::from_utf8_lossy(&content).into_owned(),
+            Err(error) => {
+                let _ = io.stderr.write(format!("{name}: can't open '{file}': {error}\n")).await;
+                return 2;
+            }
+        },
+        None => String::from_utf8_lossy(&io.stdin.read_to_end().await).into_owned(),
+    };
+    session.set_parameters(args.collect());
+    Runner::new(session, host, io).run(&text).await
+}
+
+/// Runs the commands of containers with this shell and its programs.
+pub(crate) struct InContainers(pub(crate) WeakLab);
+
+impl Commands for InContainers {
+    fn run(
+        &self,
+        host: Host,
+        container: &Rc<Container>,
+        argv: &[String],
+        out: &Log,
+    ) -> Option<Program> {
+        let lab = self.0.upgrade()?;
+        let place = Place::of(host.net(), host.ns());
+        let session = Rc::new(Session::in_container(&lab, place, container));
+        let output = Output::Log(out.clone(), host.net().clone());
+        let io = Io { stdin: Input::Null, stdout: output.clone(), stderr: output };
+        prepare(session, argv, io).map(|start| start(host))
+    }
 }

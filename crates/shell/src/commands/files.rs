@@ -360,7 +360,9 @@ pub async fn date(ctx: Ctx) -> Exit {
 
 /// `hostname`
 pub async fn hostname(ctx: Ctx) -> Exit {
+    let container = ctx.session.container.as_ref().map(|c| &c.hostname).filter(|n| !n.is_empty());
     let name = match &ctx.session.place {
+        _ if container.is_some() => container.cloned().unwrap_or_default(),
         ::lab::Place::Machine => "podwire".to_string(),
         place => place.short().to_string(),
     };

@@ -180,6 +180,12 @@ async fn print_log(
     }
 }
 
+/// There is no such container that runs.
+fn not_found(container: &str) -> Fail {
+    let why = format!("unable to upgrade connection: container not found (\"{container}\")");
+    error(format!("Internal error occurred: {why}"))
+}
+
 /// `kubectl exec POD -- COMMAND…`
 pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let Some(word) = args.words.first() else {
@@ -210,19 +216,17 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         }
     };
     if controllers::pods::phase(&pod) != "Running" {
-        return Err(Fail::Message(format!(
-            "error: Internal error occurred: unable to upgrade connection: container not found (\"{container}\")"
-        )));
+        return Err(not_found(&container));
     }
-    match exec_in(kube.ctx, &place, &argv, args.is_on("stdin")).await {
+    let runs = kube.cluster(|cluster| cluster.container(namespace, name, &container))?;
+    let Some(runs) = runs else { return Err(not_found(&container)) };
+    match exec_in(kube.ctx, &place, Some(&runs), &argv, args.is_on("stdin")).await {
         Ok(0) => Ok(0),
         Ok(code) => {
             kube.err(format!("command terminated with exit code {code}\n")).await?;
             Ok(code)
         }
-        Err(ExecError::Gone) => Err(Fail::Message(format!(
-            "error: Internal error occurred: unable to upgrade connection: container not found (\"{container}\")"
-        ))),
+        Err(ExecError::Gone) => Err(not_found(&container)),
         Err(ExecError::NotFound(name)) => {
             kube.err(format!("error: Internal error occurred: Internal error occurred: error executing command in container: failed to exec in container: failed to start exec: OCI runtime exec failed: exec failed: unable to start container process: exec: {name:?}: executable file not found in $PATH: unknown\n")).await?;
             Err(Fail::Said(127))
