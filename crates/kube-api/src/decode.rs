@@ -12,6 +12,7 @@ use crate::crd;
 use crate::kinds::Custom;
 use crate::node::{Key, Mark, Node, NodeKind};
 use crate::schema::{KindSchema, Schema, Type};
+use crate::status::quoted;
 
 /// Something that is wrong with a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +55,8 @@ impl Decoded {
             Some(message) => message,
             None if self.problems.is_empty() => return None,
             None => {
-                let unknown = |problem: &Problem| format!("unknown field {:?}", problem.path);
+                let unknown =
+                    |problem: &Problem| format!("unknown field {}", quoted(&problem.path));
                 let fields: Vec<String> = self.problems.iter().map(unknown).collect();
                 format!("strict decoding error: {}", fields.join(", "))
             }

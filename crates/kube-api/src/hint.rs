@@ -27,6 +27,12 @@ impl Hints {
         let before = line.saturating_sub(1);
         self.0.get(&line).or_else(|| self.0.get(&before)).copied()
     }
+
+    /// What is odd about the first such line of some.
+    pub fn within(&self, first: u32, last: u32) -> Option<&'static str> {
+        let mut lines = self.0.range(first..=last.max(first));
+        lines.next().map(|(_, what)| *what)
+    }
 }
 
 fn odd(line: &str) -> Option<&'static str> {

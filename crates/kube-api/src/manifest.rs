@@ -15,7 +15,7 @@ use crate::kinds::{KindInfo, retired};
 use crate::node::{Node, NodeKind};
 use crate::provenance::Origin;
 use crate::server::Api;
-use crate::status::Status;
+use crate::status::{Status, quoted};
 use crate::yaml;
 
 /// Lists inside lists at most.
@@ -75,6 +75,10 @@ struct Text {
 impl Text {
     /// `podwire: a.yaml:7: spec.replicas`, and what is odd there.
     fn place(&self, document: u32, line: u32, what: &str) -> String {
+        self.place_with(document, line, what, self.hints.at(line))
+    }
+
+    fn place_with(&self, document: u32, line: u32, what: &str, hint: Option<&str>) -> String {
         let mut place = format!("podwire: {}:{line}", self.file);
         if self.has_many {
             place.push_str(&format!(" (document {document})"));
@@ -82,7 +86,7 @@ impl Text {
         if !what.is_empty() {
             place.push_str(&format!(": {what}"));
         }
-        if let Some(hint) = self.hints.at(line) {
+        if let Some(hint) = hint {
             place.push_str(&format!(": {hint}"));
         }
         place
@@ -100,9 +104,11 @@ impl Manifest {
         let causes = status.invalid.as_ref().map_or(&[][..], |invalid| &invalid.causes);
         let mut places: Vec<String> = Vec::new();
         for cause in causes {
-            let line = self.node.locate(&cause.field).line;
+            let (line, last) = self.node.extent(&cause.field);
             let what = if causes.len() > 1 { cause.field.as_str() } else { "" };
-            let place = self.text.place(self.document, line, what);
+            // What is wrong with a map of labels is told of the map; what is odd stands further down.
+            let hint = self.text.hints.within(line, last);
+            let place = self.text.place_with(self.document, line, what, hint);
             if !places.contains(&place) {
                 places.push(place);
             }
@@ -242,7 +248,9 @@ impl Reader<'_> {
             }
             if self.options.validate == Validate::Warn {
                 let unknown = decoded.problems.iter();
-                warnings.extend(unknown.map(|problem| format!("unknown field {:?}", problem.path)));
+                warnings.extend(
+                    unknown.map(|problem| format!("unknown field {}", quoted(&problem.path))),
+                );
             }
         }
         let (storage, mut value) = convert::to_storage(kinds, &kind, decoded.value);

@@ -105,6 +105,27 @@ impl Node {
         mark
     }
 
+    /// The first and the last line of the field at `path`; of one that is not there, the line of what is
+    /// around it.
+    pub fn extent(&self, path: &str) -> (u32, u32) {
+        let (mut at, mut mark, mut path) = (self, self.mark, path);
+        while let Some((place, value, rest)) = at.step(path) {
+            (mark, at, path) = (place, value, rest);
+        }
+        let last = if path.is_empty() { at.last_line() } else { mark.line };
+        (mark.line, last)
+    }
+
+    /// The line on which its last value begins.
+    fn last_line(&self) -> u32 {
+        let inside = match &self.kind {
+            NodeKind::List(items) => items.last(),
+            NodeKind::Map(entries) => entries.last().map(|(_, value)| value),
+            _ => None,
+        };
+        inside.map_or(self.mark.line, Node::last_line)
+    }
+
     /// One step along a path. Keys may have dots in them; of several that fit the longest counts.
     fn step<'a, 'p>(&'a self, path: &'p str) -> Option<(Mark, &'a Node, &'p str)> {
         let ends = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);

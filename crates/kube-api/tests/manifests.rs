@@ -77,76 +77,135 @@ fn forms_that_files_have() {
             podwire: f.yaml:11"#]],
     );
     // Of equal keys the last counts, as kubectl has it.
-    check("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nmetadata: {name: b}\n", expect!["configmap/b ok"]);
-    check("{{ .Values.all }}", expect![[r#"
+    check(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nmetadata: {name: b}\n",
+        expect!["configmap/b ok"],
+    );
+    check(
+        "{{ .Values.all }}",
+        expect![[r#"
         error parsing f.yaml: json: offset 2: invalid character '{' looking for beginning of object key string
-        podwire: f.yaml:1: {{ … }} belongs to a template; render it first, as `helm template` does"#]]);
-    check("{a: 1", expect![[r#"
+        podwire: f.yaml:1: {{ … }} belongs to a template; render it first, as `helm template` does"#]],
+    );
+    check(
+        "{a: 1",
+        expect![[r#"
         error parsing f.yaml: json: offset 2: invalid character 'a' looking for beginning of object key string
-        podwire: f.yaml:1"#]]);
-    check("{kind: ConfigMap, apiVersion: v1, metadata: {name: flow}}", expect!["configmap/flow ok"]);
+        podwire: f.yaml:1"#]],
+    );
+    check(
+        "{kind: ConfigMap, apiVersion: v1, metadata: {name: flow}}",
+        expect!["configmap/flow ok"],
+    );
 }
 
 #[test]
 fn documents_that_are_no_objects() {
-    check("hello", expect![[r#"
+    check(
+        "hello",
+        expect![[r#"
         error validating "f.yaml": error validating data: invalid object to validate; if you choose to ignore these errors, turn validation off with --validate=false
-        podwire: f.yaml:1"#]]);
-    check("- a\n- b\n", expect![[r#"
+        podwire: f.yaml:1"#]],
+    );
+    check(
+        "- a\n- b\n",
+        expect![[r#"
         error validating "f.yaml": error validating data: invalid object to validate; if you choose to ignore these errors, turn validation off with --validate=false
-        podwire: f.yaml:1"#]]);
-    check("metadata: {name: a}\n", expect![[r#"
+        podwire: f.yaml:1"#]],
+    );
+    check(
+        "metadata: {name: a}\n",
+        expect![[r#"
         error validating "f.yaml": error validating data: [apiVersion not set, kind not set]; if you choose to ignore these errors, turn validation off with --validate=false
-        podwire: f.yaml:1"#]]);
-    check("kind: Pod\n", expect![[r#"
+        podwire: f.yaml:1"#]],
+    );
+    check(
+        "kind: Pod\n",
+        expect![[r#"
         error validating "f.yaml": error validating data: apiVersion not set; if you choose to ignore these errors, turn validation off with --validate=false
-        podwire: f.yaml:1"#]]);
-    check("apiVersion: v1\n", expect![[r#"
+        podwire: f.yaml:1"#]],
+    );
+    check(
+        "apiVersion: v1\n",
+        expect![[r#"
         error validating "f.yaml": error validating data: kind not set; if you choose to ignore these errors, turn validation off with --validate=false
-        podwire: f.yaml:1"#]]);
-    check("apiVersion: 1\nkind: [Pod]\n", expect![[r#"
+        podwire: f.yaml:1"#]],
+    );
+    check(
+        "apiVersion: 1\nkind: [Pod]\n",
+        expect![[r#"
         error validating "f.yaml": error validating data: [apiVersion isn't string type, kind isn't string type]; if you choose to ignore these errors, turn validation off with --validate=false
-        podwire: f.yaml:1"#]]);
-    check("apiVersion: v1\nkind: ''\n", expect![[r#"
+        podwire: f.yaml:1"#]],
+    );
+    check(
+        "apiVersion: v1\nkind: ''\n",
+        expect![[r#"
         unable to decode "f.yaml": Object 'Kind' is missing in '{"apiVersion":"v1","kind":""}'
-        podwire: f.yaml:1"#]]);
+        podwire: f.yaml:1"#]],
+    );
 }
 
 #[test]
 fn kinds_that_are_not_there() {
-    let of = |version: &str, kind: &str| format!("\n\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: b}}\n");
-    check(&of("extensions/v1beta1", "Deployment"), expect![[r#"
+    let of = |version: &str, kind: &str| {
+        format!("\n\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: b}}\n")
+    };
+    check(
+        &of("extensions/v1beta1", "Deployment"),
+        expect![[r#"
         resource mapping not found for name: "a" namespace: "b" from "f.yaml": no matches for kind "Deployment" in version "extensions/v1beta1"
         ensure CRDs are installed first
-        podwire: f.yaml:3: in Kubernetes 1.35 Deployment is in "apps/v1""#]]);
-    check(&of("policy/v1beta1", "PodSecurityPolicy"), expect![[r#"
+        podwire: f.yaml:3: in Kubernetes 1.35 Deployment is in "apps/v1""#]],
+    );
+    check(
+        &of("policy/v1beta1", "PodSecurityPolicy"),
+        expect![[r#"
         resource mapping not found for name: "a" namespace: "b" from "f.yaml": no matches for kind "PodSecurityPolicy" in version "policy/v1beta1"
         ensure CRDs are installed first
-        podwire: f.yaml:3: PodSecurityPolicy was removed from Kubernetes"#]]);
-    check(&of("networking.k8s.io/v1beta1", "Ingress"), expect![[r#"
+        podwire: f.yaml:3: PodSecurityPolicy was removed from Kubernetes"#]],
+    );
+    check(
+        &of("networking.k8s.io/v1beta1", "Ingress"),
+        expect![[r#"
         resource mapping not found for name: "a" namespace: "b" from "f.yaml": no matches for kind "Ingress" in version "networking.k8s.io/v1beta1"
         ensure CRDs are installed first
-        podwire: f.yaml:3: in Kubernetes 1.35 Ingress is in "networking.k8s.io/v1""#]]);
-    check(&of("v1", "pod"), expect![[r#"
+        podwire: f.yaml:3: in Kubernetes 1.35 Ingress is in "networking.k8s.io/v1""#]],
+    );
+    check(
+        &of("v1", "pod"),
+        expect![[r#"
         resource mapping not found for name: "a" namespace: "b" from "f.yaml": no matches for kind "pod" in version "v1"
         ensure CRDs are installed first
-        podwire: f.yaml:3: this cluster has kind "Pod" in "v1""#]]);
-    check(&of("v1", "Deployment"), expect![[r#"
+        podwire: f.yaml:3: this cluster has kind "Pod" in "v1""#]],
+    );
+    check(
+        &of("v1", "Deployment"),
+        expect![[r#"
         resource mapping not found for name: "a" namespace: "b" from "f.yaml": no matches for kind "Deployment" in version "v1"
         ensure CRDs are installed first
-        podwire: f.yaml:3: this cluster has kind "Deployment" in "apps/v1""#]]);
-    check(&of("kind.x-k8s.io/v1alpha4", "Cluster"), expect![[r#"
+        podwire: f.yaml:3: this cluster has kind "Deployment" in "apps/v1""#]],
+    );
+    check(
+        &of("kind.x-k8s.io/v1alpha4", "Cluster"),
+        expect![[r#"
         resource mapping not found for name: "a" namespace: "b" from "f.yaml": no matches for kind "Cluster" in version "kind.x-k8s.io/v1alpha4"
         ensure CRDs are installed first
-        podwire: f.yaml:3: this is for kind: kind create cluster --config"#]]);
-    check(&of("kubeadm.k8s.io/v1beta3", "ClusterConfiguration"), expect![[r#"
+        podwire: f.yaml:3: this is for kind: kind create cluster --config"#]],
+    );
+    check(
+        &of("kubeadm.k8s.io/v1beta3", "ClusterConfiguration"),
+        expect![[r#"
         resource mapping not found for name: "a" namespace: "b" from "f.yaml": no matches for kind "ClusterConfiguration" in version "kubeadm.k8s.io/v1beta3"
         ensure CRDs are installed first
-        podwire: f.yaml:3: this is a file for a component of Kubernetes, not an object"#]]);
-    check(&of("networking.istio.io/v1", "VirtualService"), expect![[r#"
+        podwire: f.yaml:3: this is a file for a component of Kubernetes, not an object"#]],
+    );
+    check(
+        &of("networking.istio.io/v1", "VirtualService"),
+        expect![[r#"
         resource mapping not found for name: "a" namespace: "b" from "f.yaml": no matches for kind "VirtualService" in version "networking.istio.io/v1"
         ensure CRDs are installed first
-        podwire: f.yaml:3: a kind of its own: its CustomResourceDefinition must be applied first"#]]);
+        podwire: f.yaml:3: a kind of its own: its CustomResourceDefinition must be applied first"#]],
+    );
 }
 
 #[test]
@@ -171,20 +230,29 @@ fn several_mistakes_at_once_each_with_its_place() {
             * spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive
             * spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"
             podwire: f.yaml:4: metadata.name
-            podwire: f.yaml:5: metadata.labels
+            podwire: f.yaml:5: metadata.labels: there are typographic quotes; YAML wants " or '
             podwire: f.yaml:10: spec.containers[0].name: <…> stands for a value; put it in
             podwire: f.yaml:13: spec.containers[0].ports[0].containerPort
             podwire: f.yaml:8: spec.restartPolicy"#]],
     );
-    check("apiVersion: v1\nkind: ConfigMap\nmetadata:\n\tname: a\n", expect![[r#"
+    check(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n\tname: a\n",
+        expect![[r#"
         error parsing f.yaml: error converting YAML to JSON: yaml: line 4: found character that cannot start any token
-        podwire: f.yaml:4: there is a tab in the indentation; YAML wants spaces"#]]);
-    check("apiVersion: v1\nkind: ConfigMap\nmetadata:\n\u{a0}\u{a0}name: a\n", expect![[r#"
-        ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "\u{a0}\u{a0}name"
-        podwire: f.yaml:4: there is a character that looks like a space and is none (a non-breaking space?); type it anew"#]]);
-    check("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80:80}]}\n", expect![[r#"
+        podwire: f.yaml:4: there is a tab in the indentation; YAML wants spaces"#]],
+    );
+    check(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n\u{a0}\u{a0}name: a\n",
+        expect![[r#"
+        ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "\u00a0\u00a0name"
+        podwire: f.yaml:4: there is a character that looks like a space and is none (a non-breaking space?); type it anew"#]],
+    );
+    check(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80:80}]}\n",
+        expect![[r#"
         Service in version "v1" cannot be handled as a Service: json: cannot unmarshal string into Go struct field ServicePort.spec.ports.port of type int32
-        podwire: f.yaml:4"#]]);
+        podwire: f.yaml:4"#]],
+    );
     check(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: a, annotations: {day: 2024-01-02}}\nspec: {containers: [{name: a, image: b, env: [{name: A, value: yes}]}]}\n",
         expect![[r#"
@@ -202,7 +270,8 @@ fn what_nobody_knows_is_refused_warned_of_or_dropped() {
         podwire: f.yaml:4"#]].assert_eq(&with(Validate::Strict));
     expect![[r#"
         Warning: unknown field "dat"
-        configmap/a ok"#]].assert_eq(&with(Validate::Warn));
+        configmap/a ok"#]]
+    .assert_eq(&with(Validate::Warn));
     expect!["configmap/a ok"].assert_eq(&with(Validate::Ignore));
 }
 
@@ -262,13 +331,16 @@ fn definitions_define_kinds() {
     let mut api = api();
     let mut apply = |text: &str| apply_to(&mut api, text, &Options::default());
     let tab = |version: &str, spec: &str| {
-        format!("apiVersion: stable.example.com/{version}\nkind: CronTab\nmetadata: {{name: a}}\nspec: {spec}\n")
+        format!(
+            "apiVersion: stable.example.com/{version}\nkind: CronTab\nmetadata: {{name: a}}\nspec: {spec}\n"
+        )
     };
     expect![[r#"
         resource mapping not found for name: "a" namespace: "" from "f.yaml": no matches for kind "CronTab" in version "stable.example.com/v1"
         ensure CRDs are installed first
         podwire: f.yaml:1: a kind of its own: its CustomResourceDefinition must be applied first"#]].assert_eq(&apply(&tab("v1", "{}")));
-    expect!["customresourcedefinition.apiextensions.k8s.io/crontabs.stable.example.com ok"].assert_eq(&apply(CRONTABS));
+    expect!["customresourcedefinition.apiextensions.k8s.io/crontabs.stable.example.com ok"]
+        .assert_eq(&apply(CRONTABS));
     expect![[r#"
         CronTab in version "v1" cannot be handled as a CronTab: strict decoding error: unknown field "spec.replica"
         podwire: f.yaml:4"#]].assert_eq(&apply(&tab("v1", "{cronSpec: '* * * * *', replica: 3}")));
@@ -277,15 +349,24 @@ fn definitions_define_kinds() {
         * spec.cronSpec: Required value
         * spec.replicas: Invalid value: 20: spec.replicas in body should be less than or equal to 10
         podwire: f.yaml:4: spec.cronSpec
-        podwire: f.yaml:4: spec.replicas"#]].assert_eq(&apply(&tab("v1", "{replicas: 20}")));
-    expect!["crontab.stable.example.com/a ok"].assert_eq(&apply(&tab("v1beta1", "{cronSpec: '* * * * *'}")));
+        podwire: f.yaml:4: spec.replicas"#]]
+    .assert_eq(&apply(&tab("v1", "{replicas: 20}")));
+    expect!["crontab.stable.example.com/a ok"]
+        .assert_eq(&apply(&tab("v1beta1", "{cronSpec: '* * * * *'}")));
     let info = api.store().kinds().by_name("ct").unwrap().clone();
-    expect!["crontabs.stable.example.com v1 crontab"].assert_eq(&format!("{} {} {}", info.resource(), info.version, info.singular));
+    expect!["crontabs.stable.example.com v1 crontab"].assert_eq(&format!(
+        "{} {} {}",
+        info.resource(),
+        info.version,
+        info.singular
+    ));
     let object = api.store().get_any(info.id, "default", "a").unwrap().to_value();
-    expect![[r#""stable.example.com/v1" {"cronSpec":"* * * * *"}"#]].assert_eq(&format!("{} {}", object["apiVersion"], object["spec"]));
+    expect![[r#""stable.example.com/v1" {"cronSpec":"* * * * *"}"#]]
+        .assert_eq(&format!("{} {}", object["apiVersion"], object["spec"]));
     // With the definition everything of its kind goes.
     let crd = api.store().kinds().by_name("crd").unwrap().id;
-    let conditions = api.store().get_any(crd, "", "crontabs.stable.example.com").unwrap().to_value();
+    let conditions =
+        api.store().get_any(crd, "", "crontabs.stable.example.com").unwrap().to_value();
     assert_eq!(conditions["status"]["conditions"][1]["type"], "Established");
     api.remove(crd, "", "crontabs.stable.example.com").unwrap();
     assert!(api.store().get_any(info.id, "default", "a").is_none());
@@ -297,15 +378,23 @@ fn definitions_define_kinds() {
 
 #[test]
 fn definitions_that_define_nothing() {
-    check(&CRONTABS.replace("{name: crontabs.stable", "{name: other.stable"), expect![[r#"
+    check(
+        &CRONTABS.replace("{name: crontabs.stable", "{name: other.stable"),
+        expect![[r#"
         The CustomResourceDefinition "other.stable.example.com" is invalid: metadata.name: Invalid value: "other.stable.example.com": must be spec.names.plural+"."+spec.group
-        podwire: f.yaml:3"#]]);
-    check(&CRONTABS.replace("storage: false", "storage: true").replace("scope: Namespaced", "scope: Everywhere"), expect![[r#"
+        podwire: f.yaml:3"#]],
+    );
+    check(
+        &CRONTABS
+            .replace("storage: false", "storage: true")
+            .replace("scope: Namespaced", "scope: Everywhere"),
+        expect![[r#"
         The CustomResourceDefinition "crontabs.stable.example.com" is invalid: 
         * spec.scope: Unsupported value: "Everywhere": supported values: "Cluster", "Namespaced"
         * spec.versions: Invalid value: [{"name":"v1","schema":{"openAPIV3Schema":{"properties":{"spec":{"properties":{"cronSpec":{"type":"string"},"image":{"type":"string"},"replicas":{"default":1,"maximum":10,"minimum":1,"type":"integer"}},"required":["cronSpec"],"type":"object"}},"type":"object"}},"served":true,"storage":true},{"name":"v1beta1","schema":{"openAPIV3Schema":{"type":"object","x-kubernetes-preserve-unknown-fields":true}},"served":true,"storage":true}]: must have exactly one version marked as storage version
         podwire: f.yaml:6: spec.scope
-        podwire: f.yaml:8: spec.versions"#]]);
+        podwire: f.yaml:8: spec.versions"#]],
+    );
 }
 
 #[test]
@@ -354,9 +443,14 @@ fn too_much_of_everything() {
     let big = "x".repeat(100);
     let lines: String = (0..50_000).map(|n| format!("  key{n}: {big}\n")).collect();
     let told = in_time(&format!("{MAP}data:\n{lines}"));
-    assert_eq!(told[0], "The ConfigMap \"a\" is invalid: []: Too long: may not be more than 1048576 bytes");
+    assert_eq!(
+        told[0],
+        "The ConfigMap \"a\" is invalid: []: Too long: may not be more than 1048576 bytes"
+    );
 
-    let many: String = (0..1000).map(|n| format!("---\n{}", MAP.replace("name: a", &format!("name: a{n}")))).collect();
+    let many: String = (0..1000)
+        .map(|n| format!("---\n{}", MAP.replace("name: a", &format!("name: a{n}"))))
+        .collect();
     let told = in_time(&many);
     assert_eq!((told.len(), told[999].as_str()), (1000, "configmap/a999 ok"));
 

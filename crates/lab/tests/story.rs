@@ -276,7 +276,7 @@ fn the_story() {
     check(
         &ask(&world, &Place::Node("kind-worker2".into()), &cluster_ip, 80),
         expect![
-            "200 nginx by nginx-646f446d94-6ct8s via kind-worker2 > kind-worker > nginx-646f446d94-6ct8s"
+            "200 nginx by nginx-7b945b68f-djvwl via kind-worker2 > kind-worker > nginx-7b945b68f-djvwl"
         ],
     );
     let pod =
@@ -284,7 +284,7 @@ fn the_story() {
     check(
         &ask(&world, &pod, &cluster_ip, 80),
         expect![
-            "200 nginx by nginx-646f446d94-6ct8s via nginx-646f446d94-6ct8s > kind-worker > nginx-646f446d94-6ct8s"
+            "200 nginx by nginx-7b945b68f-djvwl via nginx-7b945b68f-djvwl > kind-worker > nginx-7b945b68f-djvwl"
         ],
     );
     // A Pod dies: another takes its place, elsewhere.
@@ -296,10 +296,10 @@ fn the_story() {
     check(
         &pods(lab),
         expect![[r#"
-            nginx-646f446d94-sgs5x 10.244.2.2 1/1 Running kind-worker2
-            nginx-646f446d94-thljw 10.244.1.3 1/1 Running kind-worker
-            coredns-7bbfbf57dd-p4bnz 10.244.0.2 1/1 Running kind-control-plane
-            coredns-7bbfbf57dd-rfzk6 10.244.0.3 1/1 Running kind-control-plane
+            nginx-7b945b68f-5nmgr 10.244.1.3 1/1 Running kind-worker
+            nginx-7b945b68f-l487f 10.244.2.2 1/1 Running kind-worker2
+            coredns-6fff85f795-cggrw 10.244.0.2 1/1 Running kind-control-plane
+            coredns-6fff85f795-pwczm 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -315,10 +315,10 @@ fn the_story() {
     check(
         &answers.join("\n"),
         expect![[r#"
-            200 nginx by nginx-646f446d94-thljw via your machine > kind-control-plane > kind-worker > nginx-646f446d94-thljw
-            200 nginx by nginx-646f446d94-sgs5x via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-sgs5x
-            200 nginx by nginx-646f446d94-thljw via your machine > kind-control-plane > kind-worker > nginx-646f446d94-thljw
-            200 nginx by nginx-646f446d94-sgs5x via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-sgs5x"#]],
+            200 nginx by nginx-7b945b68f-5nmgr via your machine > kind-control-plane > kind-worker > nginx-7b945b68f-5nmgr
+            200 nginx by nginx-7b945b68f-l487f via your machine > kind-control-plane > kind-worker2 > nginx-7b945b68f-l487f
+            200 nginx by nginx-7b945b68f-5nmgr via your machine > kind-control-plane > kind-worker > nginx-7b945b68f-5nmgr
+            200 nginx by nginx-7b945b68f-l487f via your machine > kind-control-plane > kind-worker2 > nginx-7b945b68f-l487f"#]],
     );
     // The Service looks at labels only.
     apply(lab, HTTPD);
@@ -327,10 +327,10 @@ fn the_story() {
     check(
         &answers.join("\n"),
         expect![[r#"
-            200 nginx by nginx-646f446d94-thljw via your machine > kind-control-plane > kind-worker > nginx-646f446d94-thljw
-            200 apache by httpd-874b9d656-gqnps via your machine > kind-control-plane > kind-worker > httpd-874b9d656-gqnps
-            200 nginx by nginx-646f446d94-sgs5x via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-sgs5x
-            200 apache by httpd-874b9d656-pnl8r via your machine > kind-control-plane > kind-worker2 > httpd-874b9d656-pnl8r"#]],
+            200 nginx by nginx-7b945b68f-5nmgr via your machine > kind-control-plane > kind-worker > nginx-7b945b68f-5nmgr
+            200 apache by httpd-c7476b667-k7k5t via your machine > kind-control-plane > kind-worker > httpd-c7476b667-k7k5t
+            200 nginx by nginx-7b945b68f-l487f via your machine > kind-control-plane > kind-worker2 > nginx-7b945b68f-l487f
+            200 apache by httpd-c7476b667-s9pz9 via your machine > kind-control-plane > kind-worker2 > httpd-c7476b667-s9pz9"#]],
     );
     let journal: Vec<String> =
         lab.journal(|journal| journal.since(0).map(|entry| entry.to_string()).collect());
@@ -343,69 +343,69 @@ fn the_story() {
             00:01:00.002 418 rules kind-worker: 1 Service changed: 2 rules written
             00:01:00.007 105 rules kind-control-plane: 1 Service changed: 2 rules written
             00:01:00.012 988 rules kind-worker2: 1 Service changed: 2 rules written
-            00:01:00.020 200 object: Pod default/nginx-646f446d94-6ct8s created
-            00:01:00.020 200 object: Pod default/nginx-646f446d94-sgs5x created
-            00:01:00.025 200 object kind-worker: Pod default/nginx-646f446d94-6ct8s goes to kind-worker
-            00:01:00.025 200 object kind-worker2: Pod default/nginx-646f446d94-sgs5x goes to kind-worker2
-            00:01:01.625 200 object kind-worker: Pod default/nginx-646f446d94-6ct8s is ready at 10.244.1.2
-            00:01:01.625 200 object kind-worker2: Pod default/nginx-646f446d94-sgs5x is ready at 10.244.2.2
+            00:01:00.020 200 object: Pod default/nginx-7b945b68f-djvwl created
+            00:01:00.020 200 object: Pod default/nginx-7b945b68f-l487f created
+            00:01:00.025 200 object kind-worker: Pod default/nginx-7b945b68f-djvwl goes to kind-worker
+            00:01:00.025 200 object kind-worker2: Pod default/nginx-7b945b68f-l487f goes to kind-worker2
+            00:01:01.625 200 object kind-worker: Pod default/nginx-7b945b68f-djvwl is ready at 10.244.1.2
+            00:01:01.625 200 object kind-worker2: Pod default/nginx-7b945b68f-l487f is ready at 10.244.2.2
             00:01:01.645 200 endpoints: default/web is served by 10.244.1.2, 10.244.2.2
             00:01:01.647 418 rules kind-worker: 1 EndpointSlice changed: 16 rules written
             00:01:01.652 105 rules kind-control-plane: 1 EndpointSlice changed: 16 rules written
             00:01:01.657 988 rules kind-worker2: 1 EndpointSlice changed: 16 rules written
             00:01:05.000 200 request: #3 curl
-            00:01:05.000 860 request: #3 200 from nginx-646f446d94-6ct8s
+            00:01:05.000 860 request: #3 200 from nginx-7b945b68f-djvwl
             00:01:05.000 860 request: #4 curl
-            00:01:05.001 520 request: #4 200 from nginx-646f446d94-sgs5x
+            00:01:05.001 520 request: #4 200 from nginx-7b945b68f-l487f
             00:01:05.001 520 request: #5 curl
-            00:01:05.002 020 request: #5 200 from nginx-646f446d94-6ct8s
+            00:01:05.002 020 request: #5 200 from nginx-7b945b68f-djvwl
             00:01:05.002 020 request: #6 curl
-            00:01:05.002 520 request: #6 200 from nginx-646f446d94-sgs5x
+            00:01:05.002 520 request: #6 200 from nginx-7b945b68f-l487f
             00:01:05.002 520 request: #7 curl
-            00:01:05.002 980 request: #7 200 from nginx-646f446d94-6ct8s
+            00:01:05.002 980 request: #7 200 from nginx-7b945b68f-djvwl
             00:01:05.002 980 request: #8 curl
-            00:01:05.003 060 request: #8 200 from nginx-646f446d94-6ct8s
-            00:01:05.003 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is asked to end
-            00:01:05.013 060 object: Pod default/nginx-646f446d94-thljw created
-            00:01:05.018 060 object kind-worker: Pod default/nginx-646f446d94-thljw goes to kind-worker
+            00:01:05.003 060 request: #8 200 from nginx-7b945b68f-djvwl
+            00:01:05.003 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is asked to end
+            00:01:05.013 060 object: Pod default/nginx-7b945b68f-5nmgr created
+            00:01:05.018 060 object kind-worker: Pod default/nginx-7b945b68f-5nmgr goes to kind-worker
             00:01:05.023 060 endpoints: default/web is served by 10.244.2.2
             00:01:05.025 278 rules kind-worker: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
             00:01:05.029 965 rules kind-control-plane: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
             00:01:05.035 848 rules kind-worker2: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
-            00:01:05.203 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is not ready any more at 10.244.1.2
-            00:01:05.518 060 object kind-worker: Pod default/nginx-646f446d94-thljw is ready at 10.244.1.3
+            00:01:05.203 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is not ready any more at 10.244.1.2
+            00:01:05.518 060 object kind-worker: Pod default/nginx-7b945b68f-5nmgr is ready at 10.244.1.3
             00:01:05.538 060 endpoints: default/web is served by 10.244.2.2, 10.244.1.3
             00:01:06.025 278 rules kind-worker: 1 EndpointSlice changed: 5 rules written
             00:01:06.029 965 rules kind-control-plane: 1 EndpointSlice changed: 5 rules written
             00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 5 rules written
-            00:01:06.303 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is gone
+            00:01:06.303 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is gone
             00:01:10.003 060 request: #9 curl
-            00:01:10.003 580 request: #9 200 from nginx-646f446d94-thljw
+            00:01:10.003 580 request: #9 200 from nginx-7b945b68f-5nmgr
             00:01:10.003 580 request: #10 curl
-            00:01:10.004 080 request: #10 200 from nginx-646f446d94-sgs5x
+            00:01:10.004 080 request: #10 200 from nginx-7b945b68f-l487f
             00:01:10.004 080 request: #11 curl
-            00:01:10.004 580 request: #11 200 from nginx-646f446d94-thljw
+            00:01:10.004 580 request: #11 200 from nginx-7b945b68f-5nmgr
             00:01:10.004 580 request: #12 curl
-            00:01:10.005 080 request: #12 200 from nginx-646f446d94-sgs5x
+            00:01:10.005 080 request: #12 200 from nginx-7b945b68f-l487f
             00:01:10.005 080 object: Deployment default/httpd created
-            00:01:10.025 080 object: Pod default/httpd-874b9d656-pnl8r created
-            00:01:10.025 080 object: Pod default/httpd-874b9d656-gqnps created
-            00:01:10.030 080 object kind-worker: Pod default/httpd-874b9d656-gqnps goes to kind-worker
-            00:01:10.030 080 object kind-worker2: Pod default/httpd-874b9d656-pnl8r goes to kind-worker2
-            00:01:11.630 080 object kind-worker: Pod default/httpd-874b9d656-gqnps is ready at 10.244.1.4
-            00:01:11.630 080 object kind-worker2: Pod default/httpd-874b9d656-pnl8r is ready at 10.244.2.3
+            00:01:10.025 080 object: Pod default/httpd-c7476b667-k7k5t created
+            00:01:10.025 080 object: Pod default/httpd-c7476b667-s9pz9 created
+            00:01:10.030 080 object kind-worker: Pod default/httpd-c7476b667-k7k5t goes to kind-worker
+            00:01:10.030 080 object kind-worker2: Pod default/httpd-c7476b667-s9pz9 goes to kind-worker2
+            00:01:11.630 080 object kind-worker: Pod default/httpd-c7476b667-k7k5t is ready at 10.244.1.4
+            00:01:11.630 080 object kind-worker2: Pod default/httpd-c7476b667-s9pz9 is ready at 10.244.2.3
             00:01:11.650 080 endpoints: default/web is served by 10.244.2.2, 10.244.1.3, 10.244.1.4, 10.244.2.3
             00:01:11.652 298 rules kind-worker: 1 EndpointSlice changed: 9 rules written
             00:01:11.656 985 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
             00:01:11.662 868 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
             00:01:15.005 080 request: #13 curl
-            00:01:15.005 580 request: #13 200 from nginx-646f446d94-thljw
+            00:01:15.005 580 request: #13 200 from nginx-7b945b68f-5nmgr
             00:01:15.005 580 request: #14 curl
-            00:01:15.006 100 request: #14 200 from httpd-874b9d656-gqnps
+            00:01:15.006 100 request: #14 200 from httpd-c7476b667-k7k5t
             00:01:15.006 100 request: #15 curl
-            00:01:15.006 600 request: #15 200 from nginx-646f446d94-sgs5x
+            00:01:15.006 600 request: #15 200 from nginx-7b945b68f-l487f
             00:01:15.006 600 request: #16 curl
-            00:01:15.007 120 request: #16 200 from httpd-874b9d656-pnl8r"#]],
+            00:01:15.007 120 request: #16 200 from httpd-c7476b667-s9pz9"#]],
     );
 }
 

@@ -15,7 +15,7 @@ fn data(checker: &mut Checker, data: &Value) -> usize {
     for (key, value) in data.as_object().into_iter().flatten() {
         let field = checker.path(&format!("[{key}]"));
         for complaint in Form::Key.complaints(key) {
-            let error = crate::FieldError::invalid(&*field, format!("{key:?}"), &complaint);
+            let error = crate::FieldError::invalid(&*field, crate::status::quoted(key), &complaint);
             checker.errors.push(error);
         }
         size += value.as_str().map_or(0, str::len);

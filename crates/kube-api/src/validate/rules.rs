@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::names::{Form, PORT_RANGE};
 use super::{others, pods, services, workloads};
 use crate::schema::{Schema, Type};
-use crate::status::FieldError;
+use crate::status::{FieldError, quoted};
 
 const TABLE: &str = "
 core/v1.Pod
@@ -338,7 +338,7 @@ impl Checker {
     }
 
     pub(crate) fn not_found(&mut self, field: &str, value: &str) {
-        let body = format!("Not found: {value:?}");
+        let body = format!("Not found: {}", quoted(value));
         self.errors.push(FieldError { field: self.path(field), body });
     }
 
@@ -476,7 +476,7 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 /// A value as the API server shows it: as JSON, selectors with their labels first.
 pub(crate) fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("{text:?}"),
+        Value::String(text) => quoted(text),
         Value::Object(fields) => {
             if let (Some(expressions), Some(labels)) =
                 (fields.get("matchExpressions"), fields.get("matchLabels"))
