@@ -89,19 +89,23 @@ spec.persistentVolumeReclaimPolicy "Retain"
 spec.volumeMode "Filesystem"
 status.phase "Pending"
 apps/v1.Deployment
+spec.template.spec {}
 spec.replicas 1
 spec.revisionHistoryLimit 10
 spec.progressDeadlineSeconds 600
 spec.strategy.type "RollingUpdate"
 status {}
 apps/v1.ReplicaSet
+spec.template.spec {}
 spec.replicas 1
 status {}
 apps/v1.DaemonSet
+spec.template.spec {}
 spec.revisionHistoryLimit 10
 spec.updateStrategy.type "RollingUpdate"
 status {}
 apps/v1.StatefulSet
+spec.template.spec {}
 spec.replicas 1
 spec.revisionHistoryLimit 10
 spec.podManagementPolicy "OrderedReady"
@@ -110,6 +114,7 @@ spec.persistentVolumeClaimRetentionPolicy.whenDeleted "Retain"
 spec.persistentVolumeClaimRetentionPolicy.whenScaled "Retain"
 status {}
 batch/v1.Job
+spec.template.spec {}
 spec.parallelism 1
 spec.backoffLimit 6
 spec.completionMode "NonIndexed"
@@ -117,6 +122,7 @@ spec.suspend false
 spec.manualSelector false
 status {}
 batch/v1.CronJob
+spec.jobTemplate.spec.template.spec {}
 spec.concurrencyPolicy "Allow"
 spec.suspend false
 spec.successfulJobsHistoryLimit 3
@@ -299,11 +305,9 @@ fn merge(fields: &mut Map<String, Value>, defaults: Value) {
 fn by_type(type_name: &str, fields: &mut Map<String, Value>) {
     match type_name {
         "core/v1.Container" => container(fields),
-        "core/v1.Volume" => {
-            // A name alone is an empty directory.
-            if fields.len() == 1 && fields.contains_key("name") {
-                fields.insert("emptyDir".to_string(), json!({}));
-            }
+        // A name alone is an empty directory.
+        "core/v1.Volume" if fields.len() == 1 && fields.contains_key("name") => {
+            fields.insert("emptyDir".to_string(), json!({}));
         }
         "core/v1.ServicePort" => {
             let target = fields.get("targetPort");

@@ -1,6 +1,7 @@
 //! Files as people write and paste them: what becomes of them, and how they are refused.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "how long a file takes")]
 
 use std::time::Instant as Wall;
 

@@ -128,6 +128,12 @@ fn replica_template(checker: &mut Checker, spec: &Value, selector: &Value) {
     always_running(checker, template, "ReplicaSet");
 }
 
+/// Says that a number or a percentage is wrong; it has a form of its own when it is printed.
+fn wrong_amount(checker: &mut Checker, field: &str, value: &Value, what: &str) {
+    let field = checker.path(field);
+    checker.errors.push(crate::FieldError::invalid(field, bare(value), what));
+}
+
 fn percent(checker: &mut Checker, field: &str, value: &Value) {
     match value.as_str() {
         Some(text) => {
@@ -136,11 +142,11 @@ fn percent(checker: &mut Checker, field: &str, value: &Value) {
             });
             if !is_percent {
                 let what = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-                checker.invalid(field, value, what);
+                wrong_amount(checker, field, value, what);
             }
         }
         None if value.as_i64().is_some_and(|number| number < 0) => {
-            checker.invalid(field, value, "must be greater than or equal to 0");
+            wrong_amount(checker, field, value, "must be greater than or equal to 0");
         }
         None => {}
     }
@@ -161,9 +167,7 @@ fn bare(value: &Value) -> String {
 
 fn not_more_than_all(checker: &mut Checker, field: &str, value: &Value) {
     if value.is_string() && amount(value) > 100 {
-        let field = checker.path(field);
-        let what = "must not be greater than 100%";
-        checker.errors.push(crate::FieldError::invalid(field, bare(value), what));
+        wrong_amount(checker, field, value, "must not be greater than 100%");
     }
 }
 
@@ -199,10 +203,8 @@ fn deployment_strategy(checker: &mut Checker, strategy: &Value) {
                 percent(checker, "maxUnavailable", unavailable);
                 percent(checker, "maxSurge", surge);
                 if amount(unavailable) == 0 && amount(surge) == 0 {
-                    let field = checker.path("maxUnavailable");
                     let what = "may not be 0 when `maxSurge` is 0";
-                    let error = crate::FieldError::invalid(field, bare(unavailable), what);
-                    checker.errors.push(error);
+                    wrong_amount(checker, "maxUnavailable", unavailable, what);
                 }
                 not_more_than_all(checker, "maxUnavailable", unavailable);
             });
@@ -240,7 +242,8 @@ pub(super) fn replication_controller(checker: &mut Checker, spec: &Value) {
 }
 
 pub(super) fn daemon_set(checker: &mut Checker, spec: &Value) {
-    let selector = spec.get("selector").unwrap_or(NULL);
+    let is_set = |selector: &&Value| selector.as_object().is_some_and(|fields| !fields.is_empty());
+    let selector = spec.get("selector").filter(is_set).unwrap_or(NULL);
     checker.within("selector", |checker| label_selector(checker, selector));
     let template = spec.get("template").unwrap_or(NULL);
     if selector.is_null() || !selects(selector, template) {
@@ -266,7 +269,7 @@ pub(super) fn daemon_set(checker: &mut Checker, spec: &Value) {
                     (0, 0) => checker.required("maxUnavailable", "cannot be 0 when maxSurge is 0"),
                     (a, b) if a > 0 && b > 0 => {
                         let what = "may not be set when maxUnavailable is non-zero";
-                        checker.invalid("maxSurge", surge, what);
+                        wrong_amount(checker, "maxSurge", surge, what);
                     }
                     _ => {}
                 }

@@ -406,7 +406,7 @@ pub(crate) fn roles(v: &View<'_>) -> String {
 
 fn event(v: &View<'_>, object: &AnyObject, now: Instant) -> Row {
     let AnyObject::Event(event) = object else { return (Vec::new(), Vec::new()) };
-    let since = |time: &Option<kube_api::Time>| {
+    let since = |time: &Option<Time>| {
         time.as_ref().map_or("<unknown>".to_string(), |time| human(now.since(instant(time))))
     };
     let subject = format!(
