@@ -79,6 +79,7 @@ spec {}
 status {}
 core/v1.ReplicationController
 spec.replicas 1
+status {}
 core/v1.Secret
 type "Opaque"
 core/v1.PersistentVolumeClaim
@@ -263,11 +264,12 @@ fn whole_object(type_name: &str, fields: &mut Map<String, Value>) {
         "core/v1.Secret" => secret(fields),
         "batch/v1.Job" => {
             // Without both, one Pod is to end; with more at once and no number, any one that ends ends the Job.
-            if let Some(spec) = object(fields, "spec")
-                && !spec.contains_key("completions")
-                && !spec.contains_key("parallelism")
-            {
+            let Some(spec) = object(fields, "spec") else { return };
+            if !spec.contains_key("completions") && !spec.contains_key("parallelism") {
                 spec.insert("completions".to_string(), 1.into());
+            }
+            if spec.contains_key("backoffLimitPerIndex") {
+                put(spec, "backoffLimit", &i32::MAX.into());
             }
         }
         "core/v1.ReplicationController" => replication_controller(fields),
@@ -335,6 +337,7 @@ fn by_type(type_name: &str, fields: &mut Map<String, Value>) {
         }
         "apps/v1.StatefulSetUpdateStrategy" if text(fields, "type") == "RollingUpdate" => {
             put(fields, "rollingUpdate.partition", &json!(0));
+            put(fields, "rollingUpdate.maxUnavailable", &json!(1));
         }
         "batch/v1.Job" => {
             if let Some(spec) = object(fields, "spec") {
@@ -433,8 +436,6 @@ fn service(spec: &mut Map<String, Value>) {
         return;
     }
     put(spec, "internalTrafficPolicy", &json!("Cluster"));
-    put(spec, "ipFamilies", &json!(["IPv4"]));
-    put(spec, "ipFamilyPolicy", &json!("SingleStack"));
     let has_external = !items(spec, "externalIPs").is_empty();
     if kind == "NodePort" || kind == "LoadBalancer" || has_external {
         put(spec, "externalTrafficPolicy", &json!("Cluster"));

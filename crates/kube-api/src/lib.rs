@@ -7,8 +7,8 @@
 //! - [`types`]: the types of objects that have behaviour; [`shape`]: a JSON value made to fit its type;
 //! - [`kinds`]: the kinds and their names, [`crd`]: those that users define, [`convert`]: between versions of one kind;
 //!   [`object`]: typed and untyped objects;
-//! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`], [`validate`],
-//!   addresses and ports, deletion; [`status`]: how it says no;
+//! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`], [`workloads`], [`validate`],
+//!   deletion; [`allocate`]: addresses and ports of Services; [`status`]: how it says no;
 //! - [`patch`]: kubectl's three-way merge;
 //! - [`store`]: the objects and their changes; [`index`]: by owner, node and label; [`provenance`]: where in a file each came from;
 //! - [`labels`], [`quantity`]: the small languages inside objects.
@@ -16,6 +16,7 @@
 //! **Invariant:** knows no networks; an address is a text or a number to be handed out.
 //! **Invariant:** whatever a user writes is an object or an error in the server's words, never a panic.
 
+pub mod allocate;
 pub mod convert;
 pub mod crd;
 pub mod decode;
@@ -38,6 +39,7 @@ pub mod status;
 pub mod store;
 pub mod types;
 pub mod validate;
+pub mod workloads;
 pub mod yaml;
 
 pub use types::{

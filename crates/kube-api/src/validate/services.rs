@@ -136,36 +136,9 @@ fn addresses(checker: &mut Checker, spec: &Value) {
     if text(spec, "type") != "ExternalName" && !["", "None"].contains(&first) {
         checker.form("clusterIPs[0]", first, Form::Ip);
     }
-    families(checker, spec);
     for (index, ip) in list(spec, "externalIPs").iter().enumerate() {
         let field = format!("externalIPs[{index}]");
         checker.form(&field, ip.as_str().unwrap_or_default(), Form::Ip);
-    }
-}
-
-/// The cluster has one family, as kind's default has (`pkg/registry/core/service/storage/alloc.go`).
-fn families(checker: &mut Checker, spec: &Value) {
-    const KNOWN: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    let has_selector =
-        spec.get("selector").and_then(Value::as_object).is_some_and(|s| !s.is_empty());
-    // Without an address and without Pods any family will do.
-    let is_free = cluster_ip(spec) == "None" && !has_selector;
-    let policy = text(spec, "ipFamilyPolicy");
-    if policy == "RequireDualStack" && !is_free {
-        let what = "this cluster is not configured for dual-stack services";
-        checker.invalid("ipFamilyPolicy", &policy.into(), what);
-    } else if !policy.is_empty() && !KNOWN.contains(&policy) {
-        checker.not_supported("ipFamilyPolicy", policy, &KNOWN);
-    }
-    for (index, family) in list(spec, "ipFamilies").iter().enumerate() {
-        let family = family.as_str().unwrap_or_default();
-        let field = format!("ipFamilies[{index}]");
-        match family {
-            "IPv4" => {}
-            "IPv6" if is_free => {}
-            "IPv6" => checker.invalid(&field, &family.into(), "not configured on this cluster"),
-            other => checker.not_supported(&field, other, &["IPv4", "IPv6"]),
-        }
     }
 }
 
