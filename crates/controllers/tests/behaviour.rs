@@ -67,7 +67,7 @@ fn a_deployment_becomes_pods_on_workers_behind_a_service() {
                 {
                   "lastTransitionTime": "2026-01-05T09:00:00Z",
                   "lastUpdateTime": "2026-01-05T09:00:01Z",
-                  "message": "ReplicaSet \"web-745ff66dbb\" has successfully progressed.",
+                  "message": "ReplicaSet \"web-69f6d5ffcc\" has successfully progressed.",
                   "reason": "NewReplicaSetAvailable",
                   "status": "True",
                   "type": "Progressing"

@@ -14,7 +14,7 @@ use crate::object::AnyObject;
 use crate::schema::{Schema, Type};
 
 /// A type, then its fields and what they are where they are not given. A dotted field is one of an object
-/// within, which is made where it is missing.
+/// within, which is made where it is missing. A kind that has defaults only deep within stands here too.
 const TABLE: &str = r#"
 core/v1.PodSpec
 restartPolicy "Always"
@@ -162,6 +162,16 @@ reinvocationPolicy "Never"
 timeoutSeconds 10
 apiextensions/v1.CustomResourceDefinition
 spec.conversion.strategy "None"
+admissionregistration/v1.MutatingWebhookConfiguration
+admissionregistration/v1.ValidatingWebhookConfiguration
+core/v1.Endpoints
+core/v1.PodTemplate
+discovery/v1.EndpointSlice
+networking/v1.IngressClass
+networking/v1.NetworkPolicy
+rbac/v1.ClusterRoleBinding
+rbac/v1.RoleBinding
+storage/v1.VolumeAttachment
 "#;
 
 type Table = BTreeMap<&'static str, Vec<(&'static str, Value)>>;
@@ -177,7 +187,10 @@ fn table() -> &'static Table {
                     let value = serde_json::from_str(value).unwrap_or_default();
                     table.entry(name).or_default().push((field, value));
                 }
-                None => name = line,
+                None => {
+                    name = line;
+                    table.entry(line).or_default();
+                }
             }
         }
         table
@@ -558,6 +571,34 @@ mod tests {
                 assert!(crate::shape::fit(value.clone(), ty).is_ok(), "{type_name} {path} {value}");
             }
         }
+    }
+
+    /// Whether a type has defaults, or something within it.
+    fn has_defaults(type_name: &'static str, seen: &mut Vec<&'static str>) -> bool {
+        if seen.contains(&type_name) {
+            return false;
+        }
+        seen.push(type_name);
+        if table().get(type_name).is_some_and(|fields| !fields.is_empty()) {
+            return true;
+        }
+        let fields = Schema::get().fields(type_name).unwrap_or_default();
+        fields.iter().any(|field| match field.ty {
+            Type::Object(name) => has_defaults(name, seen),
+            Type::List(item) => {
+                matches!(Type::parse(item), Type::Object(name) if has_defaults(name, seen))
+            }
+            _ => false,
+        })
+    }
+
+    #[test]
+    fn every_kind_with_defaults_within_is_in_the_table() {
+        let kinds = Schema::get().kinds().iter().map(|kind| kind.type_name);
+        let missing: Vec<&str> = kinds
+            .filter(|name| has_defaults(name, &mut Vec::new()) && !table().contains_key(name))
+            .collect();
+        assert_eq!(missing, Vec::<&str>::new());
     }
 
     #[test]

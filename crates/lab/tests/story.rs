@@ -144,8 +144,8 @@ fn a_new_lab_has_a_running_cluster() {
     check(
         &pods(world.lab()),
         expect![[r#"
-            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
-            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
+            coredns-6d57ff9f69-mdr2j 10.244.0.2 1/1 Running kind-control-plane
+            coredns-6d57ff9f69-nj624 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -181,20 +181,20 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:00.000 000 rules kind-control-plane: first sync: 17 rules written
             00:00:00.010 000 object: Pod kube-system/kindnet-dwd76 created
             00:00:00.010 000 object: Pod kube-system/kube-proxy-h8f7w created
-            00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 goes to kind-control-plane
             00:00:00.015 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w goes to kind-control-plane
-            00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-8hpk4 created
-            00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-whrjz created
-            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-964985cdb-8hpk4 goes to kind-control-plane
-            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-964985cdb-whrjz goes to kind-control-plane
+            00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 goes to kind-control-plane
+            00:00:00.020 000 object: Pod kube-system/coredns-6d57ff9f69-nj624 created
+            00:00:00.020 000 object: Pod kube-system/coredns-6d57ff9f69-mdr2j created
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-mdr2j goes to kind-control-plane
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-nj624 goes to kind-control-plane
             00:00:00.400 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w is ready at 172.18.0.2
-            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-964985cdb-8hpk4 is ready at 10.244.0.2
-            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-964985cdb-whrjz is ready at 10.244.0.3
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-mdr2j is ready at 10.244.0.2
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-nj624 is ready at 10.244.0.3
             00:00:00.445 000 endpoints: kube-system/kube-dns is served by 10.244.0.2, 10.244.0.3
             00:00:01.000 000 object: Node kind-worker created
             00:00:01.000 000 object: Node kind-worker2 created
@@ -205,10 +205,10 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:01.010 000 object: Pod kube-system/kindnet-cbtmk created
             00:00:01.010 000 object: Pod kube-system/kube-proxy-jzs26 created
             00:00:01.010 000 object: Pod kube-system/kube-proxy-lbp4w created
-            00:00:01.015 000 object kind-worker2: Pod kube-system/kindnet-cbtmk goes to kind-worker2
-            00:00:01.015 000 object kind-worker: Pod kube-system/kindnet-h845l goes to kind-worker
             00:00:01.015 000 object kind-worker: Pod kube-system/kube-proxy-jzs26 goes to kind-worker
             00:00:01.015 000 object kind-worker2: Pod kube-system/kube-proxy-lbp4w goes to kind-worker2
+            00:00:01.015 000 object kind-worker2: Pod kube-system/kindnet-cbtmk goes to kind-worker2
+            00:00:01.015 000 object kind-worker: Pod kube-system/kindnet-h845l goes to kind-worker
             00:00:01.415 000 object kind-worker: Pod kube-system/kindnet-h845l is ready at 172.18.0.3
             00:00:01.415 000 object kind-worker: Pod kube-system/kube-proxy-jzs26 is ready at 172.18.0.3
             00:00:01.415 000 object kind-worker2: Pod kube-system/kindnet-cbtmk is ready at 172.18.0.4
@@ -236,10 +236,10 @@ fn the_story() {
     check(
         &pods(lab),
         expect![[r#"
-            nginx-646f446d94-6ct8s 10.244.1.2 1/1 Running kind-worker
-            nginx-646f446d94-sgs5x 10.244.2.2 1/1 Running kind-worker2
-            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
-            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
+            nginx-7b945b68f-djvwl 10.244.1.2 1/1 Running kind-worker
+            nginx-7b945b68f-l487f 10.244.2.2 1/1 Running kind-worker2
+            coredns-6d57ff9f69-mdr2j 10.244.0.2 1/1 Running kind-control-plane
+            coredns-6d57ff9f69-nj624 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -296,10 +296,10 @@ fn the_story() {
     check(
         &pods(lab),
         expect![[r#"
-            nginx-646f446d94-sgs5x 10.244.2.2 1/1 Running kind-worker2
-            nginx-646f446d94-thljw 10.244.1.3 1/1 Running kind-worker
-            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
-            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
+            nginx-7b945b68f-5nmgr 10.244.1.3 1/1 Running kind-worker
+            nginx-7b945b68f-l487f 10.244.2.2 1/1 Running kind-worker2
+            coredns-6d57ff9f69-mdr2j 10.244.0.2 1/1 Running kind-control-plane
+            coredns-6d57ff9f69-nj624 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -372,16 +372,13 @@ fn the_story() {
             00:01:05.025 278 rules kind-worker: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
             00:01:05.029 965 rules kind-control-plane: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
             00:01:05.035 848 rules kind-worker2: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
-            00:01:05.203 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is not ready any more at 10.244.1.2
-            00:01:05.518 060 object kind-worker: Pod default/nginx-646f446d94-thljw is ready at 10.244.1.3
+            00:01:05.203 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is not ready any more at 10.244.1.2
+            00:01:05.518 060 object kind-worker: Pod default/nginx-7b945b68f-5nmgr is ready at 10.244.1.3
             00:01:05.538 060 endpoints: default/web is served by 10.244.2.2, 10.244.1.3
             00:01:06.025 278 rules kind-worker: 1 EndpointSlice changed: 9 rules written
             00:01:06.029 965 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
             00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
-            00:01:06.303 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is gone
-            00:01:07.025 278 rules kind-worker: 1 EndpointSlice changed: 9 rules written
-            00:01:07.029 965 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
-            00:01:07.035 848 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
+            00:01:06.303 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is gone
             00:01:10.003 060 request: #9 curl
             00:01:10.003 580 request: #9 200 from nginx-7b945b68f-5nmgr
             00:01:10.003 580 request: #10 curl
