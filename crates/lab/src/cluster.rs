@@ -41,8 +41,8 @@ pub struct Cluster {
     pub(crate) nodes: BTreeMap<String, NodeRuntime>,
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
-    pub(crate) inbox: Inbox,
     dns: ClusterDns,
+    pub(crate) inbox: Inbox,
     /// What Pods show as files.
     config_kinds: Vec<KindId>,
     /// The revision up to which changes have been handed out.
@@ -93,7 +93,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             joining: VecDeque::new(),
             inbox: Inbox::default(),
-            dns: ClusterDns::new(services.nth(10)),
+            dns: ClusterDns::default(),
             config_kinds: Vec::new(),
             seen: 0,
             due: Some(now),
@@ -119,7 +119,7 @@ impl Cluster {
                 balancing,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
-            runtime.kubelet.dns = cluster.dns.clone();
+            runtime.kubelet.set_dns(cluster.dns.clone());
             runtime.kubelet.set_commands(commands.clone());
             system::IMAGES.iter().for_each(|image| runtime.kubelet.preload(image));
             let is_control_plane = node_config.role == Role::ControlPlane;
@@ -177,8 +177,7 @@ impl Cluster {
     /// Says how all nodes' rules are to choose among endpoints from now on.
     pub(crate) fn set_balancing(&mut self, balancing: Balancing, now: Instant) {
         for node in self.nodes.values_mut() {
-            node.proxy.config.balancing = balancing;
-            node.proxy.ask(now);
+            node.proxy.set_balancing(balancing, now);
         }
         self.due = Some(now);
     }
@@ -281,7 +280,7 @@ impl Cluster {
 
     fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {
         for node in self.nodes.values_mut() {
-            let Some(news) = node.proxy.work(&self.api, &self.net, now) else { continue };
+            let Some(news) = node.proxy.work(&self.net, now) else { continue };
             if news.report.is_empty() {
                 continue;
             }
@@ -294,7 +293,7 @@ impl Cluster {
 
     /// A node becomes known to the API server and to the other nodes.
     fn join(&mut self, joining: Joining, now: Instant) {
-        let Joining { runtime, object } = joining;
+        let Joining { mut runtime, object } = joining;
         let Ok(object) = self.api.create_typed(object, now) else { return };
         if runtime.role == Role::ControlPlane {
             system::create_static_pods(&mut self.api, &object, now);
@@ -303,6 +302,7 @@ impl Cluster {
             cni::add_peer(&self.net, runtime.ns, runtime.eth0, other.ip, other.pod_cidr);
             cni::add_peer(&self.net, other.ns, other.eth0, runtime.ip, runtime.pod_cidr);
         }
+        runtime.proxy.list(&self.api);
         let name = runtime.name.clone();
         let joined = runtime.joined;
         self.nodes.insert(name.clone(), runtime);
