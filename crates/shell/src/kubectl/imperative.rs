@@ -30,6 +30,10 @@ pub(crate) async fn create(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
                 "created",
             )
         }
+        ["job", name] if args.get("from").is_some() => {
+            let from = args.get("from").unwrap_or_default();
+            (super::jobs::from_cron_job(kube, name, from)?, "created")
+        }
         [] => return Err(error("must specify one of -f and -k")),
         [kind, ..] => {
             return Err(kube.unsupported(&format!("'kubectl create {kind}' with these arguments")));

@@ -1,16 +1,18 @@
 //! `kubectl`, in the words of kubectl 1.35.
 //!
 //! - [`run`]: verbs to what they do; [`kube`]: what every verb has at hand; [`target`]: `TYPE NAME…`;
-//! - looking: [`get`] with [`table`], [`mod@yaml`], [`jsonpath`]; [`describe`]; [`pods`] (logs, exec); [`info`];
+//! - looking: [`get`] with [`table`] ([`rows`]), [`mod@yaml`], [`jsonpath`]; [`describe`]; [`events`]; [`pods`] (logs, exec); [`info`];
 //! - changing: [`manifest`] reads files for [`apply`] (and create, replace); [`delete`], [`scale`], [`rollout`],
 //!   [`label`], [`nodes`] (cordon, drain); [`wait`].
 
 mod apply;
 mod delete;
 mod describe;
+mod events;
 mod get;
 mod imperative;
 mod info;
+mod jobs;
 mod jsonpath;
 mod kube;
 mod label;
@@ -18,6 +20,7 @@ mod manifest;
 mod nodes;
 mod pods;
 mod rollout;
+mod rows;
 mod scale;
 mod table;
 mod target;
@@ -113,6 +116,7 @@ const DRAIN: &[Flag] = &[
     value("grace-period"),
     value("timeout"),
     value("pod-selector"),
+    value("skip-wait-for-delete-timeout"),
 ];
 const LOGS: &[Flag] = &[
     switch("follow").short('f'),
@@ -130,6 +134,7 @@ const LOGS: &[Flag] = &[
 const WAIT: &[Flag] =
     &[value("for"), value("timeout"), switch("all"), value("filename").short('f')];
 const CREATE: &[Flag] = &[
+    value("from"),
     value("image"),
     value("replicas").short('r'),
     value("port"),
@@ -170,7 +175,6 @@ const ABSENT: &[&str] = &[
     "debug",
     "diff",
     "edit",
-    "events",
     "explain",
     "kustomize",
     "options",
@@ -207,6 +211,7 @@ fn flags(verb: &str) -> Option<Vec<&'static [Flag]>> {
         "cordon" | "uncordon" | "drain" => vec![GLOBAL, SELECT, DRAIN],
         "logs" | "exec" => vec![GLOBAL, LOGS, SELECT],
         "wait" => vec![GLOBAL, SELECT, WAIT],
+        "events" => vec![GLOBAL, SELECT, GET],
         "version" | "cluster-info" | "api-resources" | "api-versions" | "config" => {
             vec![GLOBAL, INFO]
         }
@@ -257,6 +262,7 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         "logs" => pods::logs(&kube, &args).await,
         "exec" => pods::exec(&kube, &args).await,
         "wait" => wait::run(&kube, &args).await,
+        "events" => events::run(&kube, &args).await,
         _ => info::run(&kube, verb, &args).await,
     }
 }
@@ -292,7 +298,7 @@ fn exec_args(args: &[String], known: &[&[Flag]]) -> Result<Args, crate::flags::F
 const USAGE: &str = "kubectl controls the Kubernetes cluster manager.
 
 Commands here:
-  get, describe, logs, exec, wait
+  get, describe, events, logs, exec, wait
   apply, create, replace, run, expose, delete
   scale, rollout (status, history, restart, undo), label, annotate
   cordon, uncordon, drain

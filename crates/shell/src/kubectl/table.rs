@@ -6,6 +6,8 @@ use kube_api::object::instant;
 use kube_api::{AnyObject, KindInfo};
 use serde_json::Value;
 
+use super::rows;
+
 /// The rows of one kind, with their heads.
 pub(crate) struct Table {
     /// Heads of the usual columns.
@@ -44,15 +46,18 @@ pub(crate) fn columns(kind: &KindInfo) -> Table {
         "serviceaccounts" => ("NAME AGE", ""),
         "ingresses" => ("NAME CLASS HOSTS ADDRESS PORTS AGE", ""),
         "networkpolicies" => ("NAME POD-SELECTOR AGE", ""),
-        "jobs" => ("NAME STATUS COMPLETIONS DURATION AGE", "CONTAINERS,IMAGES,SELECTOR"),
         "ingressclasses" => ("NAME CONTROLLER PARAMETERS AGE", ""),
         "storageclasses" => ("NAME PROVISIONER AGE", ""),
         // The server's own columns for kinds that have none of their own.
-        _ => ("NAME AGE", ""),
+        plural => rows::heads(plural).unwrap_or(("NAME AGE", "")),
     };
     let heads = heads.split(' ').map(|head| match head {
         "NODE_SELECTOR" => "NODE SELECTOR",
         "LAST_SEEN" => "LAST SEEN",
+        "LAST_SCHEDULE" => "LAST SCHEDULE",
+        "MIN_AVAILABLE" => "MIN AVAILABLE",
+        "MAX_UNAVAILABLE" => "MAX UNAVAILABLE",
+        "ALLOWED_DISRUPTIONS" => "ALLOWED DISRUPTIONS",
         head => head,
     });
     Table {
@@ -137,16 +142,8 @@ pub(crate) fn row(kind: &KindInfo, object: &AnyObject, name: String, now: Instan
             (with_name(name, cells), Vec::new())
         }
         "storageclasses" => (with_name(name, [v.text("/provisioner"), age]), Vec::new()),
-        "jobs" => {
-            let completions = format!(
-                "{}/{}",
-                v.number("/status/succeeded"),
-                v.text_or("/spec/completions", "1")
-            );
-            let cells = ["Running".to_string(), completions, String::new(), age];
-            (with_name(name, cells), workload(&v, "/spec/selector"))
-        }
-        _ => (with_name(name, [age]), Vec::new()),
+        plural => rows::row(plural, object, &v, &name, &age, now)
+            .unwrap_or_else(|| (with_name(name, [age]), Vec::new())),
     }
 }
 
@@ -205,7 +202,7 @@ pub(crate) fn labels(value: Option<&Value>) -> String {
 }
 
 /// CONTAINERS, IMAGES, SELECTOR.
-fn workload(v: &View<'_>, selector: &str) -> Vec<String> {
+pub(super) fn workload(v: &View<'_>, selector: &str) -> Vec<String> {
     let of = |field: &str| -> String {
         let containers = v.items("/spec/template/spec/containers");
         containers.map(|c| View(c).text(field)).collect::<Vec<_>>().join(",")
