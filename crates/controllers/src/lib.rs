@@ -7,6 +7,7 @@
 //! - [`scheduler`]: Pods to nodes; [`affinity`]: which nodes a Pod wants;
 //! - [`disruption`]: how many Pods may be missing; [`hpa`]: how many there are to be;
 //! - [`endpointslice`]: Services to the addresses of their Pods, in slices and in `Endpoints`;
+//! - [`nodelifecycle`]: nodes that are not heard of, and Pods that must leave;
 //! - [`cleanup`]: what has lost its owner or its namespace;
 //! - [`queue`]: work that waits for its time; [`events`]: what people read about it all;
 //! - [`pods`]: what is asked of Pods everywhere.
@@ -29,6 +30,7 @@ pub mod hpa;
 mod indexes;
 pub mod job;
 pub mod manager;
+pub mod nodelifecycle;
 pub mod pods;
 pub mod queue;
 pub mod replicaset;

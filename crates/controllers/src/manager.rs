@@ -9,9 +9,11 @@ use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::disruption::Disruptions;
 use crate::endpointslice::EndpointSlices;
+use crate::endpointslice::mirror::Mirror;
 use crate::events::Expiry;
 use crate::hpa::Autoscalers;
 use crate::job::Jobs;
+use crate::nodelifecycle::NodeLifecycle;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
 use crate::statefulset::StatefulSets;
@@ -52,7 +54,9 @@ pub struct ControlPlane {
     expiry: Expiry,
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
+    mirror: Mirror,
     cleanup: Cleanup,
+    node_lifecycle: NodeLifecycle,
 }
 
 impl ControlPlane {
@@ -71,7 +75,9 @@ impl ControlPlane {
             expiry: Expiry::default(),
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
+            mirror: Mirror::new(latencies.endpoints),
             cleanup: Cleanup::new(latencies.workloads),
+            node_lifecycle: NodeLifecycle::new(latencies.workloads),
         }
     }
 
@@ -91,7 +97,9 @@ impl ControlPlane {
                 | self.expiry.work(api, now)
                 | self.scheduler.work(api, now)
                 | self.endpoint_slices.work(api, now)
-                | self.cleanup.work(api, now);
+                | self.cleanup.work(api, now)
+                | self.node_lifecycle.work(api, now)
+                | self.mirror.work(api, now);
             if !worked {
                 return;
             }
@@ -112,9 +120,16 @@ impl ControlPlane {
             self.expiry.observe(change, now);
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
+            self.mirror.observe(change, now);
             self.cleanup.observe(change, now);
+            self.node_lifecycle.observe(change, now);
         }
         self.seen = store.revision();
+    }
+
+    /// A node's last heartbeat was then, or its heartbeats come again.
+    pub fn set_silent(&mut self, node: &str, since: Option<Instant>) {
+        self.node_lifecycle.set_silent(node, since);
     }
 
     /// Something has changed that has not been looked at.
@@ -136,7 +151,9 @@ impl ControlPlane {
             self.expiry.next_at(),
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
+            self.mirror.next_at(),
             self.cleanup.next_at(),
+            self.node_lifecycle.next_at(),
         ]
         .into_iter()
         .flatten()
