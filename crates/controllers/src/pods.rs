@@ -60,11 +60,9 @@ pub fn disrupt(api: &mut Api, pod: &Pod, reason: &str, message: &str, now: Insta
 /// The number of a named port of its containers, sidecars among them.
 pub fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
-    let sidecars = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let sidecars = spec.init_containers.iter().flatten().filter(|container| {
+        container.rest.get("restartPolicy").and_then(|policy| policy.as_str()) == Some("Always")
+    });
     for container in spec.containers.iter().chain(sidecars) {
         for port in container.ports.iter().flatten() {
             if port.name.as_deref() == Some(name)
