@@ -161,23 +161,23 @@ impl Claims {
         }
         let Some(pod) = change.of::<Pod>() else { return Vec::new() };
         let before = change.old.as_ref().and_then(Pod::of);
-        let owner = |pod: &Rc<Pod>| pod.metadata.controller().cloned();
-        let namespace = pod.metadata.namespace();
         let mut keys = Vec::new();
-        let has_new_labels = before.is_none_or(|old| {
-            old.metadata.labels != pod.metadata.labels
-                || old.metadata.owner_references != pod.metadata.owner_references
-        });
-        for owner in [owner(pod), before.and_then(owner)].into_iter().flatten() {
-            let key = (namespace.to_string(), owner.name);
-            if owner.kind == T::KIND && !keys.contains(&key) {
-                if has_new_labels && before.is_some() {
-                    self.due.insert(key.clone());
-                }
-                keys.push(key);
+        let namespace = pod.metadata.namespace();
+        let owners = [Some(pod), before].into_iter().flatten().map(|pod| pod.metadata.controller());
+        for owner in owners.flatten().filter(|owner| owner.kind == T::KIND) {
+            let is_known = keys.iter().any(|(_, name)| *name == owner.name);
+            if !is_known {
+                keys.push((namespace.to_string(), owner.name.clone()));
             }
         }
-        if has_new_labels && pod.metadata.controller().is_none() && change.new.is_some() {
+        let is_free = pod.metadata.controller().is_none() && change.new.is_some();
+        if (keys.is_empty() && !is_free) || !is_relabelled(before, pod) {
+            return keys;
+        }
+        if before.is_some() {
+            self.due.extend(keys.iter().cloned());
+        }
+        if is_free {
             for candidate in store.list_in::<T>(namespace) {
                 let Some(wanted) = selector(candidate).map(|s| Selector::of(&s)) else { continue };
                 if !wanted.is_empty() && wanted.matches(pod.metadata.labels.as_ref()) {
@@ -194,6 +194,14 @@ impl Claims {
     pub(crate) fn take(&mut self, key: &Key) -> bool {
         self.due.remove(key)
     }
+}
+
+/// It is new, or may belong to others than before.
+fn is_relabelled(before: Option<&Rc<Pod>>, pod: &Pod) -> bool {
+    before.is_none_or(|old| {
+        old.metadata.labels != pod.metadata.labels
+            || old.metadata.owner_references != pod.metadata.owner_references
+    })
 }
 
 /// When a Pod became ready; `None` while it is not.

@@ -45,14 +45,33 @@ impl Wants {
             }
             wants.add_ports(container);
         }
-        // One after the other they need as much as the largest.
-        for container in spec.init_containers.iter().flatten() {
+        wants.add_init(spec.init_containers.as_deref().unwrap_or_default());
+        wants
+    }
+
+    /// One after the other they need as much as the largest, beside the sidecars that run already; those stay
+    /// beside the others too (`AggregateContainerRequests`).
+    fn add_init(&mut self, containers: &[Container]) {
+        let mut sidecars: BTreeMap<String, i128> = BTreeMap::new();
+        let mut largest: BTreeMap<String, i128> = BTreeMap::new();
+        for container in containers {
+            let stays =
+                container.rest.get("restartPolicy").is_some_and(|policy| policy == "Always");
             for (resource, milli) in requests(container) {
-                let slot = wants.requests.entry(resource).or_default();
-                *slot = (*slot).max(milli);
+                let beside = sidecars.entry(resource.clone()).or_default();
+                let needed = *beside + milli;
+                *beside += if stays { milli } else { 0 };
+                let most = largest.entry(resource).or_default();
+                *most = (*most).max(needed);
             }
         }
-        wants
+        for (resource, milli) in sidecars {
+            *self.requests.entry(resource).or_default() += milli;
+        }
+        for (resource, milli) in largest {
+            let sum = self.requests.entry(resource).or_default();
+            *sum = (*sum).max(milli);
+        }
     }
 
     fn add_ports(&mut self, container: &Container) {
@@ -82,4 +101,31 @@ fn requests(container: &Container) -> impl Iterator<Item = (String, i128)> + '_ 
 pub(super) fn allocatable(node: &Node, resource: &str) -> Option<i128> {
     let quantity = node.status.as_ref()?.allocatable.as_ref()?.get(resource)?;
     Quantity::parse(&quantity.0).map(|quantity| quantity.milli())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn init_containers_and_sidecars() {
+        let container = |cpu: &str, more: &str| {
+            let text = format!(
+                r#"{{"name": "c", "resources": {{"requests": {{"cpu": "{cpu}"}}}}{more}}}"#
+            );
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        };
+        let sidecar = r#", "restartPolicy": "Always""#;
+        let check = |init: Vec<serde_json::Value>, milli: i128| {
+            let pod = serde_json::json!({"spec": {"initContainers": init,
+                "containers": [container("100m", ""), container("200m", "")]}});
+            let pod: Pod = kube_api::from_value(pod).unwrap();
+            assert_eq!(Wants::of(&pod).requests.get("cpu"), Some(&milli));
+        };
+        check(vec![], 300);
+        check(vec![container("250m", "")], 300);
+        check(vec![container("500m", ""), container("400m", "")], 500);
+        check(vec![container("50m", sidecar)], 350);
+        check(vec![container("50m", sidecar), container("400m", "")], 450);
+    }
 }

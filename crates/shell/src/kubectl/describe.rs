@@ -1,6 +1,7 @@
 //! `kubectl describe` (`kubectl/pkg/describe/describe.go`).
 
 mod pod;
+pub(crate) mod workloads;
 
 use std::fmt::Write as _;
 
@@ -49,6 +50,7 @@ fn describe(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<Stri
         AnyObject::Service(_) => describe_service(kube, object, &v, &mut out)?,
         AnyObject::Node(_) => describe_node(kube, object, &v, &mut out)?,
         AnyObject::Deployment(_) => describe_deployment(kube, object, &v, &mut out)?,
+        _ if workloads::describe(kube, object, &v, &mut out)? => {}
         _ => describe_any(kind, &value, &mut out),
     }
     out.push_str(&events(kube, kind, object)?);
@@ -204,19 +206,7 @@ fn describe_deployment(
         );
         line(out, "RollingUpdateStrategy", text);
     }
-    out.push_str("Pod Template:\n");
-    let pod_labels = labels(v.at("/spec/template/metadata/labels"));
-    for (number, label) in pod_labels.split(',').enumerate() {
-        let _ = writeln!(out, "  {}\t{label}", if number == 0 { "Labels:" } else { "" });
-    }
-    out.push_str("  Containers:\n");
-    for container in v.items("/spec/template/spec/containers") {
-        let mut text = String::new();
-        describe_container(&View(&Value::Null), &View(container), &mut text);
-        for line in text.lines() {
-            let _ = writeln!(out, " {line}");
-        }
-    }
+    workloads::template(v.at("/spec/template"), out);
     if v.len("/status/conditions") > 0 {
         out.push_str("Conditions:\n  Type\tStatus\tReason\n  ----\t------\t------\n");
         for condition in v.items("/status/conditions") {
@@ -416,7 +406,11 @@ fn events(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<String
                     Some(uid) == object.meta().uid.as_ref() || kind.plural == "nodes"
                 })
         };
-        let mut found: Vec<_> = api.store().list::<Event>().filter(about).cloned().collect();
+        // Events have their object's name in front, and are in its namespace, or in `default`.
+        let space = Some(object.namespace()).filter(|space| !space.is_empty()).unwrap_or("default");
+        let prefix = format!("{}.", object.name());
+        let named = api.store().list_named::<Event>(space, &prefix);
+        let mut found: Vec<_> = named.filter(about).cloned().collect();
         base::order::sort_by_key(&mut found, |event| event.last_timestamp.as_ref().map(instant));
         found.iter().map(|event| event_row(event, now)).collect()
     })?;

@@ -1,7 +1,7 @@
 //! `kubectl`, in the words of kubectl 1.35.
 //!
 //! - [`run`]: verbs to what they do; [`kube`]: what every verb has at hand; [`target`]: `TYPE NAME…`;
-//! - looking: [`get`] with [`table`], [`mod@yaml`], [`jsonpath`]; [`describe`]; [`pods`] (logs, exec); [`info`];
+//! - looking: [`get`] with [`table`] ([`rows`]), [`mod@yaml`], [`jsonpath`]; [`describe`]; [`events`]; [`pods`] (logs, exec); [`info`];
 //! - changing: [`manifest`] reads files for [`apply`] (and create, replace) with [`prune`], and [`diff`];
 //!   [`imperative`] makes objects without a file, those of [`generate`]; [`delete`], [`patch`], [`mod@set`],
 //!   [`scale`], [`rollout`], [`label`], [`taint`], [`nodes`] (cordon, drain); what they say: [`output`]; [`wait`].
@@ -10,10 +10,12 @@ mod apply;
 mod delete;
 mod describe;
 mod diff;
+mod events;
 mod generate;
 mod get;
 mod imperative;
 mod info;
+mod jobs;
 mod jsonpath;
 mod kube;
 mod label;
@@ -24,6 +26,7 @@ mod patch;
 mod pods;
 mod prune;
 mod rollout;
+mod rows;
 mod scale;
 mod set;
 mod table;
@@ -150,6 +153,7 @@ const DRAIN: &[Flag] = &[
     value("grace-period"),
     value("timeout"),
     value("pod-selector"),
+    value("skip-wait-for-delete-timeout"),
 ];
 const LOGS: &[Flag] = &[
     switch("follow").short('f'),
@@ -167,6 +171,7 @@ const LOGS: &[Flag] = &[
 const WAIT: &[Flag] =
     &[value("for"), value("timeout"), switch("all"), value("filename").short('f')];
 const CREATE: &[Flag] = &[
+    value("from"),
     value("image"),
     value("replicas").short('r'),
     value("port"),
@@ -245,7 +250,6 @@ const ABSENT: &[&str] = &[
     "cp",
     "debug",
     "edit",
-    "events",
     "explain",
     "kustomize",
     "options",
@@ -279,6 +283,7 @@ fn flags(verb: &str) -> Option<Vec<&'static [Flag]>> {
         "cordon" | "uncordon" | "drain" => vec![GLOBAL, SELECT, DRAIN],
         "logs" | "exec" => vec![GLOBAL, LOGS, SELECT],
         "wait" => vec![GLOBAL, SELECT, WAIT],
+        "events" => vec![GLOBAL, SELECT, GET],
         "version" | "cluster-info" | "api-resources" | "api-versions" | "config" => {
             vec![GLOBAL, INFO]
         }
@@ -334,6 +339,7 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         "logs" => pods::logs(&kube, &args).await,
         "exec" => pods::exec(&kube, &args).await,
         "wait" => wait::run(&kube, &args).await,
+        "events" => events::run(&kube, &args).await,
         _ => info::run(&kube, verb, &args).await,
     }
 }
@@ -369,7 +375,7 @@ fn exec_args(args: &[String], known: &[&[Flag]]) -> Result<Args, crate::flags::F
 const USAGE: &str = "kubectl controls the Kubernetes cluster manager.
 
 Commands here:
-  get, describe, logs, exec, wait
+  get, describe, events, logs, exec, wait
   apply, create, replace, diff, run, expose, autoscale, delete
   patch, set (image, env, resources, selector, serviceaccount)
   scale, rollout (status, history, restart, undo), label, annotate

@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
+use base::Duration;
 use kube_api::core::Pod;
-use kube_api::{AnyObject, DeleteOptions, KindInfo, MetaExt};
+use kube_api::labels::Selector;
+use kube_api::{AnyObject, DeleteOptions, Kind, KindInfo, MetaExt, Reason};
 use serde_json::Value;
 
 use super::kube::{Fail, Kube, error};
@@ -31,9 +33,43 @@ pub(crate) async fn run(kube: &Kube<'_>, verb: &str, args: &Args) -> Result<i32,
         cordon(kube, kind, node, verb != "uncordon").await?;
     }
     if verb == "drain" {
-        for (_, node) in &found {
-            drain(kube, args, node.name()).await?;
+        return drain_all(kube, args, &found, all_there).await;
+    }
+    Ok(if all_there { 0 } else { 1 })
+}
+
+/// One node after the other; what keeps one from being drained does not keep the others (`RunDrain`).
+async fn drain_all(
+    kube: &Kube<'_>,
+    args: &Args,
+    found: &[(KindInfo, AnyObject)],
+    all_there: bool,
+) -> Result<i32, Fail> {
+    let mut failures: Vec<String> = Vec::new();
+    let mut pending: Vec<&str> = found.iter().map(|(_, node)| node.name()).collect();
+    for (_, node) in found {
+        let name = node.name();
+        match drain(kube, args, name).await? {
+            Ok(()) => {
+                pending.retain(|other| *other != name);
+                kube.out(format!("node/{name} drained\n")).await?;
+            }
+            Err(reasons) => {
+                let text = match reasons.as_slice() {
+                    [one] => one.clone(),
+                    many => format!("[{}]", many.join(", ")),
+                };
+                let mut told = format!(
+                    "error: unable to drain node {name:?} due to error: {text}, continuing command...\nThere are pending nodes to be drained:\n"
+                );
+                pending.iter().for_each(|name| told.push_str(&format!(" {name}\n")));
+                kube.err(told).await?;
+                failures.extend(reasons);
+            }
         }
+    }
+    if !failures.is_empty() {
+        return Err(Fail::Message(failures.join("\n")));
     }
     Ok(if all_there { 0 } else { 1 })
 }
@@ -75,7 +111,8 @@ fn plan(args: &Args, pods: Vec<Rc<Pod>>) -> Plan {
             Some((_, pods)) => pods.push(pod),
             None => plan.refused.push((why, vec![pod])),
         };
-    let (mut ignored, mut evict, mut forced) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ignored, mut evict) = (Vec::new(), Vec::new());
+    let (mut forced, mut emptied) = (Vec::new(), Vec::new());
     for pod in pods {
         let name = format!("{}/{}", pod.metadata.namespace(), pod.metadata.name());
         let is_mirror = pod.metadata.annotation("kubernetes.io/config.mirror").is_some();
@@ -101,6 +138,9 @@ fn plan(args: &Args, pods: Vec<Rc<Pod>>) -> Plan {
             refuse(LOCAL_STORAGE, name);
             continue;
         }
+        if has_local {
+            emptied.push(name.clone());
+        }
         if owner.is_none() {
             if !args.is_on("force") {
                 refuse(UNMANAGED, name);
@@ -112,84 +152,154 @@ fn plan(args: &Args, pods: Vec<Rc<Pod>>) -> Plan {
     }
     plan.ignored = ignored;
     plan.evict = evict;
-    if !forced.is_empty() {
-        plan.warned.push(("deleting Pods that declare no controller", forced));
+    for (what, pods) in [
+        ("deleting Pods with local storage", emptied),
+        ("deleting Pods that declare no controller", forced),
+    ] {
+        if !pods.is_empty() {
+            plan.warned.push((what, pods));
+        }
     }
     plan
 }
 
-async fn drain(kube: &Kube<'_>, args: &Args, node: &str) -> Result<(), Fail> {
+/// Evicts the Pods of a node, or says why that may not be.
+async fn drain(kube: &Kube<'_>, args: &Args, node: &str) -> Result<Result<(), Vec<String>>, Fail> {
+    let filter = match args.get("pod-selector") {
+        Some(text) => Selector::parse(text).map_err(|bad| error(bad.to_string()))?,
+        None => Selector::default(),
+    };
     let pods: Vec<Rc<Pod>> = kube.api(|api| {
-        let pods = api.store().list::<Pod>();
-        pods.filter(|pod| controllers::pods::node_name(pod) == Some(node)).cloned().collect()
+        let pods = api.store().pods_on(node);
+        pods.filter(|pod| filter.matches(pod.metadata.labels.as_ref())).cloned().collect()
     })?;
     let plan = plan(args, pods);
     if !plan.refused.is_empty() {
-        let reasons: Vec<String> =
-            plan.refused.iter().map(|(why, pods)| format!("{why}: {}", pods.join(", "))).collect();
-        let text = match reasons.as_slice() {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
-        return Err(error(format!(
-            "unable to drain node {node:?} due to error: {text}, continuing command...\nThere are pending nodes to be drained:\n {node}\n{}",
-            reasons.join("\n")
-        )));
+        let reasons = plan.refused.iter().map(|(why, pods)| format!("{why}: {}", pods.join(", ")));
+        return Ok(Err(reasons.collect()));
     }
-    if !plan.ignored.is_empty() {
-        kube.err(format!(
-            "Warning: ignoring DaemonSet-managed Pods: {}\n",
-            plan.ignored.join(", ")
-        ))
-        .await?;
+    let ignored = Some(("ignoring DaemonSet-managed Pods", plan.ignored.clone()));
+    let warned =
+        ignored.filter(|(_, pods)| !pods.is_empty()).into_iter().chain(plan.warned.clone());
+    let warned: Vec<String> =
+        warned.map(|(what, pods)| format!("{what}: {}", pods.join(", "))).collect();
+    if !warned.is_empty() {
+        kube.err(format!("Warning: {}\n", warned.join("; "))).await?;
     }
-    for (what, pods) in &plan.warned {
-        kube.err(format!("Warning: {what}: {}\n", pods.join(", "))).await?;
-    }
-    evict(kube, args, &plan.evict).await?;
-    kube.out(format!("node/{node} drained\n")).await
-}
-
-async fn evict(kube: &Kube<'_>, args: &Args, pods: &[Rc<Pod>]) -> Result<(), Fail> {
-    let grace = args.number("grace-period")?.filter(|secs| *secs >= 0);
-    let kind = kube.kind("pods")?;
-    for pod in pods {
-        let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
-        kube.out(format!("evicting pod {namespace}/{name}\n")).await?;
-    }
-    for pod in pods {
-        let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
-        let now = kube.now();
-        // One that is gone already needs no eviction.
-        let _ = kube.api(|api| {
-            api.delete(
-                kind.id,
-                namespace,
-                name,
-                DeleteOptions { grace_seconds: grace, ..DeleteOptions::default() },
-                now,
-            )
-        })?;
-    }
-    let deadline = kube.deadline(args, "timeout")?;
-    let mut left: Vec<&Rc<Pod>> = pods.iter().collect();
-    while !left.is_empty() {
-        let mut still = Vec::new();
-        for pod in left {
-            let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
-            let live = kube.api(|api| {
-                api.store().get::<Pod>(namespace, name).map(|p| p.metadata.uid.clone())
-            })?;
-            if live.is_some_and(|uid| uid == pod.metadata.uid) {
-                still.push(pod);
-            } else {
-                kube.out(format!("pod/{name} evicted\n")).await?;
+    let outcome = evict(kube, args, &plan.evict).await?;
+    if let Err(failure) = &outcome {
+        let mut told =
+            format!("There are pending pods in node {node:?} when an error occurred: {failure}\n");
+        for pod in &plan.evict {
+            if is_there(kube, pod)? {
+                told.push_str(&format!("pod/{}\n", pod.metadata.name()));
             }
         }
-        left = still;
-        if !left.is_empty() && !kube.changed(deadline).await {
-            return Err(error("unable to drain node: global timeout reached"));
+        kube.err(told).await?;
+    }
+    Ok(outcome.map_err(|failure| vec![failure]))
+}
+
+/// The very Pod, not another of its name.
+fn is_there(kube: &Kube<'_>, pod: &Pod) -> Result<bool, Fail> {
+    let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
+    kube.api(|api| {
+        let live = api.store().get::<Pod>(namespace, name);
+        live.is_some_and(|live| live.metadata.uid == pod.metadata.uid)
+    })
+}
+
+/// How long an eviction that a budget refuses waits for the next try.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Asks for each Pod to go, again and again where a budget refuses it, and waits until all are gone
+/// (`evictPods`).
+async fn evict(kube: &Kube<'_>, args: &Args, pods: &[Rc<Pod>]) -> Result<Result<(), String>, Fail> {
+    let grace = args.number("grace-period")?.filter(|secs| *secs >= 0);
+    let deadline = kube.deadline(args, "timeout")?;
+    let timeout = args.get("timeout").unwrap_or_default();
+    let mut asking: Vec<&Rc<Pod>> = pods.iter().collect();
+    let mut going: Vec<&Rc<Pod>> = Vec::new();
+    while !asking.is_empty() || !going.is_empty() {
+        let mut refused = Vec::new();
+        for pod in std::mem::take(&mut asking) {
+            match ask(kube, args, pod, grace).await? {
+                Asked::Going => going.push(pod),
+                Asked::Refused => refused.push(pod),
+                Asked::Failed(why) => return Ok(Err(why)),
+            }
+        }
+        asking = refused;
+        let again = Some(kube.now() + AGAIN).filter(|_| !asking.is_empty());
+        loop {
+            let mut still = Vec::new();
+            for pod in going {
+                if is_there(kube, pod)? {
+                    still.push(pod);
+                } else {
+                    let name = pod.metadata.name();
+                    let word = if args.is_on("disable-eviction") { "deleted" } else { "evicted" };
+                    kube.out(format!("pod/{name} {word}\n")).await?;
+                }
+            }
+            going = still;
+            let now = kube.now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                let Some(pod) = asking.first().or(going.first()) else { return Ok(Ok(())) };
+                let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
+                return Ok(Err(format!(
+                    "error when evicting pods/{name:?} -n {namespace:?}: global timeout reached: {timeout}"
+                )));
+            }
+            let is_time = again.is_some_and(|again| again <= now);
+            if is_time || (going.is_empty() && asking.is_empty()) {
+                break;
+            }
+            kube.changed(again.into_iter().chain(deadline).min()).await;
         }
     }
-    Ok(())
+    Ok(Ok(()))
+}
+
+/// What came of asking for a Pod to go.
+enum Asked {
+    Going,
+    Refused,
+    Failed(String),
+}
+
+async fn ask(
+    kube: &Kube<'_>,
+    args: &Args,
+    pod: &Rc<Pod>,
+    grace: Option<i64>,
+) -> Result<Asked, Fail> {
+    let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
+    kube.out(format!("evicting pod {namespace}/{name}\n")).await?;
+    let (now, by_deletion) = (kube.now(), args.is_on("disable-eviction"));
+    let asked = kube.api(|api| {
+        let options = DeleteOptions { grace_seconds: grace, ..DeleteOptions::default() };
+        if by_deletion {
+            api.delete(Pod::id(), namespace, name, options, now).map(drop)
+        } else {
+            controllers::disruption::evict(api, namespace, name, options, now)
+        }
+    })?;
+    Ok(match asked {
+        Ok(()) => Asked::Going,
+        // One that is gone already needs no eviction.
+        Err(status) if status.reason == Reason::NotFound => Asked::Going,
+        Err(status) if status.reason == Reason::TooManyRequests => {
+            kube.err(format!(
+                "error when evicting pods/{name:?} -n {namespace:?} (will retry after 5s): {}\n",
+                status.message
+            ))
+            .await?;
+            Asked::Refused
+        }
+        Err(status) => Asked::Failed(format!(
+            "error when evicting pods/{name:?} -n {namespace:?}: {}",
+            status.message
+        )),
+    })
 }

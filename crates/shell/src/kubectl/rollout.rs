@@ -1,16 +1,23 @@
-//! `kubectl rollout` (`kubectl/pkg/polymorphichelpers`).
+//! `kubectl rollout` (`kubectl/pkg/polymorphichelpers`, `kubectl/pkg/cmd/rollout`).
+//!
+//! What the history of a workload is, a Deployment's ReplicaSets or the ControllerRevisions of the others, is read
+//! as a list of [`Revision`]s; the verbs know nothing else of it.
 
-use controllers::deployment::{revision_of, sets_of};
-use kube_api::apps::Deployment;
+use controllers::deployment::{TEMPLATE_HASH, revision_of, sets_of};
+use controllers::history;
 use kube_api::object::time;
 use kube_api::{AnyObject, KindInfo, MetaExt};
 use serde_json::Value;
 
+use super::describe::workloads::template;
 use super::kube::{Fail, Kube, error};
 use super::scale::{change, set};
 use super::table::View;
 use super::target::{Filter, find_all, targets};
 use crate::flags::Args;
+use crate::tabwriter;
+
+const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 
 /// `kubectl rollout status | history | restart | undo | pause | resume`
 pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
@@ -27,36 +34,48 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let targets = targets(kube, words)?;
     let (found, all_there) = find_all(kube, &targets, &Filter::of(kube, args)?, false).await?;
     for (kind, object) in found {
-        match (verb.as_str(), kind.plural.as_str()) {
-            ("status", "deployments" | "daemonsets") => status(kube, args, &kind, &object).await?,
-            ("restart", "deployments" | "daemonsets" | "statefulsets") => {
-                restart(kube, &object)?;
-                kube.out(format!("{} restarted\n", kind.object_name(object.name()))).await?;
-            }
-            ("pause" | "resume", "deployments") => {
-                pause(kube, &kind, &object, verb == "pause").await?
-            }
-            ("history", "deployments") => history(kube, &kind, &object).await?,
-            ("undo", "deployments") => undo(kube, args, &kind, &object).await?,
-            ("history" | "undo" | "status", _) if is_workload(&kind) => {
-                return Err(kube.unsupported(&format!("'rollout {verb}' of {}", kind.plural)));
-            }
-            (verb, _) => {
-                let what = if verb == "status" {
-                    "no status viewer has been implemented for".to_string()
-                } else {
-                    format!("no {verb}er has been implemented for")
-                };
-                return Err(error(format!("{what} {:?}", kind.kind)));
-            }
-        }
+        one(kube, args, verb, &kind, &object).await?;
     }
     Ok(if all_there { 0 } else { 1 })
 }
 
-fn is_workload(kind: &KindInfo) -> bool {
-    ["deployments", "daemonsets", "statefulsets"].contains(&kind.plural.as_str())
+async fn one(
+    kube: &Kube<'_>,
+    args: &Args,
+    verb: &str,
+    kind: &KindInfo,
+    object: &AnyObject,
+) -> Result<(), Fail> {
+    let is_deployment = kind.plural == "deployments";
+    let is_workload = ["deployments", "daemonsets", "statefulsets"].contains(&kind.plural.as_str());
+    let named = |what: &str| error(format!("{} {:?} {what}", kind.resource(), object.name()));
+    match verb {
+        "status" if is_workload => status(kube, args, kind, object).await,
+        "restart" if is_workload => {
+            if is_deployment && is_paused(object) {
+                return Err(named("can't restart paused deployment (run rollout resume first)"));
+            }
+            restart(kube, object)?;
+            kube.out(format!("{} restarted\n", kind.object_name(object.name()))).await
+        }
+        "pause" | "resume" if is_deployment => pause(kube, kind, object, verb == "pause").await,
+        "history" if is_workload => show_history(kube, args, kind, object).await,
+        "undo" if is_workload => undo(kube, args, kind, object).await,
+        "pause" => Err(named("pausing is not supported")),
+        "resume" => Err(named("resuming is not supported")),
+        "restart" => Err(named("restarting is not supported")),
+        "status" => {
+            let resource = &kind.kind;
+            Err(error(format!("no status viewer has been implemented for {resource}")))
+        }
+        "history" => {
+            Err(error(format!("no history viewer has been implemented for {:?}", kind.kind)))
+        }
+        _ => Err(error(format!("no rollbacker has been implemented for {:?}", kind.kind))),
+    }
 }
+
+// ---- status ----------------------------------------------------------------------------------------------
 
 async fn status(
     kube: &Kube<'_>,
@@ -65,13 +84,25 @@ async fn status(
     object: &AnyObject,
 ) -> Result<(), Fail> {
     let deadline = kube.deadline(args, "timeout")?;
+    let wanted = args.number("revision")?.filter(|revision| *revision > 0);
     let waits = args.switch_or("watch", true);
     let mut last = String::new();
     loop {
         let live = kube.get_in(kind, object.namespace(), object.name())?;
+        let value = live.to_value();
+        if let Some(wanted) = wanted.filter(|_| kind.plural == "deployments") {
+            let running = live.meta().annotation(controllers::deployment::REVISION);
+            let running: i64 = running.and_then(|text| text.parse().ok()).unwrap_or(0);
+            if running != wanted {
+                return Err(error(format!(
+                    "desired revision ({wanted}) is different from the running revision ({running})"
+                )));
+            }
+        }
         let (line, is_done) = match kind.plural.as_str() {
-            "deployments" => deployment_status(&live.to_value())?,
-            _ => daemon_set_status(&live.to_value()),
+            "deployments" => deployment_status(&value)?,
+            "statefulsets" => stateful_set_status(&value)?,
+            _ => daemon_set_status(&value)?,
         };
         if line != last {
             kube.out(format!("{line}\n")).await?;
@@ -90,11 +121,15 @@ fn number(view: &View<'_>, pointer: &str) -> i64 {
     view.at(pointer).and_then(Value::as_i64).unwrap_or(0)
 }
 
+fn is_observed(view: &View<'_>) -> bool {
+    number(view, "/metadata/generation") <= number(view, "/status/observedGeneration")
+}
+
 /// (`rollout_status.go`, `DeploymentStatusViewer`)
 fn deployment_status(value: &Value) -> Result<(String, bool), Fail> {
     let view = View(value);
     let name = view.text("/metadata/name");
-    if number(&view, "/metadata/generation") > number(&view, "/status/observedGeneration") {
+    if !is_observed(&view) {
         return Ok(("Waiting for deployment spec update to be observed...".to_string(), false));
     }
     let mut conditions = view.items("/status/conditions").map(View);
@@ -119,24 +154,69 @@ fn deployment_status(value: &Value) -> Result<(String, bool), Fail> {
     })
 }
 
-fn daemon_set_status(value: &Value) -> (String, bool) {
+fn only_rolling(view: &View<'_>) -> Result<(), Fail> {
+    if view.text("/spec/updateStrategy/type") == "OnDelete" {
+        return Err(error("rollout status is only available for RollingUpdate strategy type"));
+    }
+    Ok(())
+}
+
+fn daemon_set_status(value: &Value) -> Result<(String, bool), Fail> {
     let view = View(value);
     let name = view.text("/metadata/name");
-    if number(&view, "/metadata/generation") > number(&view, "/status/observedGeneration") {
-        return ("Waiting for daemon set spec update to be observed...".to_string(), false);
+    only_rolling(&view)?;
+    if !is_observed(&view) {
+        return Ok(("Waiting for daemon set spec update to be observed...".to_string(), false));
     }
     let wanted = number(&view, "/status/desiredNumberScheduled");
     let updated = number(&view, "/status/updatedNumberScheduled");
     let available = number(&view, "/status/numberAvailable");
     let waiting = format!("Waiting for daemon set {name:?} rollout to finish:");
-    if updated < wanted {
+    Ok(if updated < wanted {
         (format!("{waiting} {updated} out of {wanted} new pods have been updated..."), false)
     } else if available < wanted {
         (format!("{waiting} {available} of {wanted} updated pods are available..."), false)
     } else {
         (format!("daemon set {name:?} successfully rolled out"), true)
-    }
+    })
 }
+
+fn stateful_set_status(value: &Value) -> Result<(String, bool), Fail> {
+    let view = View(value);
+    only_rolling(&view)?;
+    if number(&view, "/status/observedGeneration") == 0 || !is_observed(&view) {
+        return Ok(("Waiting for statefulset spec update to be observed...".to_string(), false));
+    }
+    let (wanted, ready) = (number(&view, "/spec/replicas"), number(&view, "/status/readyReplicas"));
+    if ready < wanted {
+        return Ok((format!("Waiting for {} pods to be ready...", wanted - ready), false));
+    }
+    let updated = number(&view, "/status/updatedReplicas");
+    if view.at("/spec/updateStrategy/rollingUpdate/partition").is_some() {
+        let partition = number(&view, "/spec/updateStrategy/rollingUpdate/partition");
+        let goal = wanted - partition;
+        return Ok(if updated < goal {
+            let waiting = "Waiting for partitioned roll out to finish:";
+            (format!("{waiting} {updated} out of {goal} new pods have been updated..."), false)
+        } else {
+            (
+                format!("partitioned roll out complete: {updated} new pods have been updated..."),
+                true,
+            )
+        });
+    }
+    let (current, update) =
+        (view.text("/status/currentRevision"), view.text("/status/updateRevision"));
+    Ok(if current != update {
+        let what = "waiting for statefulset rolling update to complete";
+        (format!("{what} {updated} pods at revision {update}..."), false)
+    } else {
+        let pods = number(&view, "/status/currentReplicas");
+        (format!("statefulset rolling update complete {pods} pods at revision {current}..."), true)
+    })
+}
+
+// ---- restart, pause --------------------------------------------------------------------------------------
 
 /// A new annotation of the template makes new Pods.
 fn restart(kube: &Kube<'_>, object: &AnyObject) -> Result<(), Fail> {
@@ -148,6 +228,10 @@ fn restart(kube: &Kube<'_>, object: &AnyObject) -> Result<(), Fail> {
     Ok(())
 }
 
+fn is_paused(object: &AnyObject) -> bool {
+    object.to_value().pointer("/spec/paused").and_then(Value::as_bool) == Some(true)
+}
+
 async fn pause(
     kube: &Kube<'_>,
     kind: &KindInfo,
@@ -155,69 +239,151 @@ async fn pause(
     pauses: bool,
 ) -> Result<(), Fail> {
     let name = kind.object_name(object.name());
-    let is_paused =
-        object.to_value().pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
-    if is_paused == pauses {
+    if is_paused(object) == pauses {
         let what = if pauses { "is already paused" } else { "is not paused" };
         return Err(error(format!("{} {:?} {what}", kind.resource(), object.name())));
     }
-    change(kube, object, |value| set(value, "/spec", "paused", pauses.into()))?;
+    change(kube, object, |value| {
+        let to = if pauses { Value::Bool(true) } else { Value::Null };
+        set(value, "/spec", "paused", to);
+    })?;
     kube.out(format!("{name} {}\n", if pauses { "paused" } else { "resumed" })).await
 }
 
-fn deployment(object: &AnyObject) -> Result<&Deployment, Fail> {
-    match object {
-        AnyObject::Deployment(deployment) => Ok(deployment),
-        _ => Err(error("not a Deployment")),
-    }
+// ---- history ---------------------------------------------------------------------------------------------
+
+/// An earlier template of a workload, or the present one.
+struct Revision {
+    number: i64,
+    cause: Option<String>,
+    template: Value,
 }
 
-async fn history(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<(), Fail> {
-    let deployment = deployment(object)?;
-    let mut sets = kube.api(|api| sets_of(api, deployment))?;
-    base::order::sort_by_key(&mut sets, |set| revision_of(set));
+/// What a workload was, oldest first.
+fn history(kube: &Kube<'_>, object: &AnyObject) -> Result<Vec<Revision>, Fail> {
+    let cause =
+        |meta: &kube_api::meta::ObjectMeta| meta.annotation(CHANGE_CAUSE).map(str::to_string);
+    let mut all: Vec<Revision> = Vec::new();
+    if let AnyObject::Deployment(deployment) = object {
+        for set in kube.api(|api| sets_of(api, deployment))? {
+            let own = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+            all.push(Revision {
+                number: i64::try_from(revision_of(&set)).unwrap_or(0),
+                cause: cause(&set.metadata),
+                template: own.map(|own| kube_api::to_value(own)).unwrap_or_default(),
+            });
+        }
+    } else {
+        for revision in kube.api(|api| history::of(api, object.meta().uid()))? {
+            all.push(Revision {
+                number: revision.revision,
+                cause: cause(&revision.metadata),
+                template: history::template_of(&revision).unwrap_or_default(),
+            });
+        }
+    }
+    base::order::sort_by_key(&mut all, |revision| revision.number);
+    Ok(all)
+}
+
+async fn show_history(
+    kube: &Kube<'_>,
+    args: &Args,
+    kind: &KindInfo,
+    object: &AnyObject,
+) -> Result<(), Fail> {
+    let all = history(kube, object)?;
+    let name = kind.object_name(object.name());
+    let wanted = args.number("revision")?.unwrap_or(0);
+    if wanted < 0 {
+        return Err(error(format!("revision must be a positive integer: {wanted}")));
+    }
+    if wanted > 0 {
+        let found = all.iter().find(|revision| revision.number == wanted);
+        let found = found.ok_or_else(|| error("unable to find the specified revision"))?;
+        let mut text = String::new();
+        // The reason is shown with the template's annotations.
+        let mut shown = found.template.clone();
+        if let Some(cause) = &found.cause {
+            set(&mut shown, "/metadata/annotations", CHANGE_CAUSE, cause.clone().into());
+        }
+        template(Some(&shown), &mut text);
+        let text = tabwriter::layout(&text, tabwriter::DESCRIPTION);
+        return kube.out(format!("{name} with revision #{wanted}\n{text}\n")).await;
+    }
     let mut text = "REVISION\tCHANGE-CAUSE\n".to_string();
-    for set in &sets {
-        let cause = set.metadata.annotation("kubernetes.io/change-cause").unwrap_or("<none>");
-        text.push_str(&format!("{}\t{cause}\n", revision_of(set)));
+    for revision in &all {
+        let cause = revision.cause.as_deref().unwrap_or("<none>");
+        text.push_str(&format!("{}\t{cause}\n", revision.number));
     }
-    let layout = crate::tabwriter::Layout { min_width: 0, padding: 2 };
-    kube.out(format!(
-        "{} \n{}\n",
-        kind.object_name(object.name()),
-        crate::tabwriter::layout(&text, layout)
-    ))
-    .await
+    let layout = tabwriter::Layout { min_width: 0, padding: 2 };
+    kube.out(format!("{name} \n{}\n", tabwriter::layout(&text, layout))).await
 }
 
-/// The template of an earlier ReplicaSet becomes the Deployment's.
+fn without_hash(template: &Value) -> Value {
+    let mut template = template.clone();
+    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.remove(TEMPLATE_HASH);
+    }
+    template
+}
+
+/// The template of an earlier revision becomes the workload's (`rollback.go`).
 async fn undo(
     kube: &Kube<'_>,
     args: &Args,
     kind: &KindInfo,
     object: &AnyObject,
 ) -> Result<(), Fail> {
-    let deployment = deployment(object)?;
-    let mut sets = kube.api(|api| sets_of(api, deployment))?;
-    base::order::sort_by_key(&mut sets, |set| std::cmp::Reverse(revision_of(set)));
-    let wanted = args.number("to-revision")?.filter(|revision| *revision > 0);
+    let wanted = args.number("to-revision")?.unwrap_or(0);
+    if wanted < 0 {
+        return Err(error(format!("revision number cannot be negative: {wanted}")));
+    }
+    let all = history(kube, object)?;
+    let is_deployment = kind.plural == "deployments";
+    if is_deployment && is_paused(object) {
+        return Err(error(format!(
+            "you cannot rollback a paused deployment; resume it first with 'kubectl rollout resume deployment/{}' and try again",
+            object.name()
+        )));
+    }
     let found = match wanted {
-        Some(revision) => sets.iter().find(|set| i64::try_from(revision_of(set)) == Ok(revision)),
-        None => sets.get(1),
+        0 => all.len().checked_sub(2).and_then(|at| all.get(at)),
+        wanted => all.iter().find(|revision| revision.number == wanted),
     };
-    let Some(set_to) = found else {
-        return Err(match wanted {
-            Some(revision) => {
-                error(format!("unable to find specified revision {revision} in history"))
+    let Some(found) = found else {
+        return Err(match (wanted, is_deployment) {
+            (0, true) => {
+                error(format!("no rollout history found for deployment {:?}", object.name()))
             }
-            None => error(format!("no rollout history found for deployment {:?}", object.name())),
+            (0, false) => error("no last revision to roll back to"),
+            (wanted, _) => error(format!("unable to find specified revision {wanted} in history")),
         });
     };
-    let template = set_to.spec.as_ref().and_then(|spec| spec.template.as_ref());
-    let mut template = template.map(|template| kube_api::to_value(template)).unwrap_or_default();
-    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
-        labels.remove(controllers::deployment::TEMPLATE_HASH);
+    let name = kind.object_name(object.name());
+    let to = without_hash(&found.template);
+    let value = object.to_value();
+    if value.pointer("/spec/template").map(without_hash).as_ref() == Some(&to) {
+        let text = format!(
+            "{name} skipped rollback (current template already matches revision {})\n",
+            found.number
+        );
+        return kube.out(text).await;
     }
-    change(kube, object, |value| set(value, "/spec", "template", template))?;
-    kube.out(format!("{} rolled back\n", kind.object_name(object.name()))).await
+    let cause = found.cause.clone().map_or(Value::Null, Value::String);
+    let has_cause =
+        value.pointer("/metadata/annotations").is_some_and(|a| a.get(CHANGE_CAUSE).is_some());
+    change(kube, object, |value| {
+        set(value, "/spec", "template", to);
+        if !cause.is_null() {
+            set(value, "/metadata/annotations", CHANGE_CAUSE, cause);
+        } else if let Some(annotations) = value
+            .pointer_mut("/metadata/annotations")
+            .and_then(Value::as_object_mut)
+            .filter(|_| has_cause && is_deployment)
+        {
+            annotations.remove(CHANGE_CAUSE);
+        }
+    })?;
+    kube.out(format!("{name} rolled back\n")).await
 }

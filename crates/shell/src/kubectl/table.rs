@@ -8,6 +8,7 @@ use kube_api::{AnyObject, KindInfo, Time};
 use serde_json::Value;
 
 use super::jsonpath::{self, Template};
+use super::rows;
 
 /// The rows of one kind, with their heads.
 pub(crate) struct Table {
@@ -50,7 +51,6 @@ pub(crate) fn columns(kind: &KindInfo) -> Table {
         "serviceaccounts" => ("NAME AGE", ""),
         "ingresses" => ("NAME CLASS HOSTS ADDRESS PORTS AGE", ""),
         "networkpolicies" => ("NAME POD-SELECTOR AGE", ""),
-        "jobs" => ("NAME STATUS COMPLETIONS DURATION AGE", "CONTAINERS,IMAGES,SELECTOR"),
         "ingressclasses" => ("NAME CONTROLLER PARAMETERS AGE", ""),
         "storageclasses" => {
             ("NAME PROVISIONER RECLAIMPOLICY VOLUMEBINDINGMODE ALLOWVOLUMEEXPANSION AGE", "")
@@ -65,13 +65,17 @@ pub(crate) fn columns(kind: &KindInfo) -> Table {
             "VOLUMEMODE",
         ),
         // The server's own columns for kinds that have none of their own.
-        _ => ("NAME AGE", ""),
+        plural => rows::heads(plural).unwrap_or(("NAME AGE", "")),
     };
     let heads = heads.split(' ').map(|head| match head {
         "NODE_SELECTOR" => "NODE SELECTOR",
         "LAST_SEEN" => "LAST SEEN",
         "ACCESS_MODES" => "ACCESS MODES",
         "RECLAIM_POLICY" => "RECLAIM POLICY",
+        "LAST_SCHEDULE" => "LAST SCHEDULE",
+        "MIN_AVAILABLE" => "MIN AVAILABLE",
+        "MAX_UNAVAILABLE" => "MAX UNAVAILABLE",
+        "ALLOWED_DISRUPTIONS" => "ALLOWED DISRUPTIONS",
         head => head,
     });
     let wide = wide.split(',').filter(|head| !head.is_empty());
@@ -198,16 +202,8 @@ pub(crate) fn row(kind: &KindInfo, object: &AnyObject, name: String, now: Instan
             let cells = [v.text("/spec/controller"), "<none>".to_string(), age];
             (with_name(name, cells), Vec::new())
         }
-        "jobs" => {
-            let completions = format!(
-                "{}/{}",
-                v.number("/status/succeeded"),
-                v.text_or("/spec/completions", "1")
-            );
-            let cells = ["Running".to_string(), completions, String::new(), age];
-            (with_name(name, cells), workload(&v, "/spec/selector"))
-        }
-        _ => (with_name(name, [age]), Vec::new()),
+        plural => rows::row(plural, object, &v, &name, &age, now)
+            .unwrap_or_else(|| (with_name(name, [age]), Vec::new())),
     }
 }
 
@@ -266,7 +262,7 @@ pub(crate) fn labels(value: Option<&Value>) -> String {
 }
 
 /// CONTAINERS, IMAGES, SELECTOR.
-fn workload(v: &View<'_>, selector: &str) -> Vec<String> {
+pub(super) fn workload(v: &View<'_>, selector: &str) -> Vec<String> {
     let of = |field: &str| -> String {
         let containers = v.items("/spec/template/spec/containers");
         containers.map(|c| View(c).text(field)).collect::<Vec<_>>().join(",")

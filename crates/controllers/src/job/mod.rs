@@ -1,5 +1,7 @@
 //! Jobs to Pods that end (`pkg/controller/job`), and the end of Jobs that are done
-//! (`pkg/controller/ttlafterfinished`).
+//! (`pkg/controller/ttlafterfinished`). [`policy`]: what a Pod's failure means for its Job.
+
+mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -17,6 +19,8 @@ use crate::events::Severity;
 use crate::indexes::Indexes;
 use crate::pods;
 use crate::queue::{Key, WorkQueue};
+
+use policy::{Policy, policy};
 
 /// Keeps a Pod until it has been counted.
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
@@ -540,62 +544,4 @@ fn finished_at(pod: &Pod) -> Option<Instant> {
         status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(instant)
     });
     ends.max()
-}
-
-// ---- podFailurePolicy ------------------------------------------------------------------------------------
-
-/// What a rule says about a Pod that has failed.
-enum Policy {
-    Ignore,
-    FailJob(String),
-}
-
-/// The first rule that fits decides (`matchPodFailurePolicy`).
-fn policy(spec: &JobSpec, pod: &Pod) -> Option<Policy> {
-    let rules = spec.rest.get("podFailurePolicy")?.get("rules")?.as_array()?;
-    for (at, rule) in rules.iter().enumerate() {
-        let action = rule.get("action").and_then(Value::as_str).unwrap_or_default();
-        let name = format!("{}/{}", pod.metadata.namespace(), pod.metadata.name());
-        let found = if let Some(codes) = rule.get("onExitCodes") {
-            exit_code(codes, pod).map(|(container, code)| {
-                format!("Container {container} for pod {name} failed with exit code {code} matching {action} rule at index {at}")
-            })
-        } else {
-            let patterns = rule.get("onPodConditions").and_then(Value::as_array);
-            condition(patterns, pod).map(|kind| {
-                format!("Pod {name} has condition {kind} matching {action} rule at index {at}")
-            })
-        };
-        let Some(message) = found else { continue };
-        return match action {
-            "Ignore" => Some(Policy::Ignore),
-            "FailJob" => Some(Policy::FailJob(message)),
-            _ => None,
-        };
-    }
-    None
-}
-
-fn exit_code(rule: &Value, pod: &Pod) -> Option<(String, i32)> {
-    let wanted = rule.get("containerName").and_then(Value::as_str);
-    let values = rule.get("values").and_then(Value::as_array)?;
-    let is_in = rule.get("operator").and_then(Value::as_str) == Some("In");
-    let statuses = pod.status.as_ref()?.container_statuses.iter().flatten();
-    let mut ended = statuses.filter_map(|status| {
-        let code = status.state.as_ref()?.terminated.as_ref()?.exit_code;
-        (code != 0).then(|| (status.name.clone(), code))
-    });
-    ended.find(|(name, code)| {
-        let is_listed = values.iter().any(|v| v.as_i64() == Some(i64::from(*code)));
-        wanted.is_none_or(|wanted| wanted == name) && is_listed == is_in
-    })
-}
-
-fn condition(patterns: Option<&Vec<Value>>, pod: &Pod) -> Option<String> {
-    let text = |pattern: &Value, field: &str| pattern.get(field)?.as_str().map(str::to_string);
-    patterns?.iter().find_map(|pattern| {
-        let kind = text(pattern, "type")?;
-        let status = text(pattern, "status").unwrap_or_else(|| "True".to_string());
-        (pods::condition(pod, &kind)?.status == status).then_some(kind)
-    })
 }
