@@ -8,6 +8,7 @@ use crate::core::{
     Container, Namespace, NamespaceSpec, NamespaceStatus, Node, Pod, PodSpec, Service, ServicePort,
     Toleration,
 };
+use crate::networking::NetworkPolicy;
 use crate::object::AnyObject;
 use crate::{IntOrString, apps};
 
@@ -21,6 +22,7 @@ pub fn apply(object: &mut AnyObject) {
         AnyObject::DaemonSet(set) => daemon_set(Rc::make_mut(set)),
         AnyObject::Namespace(namespace) => self::namespace(Rc::make_mut(namespace)),
         AnyObject::Node(node) => self::node(Rc::make_mut(node)),
+        AnyObject::NetworkPolicy(policy) => network_policy(Rc::make_mut(policy)),
         _ => {}
     }
 }
@@ -173,6 +175,28 @@ fn service(service: &mut Service) {
         or(&mut client_ip.timeout_seconds, || 10800);
     }
     service.status.get_or_insert_default().load_balancer.get_or_insert_default();
+}
+
+/// A policy is about what comes in, and about what goes out if it says something of that
+/// (`pkg/apis/networking/v1/defaults.go`).
+fn network_policy(policy: &mut NetworkPolicy) {
+    let spec = policy.spec.get_or_insert_default();
+    spec.pod_selector.get_or_insert_default();
+    for rule in spec.ingress.iter_mut().flatten() {
+        for port in rule.ports.iter_mut().flatten() {
+            or(&mut port.protocol, || "TCP".to_string());
+        }
+    }
+    for rule in spec.egress.iter_mut().flatten() {
+        for port in rule.ports.iter_mut().flatten() {
+            or(&mut port.protocol, || "TCP".to_string());
+        }
+    }
+    if spec.policy_types.as_ref().is_none_or(Vec::is_empty) {
+        let has_egress = spec.egress.as_ref().is_some_and(|rules| !rules.is_empty());
+        let types = if has_egress { vec!["Ingress", "Egress"] } else { vec!["Ingress"] };
+        spec.policy_types = Some(types.into_iter().map(str::to_string).collect());
+    }
 }
 
 fn service_port(port: &mut ServicePort) {

@@ -82,7 +82,7 @@ impl KindInfo {
 
     /// Objects of it do something here; others are stored and shown.
     pub fn has_behaviour(&self) -> bool {
-        const WITH: [&str; 9] = [
+        const WITH: [&str; 12] = [
             "pods",
             "services",
             "endpoints",
@@ -92,6 +92,9 @@ impl KindInfo {
             "deployments",
             "replicasets",
             "events",
+            "ingresses",
+            "ingressclasses",
+            "networkpolicies",
         ];
         WITH.contains(&self.plural.as_str())
     }

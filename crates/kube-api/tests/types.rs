@@ -21,6 +21,7 @@ macro_rules! for_each_kind {
             apps::ControllerRevision apps::DaemonSet apps::Deployment apps::ReplicaSet apps::StatefulSet
             batch::CronJob batch::Job core::Endpoints core::Event core::Namespace core::Node core::Pod
             core::ReplicationController core::Service discovery::EndpointSlice
+            networking::Ingress networking::IngressClass networking::NetworkPolicy
             policy::PodDisruptionBudget)
     };
     (@ $check:ident $arguments:tt $($group:ident::$kind:ident)*) => {

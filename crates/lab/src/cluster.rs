@@ -223,7 +223,8 @@ impl Cluster {
 
     fn next_at(&self) -> Option<Instant> {
         let nodes = self.nodes.values();
-        let parts = nodes.flat_map(|node| [node.kubelet.next_at(), node.proxy.next_at()]);
+        let parts = nodes
+            .flat_map(|node| [node.kubelet.next_at(), node.proxy.next_at(), node.policy.next_at()]);
         let joining = self.joining.front().map(|(at, _)| *at);
         parts.chain([self.control_plane.next_at(), joining]).flatten().min()
     }
@@ -252,12 +253,17 @@ impl Cluster {
             } else if change.of::<Service>().is_some() || change.of::<EndpointSlice>().is_some() {
                 self.nodes.values_mut().for_each(|node| node.proxy.observe(change, now));
             }
+            self.nodes.values_mut().for_each(|node| node.policy.observe(change, now));
         }
         self.seen = store.revision();
     }
 
     fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {
         for node in self.nodes.values_mut() {
+            if let Some(count) = node.policy.work(&self.api, &self.net, now) {
+                let text = format!("NetworkPolicies: {count} rules and addresses written");
+                journal.note(now, Topic::Rules, &node.name, text);
+            }
             let Some(news) = node.proxy.work(&self.api, &self.net, now) else { continue };
             if news.report.is_empty() {
                 continue;

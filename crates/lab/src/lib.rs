@@ -7,7 +7,7 @@
 //! - [`cluster`]: [`cluster::Cluster`], objects, controllers and nodes of one cluster;
 //!   [`mod@system`]: what is in it from the beginning;
 //! - [`node`]: a node's parts; [`cni`]: how Pods get their addresses; [`kubelet`]: how they live and die;
-//!   [`proxy`]: when a node's rules follow;
+//!   [`proxy`]: when a node's rules follow; [`mod@policy`]: NetworkPolicies in force;
 //! - [`requests`]: what people have sent, and what became of it;
 //! - [`path`]: a request's packets, hop by hop; [`place`]: where something is, as people say it;
 //! - [`journal`]: what has happened, a line each, and the session's fingerprint; [`mod@news`]: a change as
@@ -28,6 +28,7 @@ mod news;
 pub mod node;
 pub mod path;
 pub mod place;
+mod policy;
 pub mod proxy;
 pub mod requests;
 mod system;

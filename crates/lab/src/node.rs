@@ -16,6 +16,7 @@ use netsim::{Cidr, IfId, Net, NsId};
 use crate::KUBERNETES_VERSION;
 use crate::kind::{NodeConfig, Role};
 use crate::kubelet::Kubelet;
+use crate::policy::PolicyAgent;
 use crate::proxy::NodeProxy;
 
 /// The taint of control planes.
@@ -39,6 +40,8 @@ pub struct NodeRuntime {
     pub kubelet: Kubelet,
     /// What writes its rules.
     pub proxy: NodeProxy,
+    /// What keeps traffic out that no NetworkPolicy allows.
+    pub(crate) policy: PolicyAgent,
 }
 
 /// What a node is made with.
@@ -70,6 +73,7 @@ impl NodeRuntime {
             role: parts.config.role,
             kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr),
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
+            policy: PolicyAgent::new(name, ns, rng.fork(&format!("policy/{name}"))),
         }
     }
 }

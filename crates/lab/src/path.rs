@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use base::Instant;
-use netfilter::trace::{Eval, HookEvent, Outcome};
+use netfilter::ext::Match;
+use netfilter::trace::{Effect, Eval, HookEvent, Outcome};
 use netfilter::{Hook, TableName};
 use netsim::{Cause, Net, NsId, PacketId, Step, StepKind};
 use packet::ipv4::End;
@@ -171,10 +172,29 @@ impl Stay {
         let ends = self.steps.iter().rev().find_map(|step| match &step.kind {
             StepKind::Sent { iface, .. } => Some(Ending::Left(iface.to_string())),
             StepKind::Delivered => Some(Ending::Delivered),
-            StepKind::Dropped(reason) => Some(Ending::Lost(reason.to_string())),
+            StepKind::Dropped(reason) => {
+                let policies = self.denied_by().map(|policies| format!("dropped by {policies}"));
+                Some(Ending::Lost(policies.unwrap_or_else(|| reason.to_string())))
+            }
             _ => None,
         });
         ends.unwrap_or(Ending::Open)
+    }
+
+    /// The policies that keep the packet out, if that is why it is lost: `NetworkPolicy default/deny-all`.
+    pub fn denied_by(&self) -> Option<String> {
+        let last = self.matched().last()?;
+        let is_drop = matches!(last.eval.outcome, Outcome::Matched(Effect::Dropped));
+        if !is_drop || !last.eval.chain.starts_with("KUBE-POD-FW-") {
+            return None;
+        }
+        let comment = last.eval.rule.matches.iter().find_map(|matched| match matched {
+            Match::Comment(text) => Some(text.as_str()),
+            _ => None,
+        })?;
+        let (one, many) = (comment.strip_prefix("policy "), comment.strip_prefix("policies "));
+        one.map(|name| format!("NetworkPolicy {name}"))
+            .or_else(|| many.map(|names| format!("NetworkPolicies {names}")))
     }
 
     fn hook_events(&self) -> impl Iterator<Item = (Hook, &HookEvent)> {
