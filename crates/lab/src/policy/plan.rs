@@ -442,31 +442,31 @@ spec:
             POLICY,
             "here",
             expect![[r#"
-            -A KUBE-NWPLCY-33JQ6F5ZWZMSCK3L -m set --match-set KUBE-DST-LBO56DTRINX5WNXV dst -m comment --comment "policy default/web, egress rule 1" -j MARK --set-xmark 0x10000/0x10000
-            -A KUBE-NWPLCY-33JQ6F5ZWZMSCK3L -p udp -m udp --dport 53 -m comment --comment "policy default/web, egress rule 2" -j MARK --set-xmark 0x10000/0x10000
-            -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-2OU2V7TQBU5XDCBF src -p tcp -m tcp --dport 80 -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
-            -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-ODVKODOL2ZAPZZOE src -p tcp -m tcp --dport 80 -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
-            -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-2OU2V7TQBU5XDCBF src -p tcp -m tcp --dport 8000:8100 -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
-            -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-ODVKODOL2ZAPZZOE src -p tcp -m tcp --dport 8000:8100 -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
-            -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-2OU2V7TQBU5XDCBF src -m set --match-set KUBE-DST-AGCEU33E6753NRPF dst,dst -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
-            -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-ODVKODOL2ZAPZZOE src -m set --match-set KUBE-DST-AGCEU33E6753NRPF dst,dst -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
-            -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -m comment --comment "rule for stateful firewall for pod" -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
-            -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -s 10.244.1.2/32 -d 10.244.1.2/32 -m comment --comment "a pod and itself" -j RETURN
-            -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -m comment --comment "policy default/web" -j KUBE-NWPLCY-33JQ6F5ZWZMSCK3L
-            -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -m comment --comment "policy default/web" -m mark ! --mark 0x10000/0x10000 -j DROP
-            -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -j MARK --set-xmark 0x0/0x10000
-            -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -m comment --comment "rule for stateful firewall for pod" -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
-            -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -s 10.244.1.2/32 -d 10.244.1.2/32 -m comment --comment "a pod and itself" -j RETURN
-            -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -m comment --comment "policy default/web" -j KUBE-NWPLCY-ZMJHBLAUJBRKODYL
-            -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -m comment --comment "policy default/web" -m mark ! --mark 0x10000/0x10000 -j DROP
-            -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -j MARK --set-xmark 0x0/0x10000
-            -A KUBE-ROUTER-FORWARD -s 10.244.1.2/32 -m comment --comment "egress of pod default/web" -j KUBE-POD-FW-33JQ6F5ZWZMSCK3L
-            -A KUBE-ROUTER-FORWARD -d 10.244.1.2/32 -m comment --comment "ingress of pod default/web" -j KUBE-POD-FW-ZMJHBLAUJBRKODYL
-            KUBE-DST-AGCEU33E6753NRPF hash:ip,port: 10.244.1.2,tcp:8080
-            KUBE-DST-LBO56DTRINX5WNXV hash:ip: 10.244.1.4
-            KUBE-SRC-2OU2V7TQBU5XDCBF hash:ip: 10.244.1.3
-            KUBE-SRC-ODVKODOL2ZAPZZOE hash:net: 172.18.0.0/16 | 172.18.0.1/32 nomatch
-        "#]],
+                -A KUBE-NWPLCY-33JQ6F5ZWZMSCK3L -m set --match-set KUBE-DST-LBO56DTRINX5WNXV dst -m comment --comment "policy default/web, egress rule 1" -j MARK --set-xmark 0x10000/0x10000
+                -A KUBE-NWPLCY-33JQ6F5ZWZMSCK3L -p udp -m udp --dport 53 -m comment --comment "policy default/web, egress rule 2" -j MARK --set-xmark 0x10000/0x10000
+                -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-FTQU33HOPOFPRXGA src -p tcp -m tcp --dport 80 -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
+                -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-2OU2V7TQBU5XDCBF src -p tcp -m tcp --dport 80 -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
+                -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-FTQU33HOPOFPRXGA src -p tcp -m tcp --dport 8000:8100 -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
+                -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-2OU2V7TQBU5XDCBF src -p tcp -m tcp --dport 8000:8100 -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
+                -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-FTQU33HOPOFPRXGA src -m set --match-set KUBE-DST-AGCEU33E6753NRPF dst,dst -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
+                -A KUBE-NWPLCY-ZMJHBLAUJBRKODYL -m set --match-set KUBE-SRC-2OU2V7TQBU5XDCBF src -m set --match-set KUBE-DST-AGCEU33E6753NRPF dst,dst -m comment --comment "policy default/web, ingress rule 1" -j MARK --set-xmark 0x10000/0x10000
+                -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -m comment --comment "rule for stateful firewall for pod" -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
+                -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -s 10.244.1.2/32 -d 10.244.1.2/32 -m comment --comment "a pod and itself" -j RETURN
+                -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -m comment --comment "policy default/web" -j KUBE-NWPLCY-33JQ6F5ZWZMSCK3L
+                -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -m comment --comment "policy default/web" -m mark ! --mark 0x10000/0x10000 -j DROP
+                -A KUBE-POD-FW-33JQ6F5ZWZMSCK3L -j MARK --set-xmark 0x0/0x10000
+                -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -m comment --comment "rule for stateful firewall for pod" -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
+                -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -s 10.244.1.2/32 -d 10.244.1.2/32 -m comment --comment "a pod and itself" -j RETURN
+                -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -m comment --comment "policy default/web" -j KUBE-NWPLCY-ZMJHBLAUJBRKODYL
+                -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -m comment --comment "policy default/web" -m mark ! --mark 0x10000/0x10000 -j DROP
+                -A KUBE-POD-FW-ZMJHBLAUJBRKODYL -j MARK --set-xmark 0x0/0x10000
+                -A KUBE-ROUTER-FORWARD -s 10.244.1.2/32 -m comment --comment "egress of pod default/web" -j KUBE-POD-FW-33JQ6F5ZWZMSCK3L
+                -A KUBE-ROUTER-FORWARD -d 10.244.1.2/32 -m comment --comment "ingress of pod default/web" -j KUBE-POD-FW-ZMJHBLAUJBRKODYL
+                KUBE-DST-AGCEU33E6753NRPF hash:ip,port: 10.244.1.2,tcp:8080
+                KUBE-DST-LBO56DTRINX5WNXV hash:ip: 10.244.1.4
+                KUBE-SRC-2OU2V7TQBU5XDCBF hash:ip: 10.244.1.3
+                KUBE-SRC-FTQU33HOPOFPRXGA hash:net: 172.18.0.0/16 | 172.18.0.1/32 nomatch
+            "#]],
         );
     }
 
