@@ -8,9 +8,10 @@ use crate::core::{
     Container, Namespace, NamespaceSpec, NamespaceStatus, Node, Pod, PodSpec, Service, ServicePort,
     Toleration,
 };
-use crate::networking::NetworkPolicy;
+use crate::networking::{IngressClass, NetworkPolicy};
 use crate::object::AnyObject;
-use crate::{IntOrString, apps};
+use crate::store::Store;
+use crate::{IntOrString, MetaExt, apps};
 
 /// Fills in what the user has left out.
 pub fn apply(object: &mut AnyObject) {
@@ -175,6 +176,28 @@ fn service(service: &mut Service) {
         or(&mut client_ip.timeout_seconds, || 10800);
     }
     service.status.get_or_insert_default().load_balancer.get_or_insert_default();
+}
+
+/// An Ingress that names no class gets the default one, if there is one; of several the newest
+/// (`plugin/pkg/admission/network/defaultingressclass`).
+pub fn ingress_class(store: &Store, object: &mut AnyObject) {
+    let AnyObject::Ingress(ingress) = object else { return };
+    let names_one = ingress.spec.as_ref().is_some_and(|spec| spec.ingress_class_name.is_some());
+    if names_one || ingress.metadata.annotation("kubernetes.io/ingress.class").is_some() {
+        return;
+    }
+    let mut newest: Option<(i64, &str)> = None;
+    for class in store.list::<IngressClass>() {
+        let mark = class.metadata.annotation("ingressclass.kubernetes.io/is-default-class");
+        let made = class.metadata.creation_timestamp.map_or(0, |time| time.0);
+        if mark == Some("true") && newest.is_none_or(|(other, _)| other < made) {
+            newest = Some((made, class.metadata.name()));
+        }
+    }
+    if let Some((_, name)) = newest {
+        let spec = Rc::make_mut(ingress).spec.get_or_insert_default();
+        spec.ingress_class_name = Some(name.to_string());
+    }
 }
 
 /// A policy is about what comes in, and about what goes out if it says something of that

@@ -158,6 +158,7 @@ impl Api {
             return Err(Status::already_exists(&info.resource(), object.name()));
         }
         defaults::apply(&mut object);
+        defaults::ingress_class(&self.store, &mut object);
         self.refuse(&info, &object, validate::create(&object))?;
         if let AnyObject::Service(service) = &mut object {
             let service = Rc::make_mut(service);

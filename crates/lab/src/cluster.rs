@@ -9,6 +9,7 @@ use controllers::ControlPlane;
 use controllers::manager::Latencies;
 use kube_api::core::{Node, Pod, Service};
 use kube_api::discovery::EndpointSlice;
+use kube_api::networking::Ingress;
 use kube_api::{Api, ApiConfig, Change};
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
@@ -22,7 +23,7 @@ use crate::machine::Machine;
 use crate::node::{NodeParts, NodeRuntime, node_object};
 use crate::proxy::SyncNews;
 use crate::world::CommandsSlot;
-use crate::{cni, news, system};
+use crate::{cni, ingress, news, system};
 
 /// How long after the control plane the workers join.
 const JOIN: Duration = Duration::from_secs(1);
@@ -41,6 +42,7 @@ pub struct Cluster {
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
     inbox: Inbox,
+    ingress: ingress::Controllers,
     /// The revision up to which changes have been handed out.
     seen: u64,
     /// When something is to be done without anything changing first.
@@ -89,6 +91,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             joining: VecDeque::new(),
             inbox: Inbox::default(),
+            ingress: ingress::Controllers::default(),
             seen: 0,
             due: Some(now),
             changed: Notify::new(net),
@@ -158,6 +161,11 @@ impl Cluster {
         self.nodes.values().find_map(|node| node.kubelet.container(namespace, pod, name))
     }
 
+    /// Installs ingress-nginx as it is made for kind; says how many objects are new.
+    pub fn install_ingress(&mut self) -> usize {
+        ingress::install(&mut self.api, self.net.now())
+    }
+
     /// Tells when objects have changed.
     pub fn changed(&self) -> Notify {
         self.changed.clone()
@@ -208,6 +216,7 @@ impl Cluster {
             for node in self.nodes.values_mut() {
                 node.kubelet.work(&mut self.api, &self.net, &self.inbox, now);
             }
+            self.ingress.work(&mut self.api, &self.nodes, now);
             if self.seen == self.api.store().revision() {
                 break;
             }
@@ -226,7 +235,7 @@ impl Cluster {
         let parts = nodes
             .flat_map(|node| [node.kubelet.next_at(), node.proxy.next_at(), node.policy.next_at()]);
         let joining = self.joining.front().map(|(at, _)| *at);
-        parts.chain([self.control_plane.next_at(), joining]).flatten().min()
+        parts.chain([self.control_plane.next_at(), self.ingress.next_at(), joining]).flatten().min()
     }
 
     fn read_reports(&mut self, now: Instant) {
@@ -241,6 +250,7 @@ impl Cluster {
     /// Every change goes to those whom it concerns, in the order in which it was made.
     fn hand_out(&mut self, journal: &mut Journal, now: Instant) {
         let store = self.api.store();
+        let mut ingresses = Vec::new();
         for change in store.changes_since(self.seen) {
             if let Some(news) = news::of(change) {
                 let write = if news.is_bad { Journal::complain } else { Journal::note };
@@ -249,13 +259,19 @@ impl Cluster {
             if let Some(pod) = change.of::<Pod>() {
                 if let Some(node) = node_of(change).and_then(|name| self.nodes.get_mut(name)) {
                     node.kubelet.observe(pod, now);
+                    node.follow_host_ports(pod, change.new.is_none(), &self.net);
                 }
             } else if change.of::<Service>().is_some() || change.of::<EndpointSlice>().is_some() {
                 self.nodes.values_mut().for_each(|node| node.proxy.observe(change, now));
             }
             self.nodes.values_mut().for_each(|node| node.policy.observe(change, now));
+            self.ingress.observe(change, now);
+            if change.of::<Ingress>().is_some() {
+                ingresses.push(change.clone());
+            }
         }
         self.seen = store.revision();
+        self.ingress.tell(&mut self.api, &ingresses, now);
     }
 
     fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {

@@ -8,6 +8,7 @@
 //!   [`mod@system`]: what is in it from the beginning;
 //! - [`node`]: a node's parts; [`cni`]: how Pods get their addresses; [`kubelet`]: how they live and die;
 //!   [`proxy`]: when a node's rules follow; [`mod@policy`]: NetworkPolicies in force;
+//!   [`mod@ingress`]: Ingresses in force;
 //! - [`requests`]: what people have sent, and what became of it;
 //! - [`path`]: a request's packets, hop by hop; [`place`]: where something is, as people say it;
 //! - [`journal`]: what has happened, a line each, and the session's fingerprint; [`mod@news`]: a change as
@@ -20,6 +21,7 @@
 
 pub mod cluster;
 pub mod cni;
+mod ingress;
 pub mod journal;
 pub mod kind;
 pub mod kubelet;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Instant, Rng, order};
+use kube_api::MetaExt;
 use kube_api::core::{
     Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
-    Taint,
+    Pod, Taint,
 };
 use kube_api::object::time;
 use kube_proxy::{Balancing, ProxyConfig};
@@ -14,6 +15,7 @@ use netfilter::rule::AddrMask;
 use netsim::{Cidr, IfId, Net, NsId};
 
 use crate::KUBERNETES_VERSION;
+use crate::cni::portmap::HostPorts;
 use crate::kind::{NodeConfig, Role};
 use crate::kubelet::Kubelet;
 use crate::policy::PolicyAgent;
@@ -40,6 +42,8 @@ pub struct NodeRuntime {
     pub kubelet: Kubelet,
     /// What writes its rules.
     pub proxy: NodeProxy,
+    /// Its ports that lead to Pods.
+    pub(crate) host_ports: HostPorts,
     /// What keeps traffic out that no NetworkPolicy allows.
     pub(crate) policy: PolicyAgent,
 }
@@ -73,8 +77,21 @@ impl NodeRuntime {
             role: parts.config.role,
             kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr),
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
+            host_ports: HostPorts::default(),
             policy: PolicyAgent::new(name, ns, rng.fork(&format!("policy/{name}"))),
         }
+    }
+}
+
+impl NodeRuntime {
+    /// The ports of the node that a Pod asks for lead to it while it has its network.
+    pub(crate) fn follow_host_ports(&mut self, pod: &Pod, is_gone: bool, net: &Net) {
+        let is_host = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+        let key = (pod.metadata.namespace(), pod.metadata.name());
+        let has_network = !is_gone && !is_host && self.kubelet.namespace_of(key.0, key.1).is_some();
+        let addr = controllers::pods::address(pod).and_then(|addr| addr.parse().ok());
+        let addr = addr.filter(|_| has_network);
+        self.host_ports.follow(pod, addr, self.pod_cidr, net, self.ns);
     }
 }
 

@@ -285,6 +285,19 @@ impl PacketPath {
         ends(&first.bytes)
     }
 
+    /// It goes the way of its connection's first packet, as connection tracking knows it where it comes by first.
+    fn is_request(&self) -> bool {
+        let events = self.stays.iter().flat_map(Stay::hook_events);
+        let original = events.into_iter().find_map(|(_, event)| match event {
+            HookEvent::Tracked { original, .. } => *original,
+            _ => None,
+        });
+        let source = self.ends().map(|(source, _)| source);
+        original.is_some_and(|tuple| {
+            source.is_some_and(|source| *source.ip() == tuple.src && source.port() == tuple.sport)
+        })
+    }
+
     /// Where it was lost, and why.
     pub fn lost(&self) -> Option<(&Place, String)> {
         self.stays.iter().find_map(|stay| match stay.ending() {
@@ -303,12 +316,32 @@ pub fn ends(bytes: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4)> {
 }
 
 impl Journey {
+    /// The first packet of each connection, in order: of a new one its SYN, of one that was kept from before
+    /// the packet that brings the request.
+    fn firsts(&self) -> Vec<&PacketPath> {
+        let mut known: Vec<(SocketAddrV4, SocketAddrV4)> = Vec::new();
+        let mut firsts = Vec::new();
+        for packet in &self.packets {
+            let is_first = match packet.kind {
+                PacketKind::Syn | PacketKind::Udp => true,
+                PacketKind::Data => packet.is_request(),
+                _ => false,
+            };
+            let Some(ends) = packet.ends().filter(|_| is_first) else { continue };
+            if packet.kind == PacketKind::Data && known.contains(&ends) {
+                continue;
+            }
+            known.push(ends);
+            firsts.push(packet);
+        }
+        firsts
+    }
+
     /// The places that the first packets of the request's connections passed, switches left out: its path in
     /// brief.
     pub fn places(&self) -> Vec<Place> {
         let mut places: Vec<Place> = Vec::new();
-        let first = |packet: &&PacketPath| matches!(packet.kind, PacketKind::Syn | PacketKind::Udp);
-        for stay in self.packets.iter().filter(first).flat_map(|packet| &packet.stays) {
+        for stay in self.firsts().into_iter().flat_map(|packet| &packet.stays) {
             if places.last() != Some(&stay.place) && !stay.is_switched() {
                 places.push(stay.place.clone());
             }
@@ -318,9 +351,7 @@ impl Journey {
 
     /// The Pod that took the request, if one did.
     pub fn pod(&self) -> Option<&Place> {
-        let first = |packet: &&PacketPath| matches!(packet.kind, PacketKind::Syn | PacketKind::Udp);
-        let taken =
-            self.packets.iter().rev().filter(first).find_map(|packet| packet.stays.last())?;
+        let taken = self.firsts().into_iter().rev().find_map(|packet| packet.stays.last())?;
         let is_pod = matches!(taken.place, Place::Pod { .. });
         (is_pod && taken.ending() == Ending::Delivered).then_some(&taken.place)
     }

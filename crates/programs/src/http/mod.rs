@@ -3,13 +3,15 @@
 //! - [`message`]: requests and responses, in and out of bytes;
 //! - [`server`]: answers requests over kept-alive connections;
 //! - [`client`]: makes one request and says how it failed;
+//! - [`routes`]: which request goes where, by host and path;
 //! - [`curl`]: a whole transfer: name, connections that are kept, redirects, retries, limits of time.
 
 pub mod client;
 pub mod curl;
 pub mod message;
+pub mod routes;
 pub mod server;
 
 pub use client::{FetchError, Fetched, fetch};
 pub use message::{Headers, Request, Response};
-pub use server::{Limits, serve, serve_with};
+pub use server::{Answering, Handler, Limits, serve, serve_slowly, serve_with};

@@ -1,11 +1,13 @@
 //! A program for every container image, found by the repository's name whatever its registry or tag.
 //!
 //! - [`web`]: nginx, httpd and the servers that say who they are;
+//! - [`ingress`]: the proxy of an ingress controller;
 //! - [`system`]: what Kubernetes itself runs.
 //!
 //! A container opens exactly the ports that its program opens. Declaring a port opens nothing; an image
 //! that is not known stands for a server on the ports it declares, and says so in every answer.
 
+pub mod ingress;
 pub mod system;
 pub mod web;
 
@@ -119,6 +121,7 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
     match repository(&container.image) {
         "nginx" | "nginxinc/nginx-unprivileged" => Box::pin(web::nginx(host, container, log)),
         "httpd" => Box::pin(web::httpd(host, log)),
+        "ingress-nginx/controller" => Box::pin(ingress::controller(host, container, log)),
         "hashicorp/http-echo" => Box::pin(web::http_echo(host, container, log)),
         "traefik/whoami" => Box::pin(web::whoami(host, container, log)),
         "kindest/kindnetd"

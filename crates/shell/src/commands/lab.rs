@@ -15,6 +15,7 @@ const USAGE: &str = "Usage: lab status
        lab set load-balancing round-robin|random
        lab fault kube-proxy-stop NODE
        lab heal kube-proxy-stop NODE
+       lab addon ingress        ingress-nginx, as it is installed on kind
        lab trace COMMAND…   the path of each packet that the command causes, and the rules that matched
        lab path [NUMBER]    the same of a request that was sent already; without a number, of the last
        lab seed";
@@ -41,6 +42,10 @@ pub async fn run(ctx: Ctx) -> Exit {
                 return Ok(0);
             }
             ctx.fail(format!("lab: there is no node {node:?}"), 1).await
+        }
+        ["addon", "ingress"] => addon_ingress(&ctx).await,
+        ["addon", name, ..] => {
+            ctx.fail(format!("lab: there is no addon {name:?}; there is: ingress"), 1).await
         }
         ["trace", command @ ..] if !command.is_empty() => trace(&ctx).await,
         ["path"] => {
@@ -78,6 +83,24 @@ async fn status(ctx: &Ctx) -> Exit {
     }
     let _ = writeln!(out, "fingerprint     {}", lab.journal(|journal| journal.fingerprint()));
     ctx.out(out).await?;
+    Ok(0)
+}
+
+/// Installs ingress-nginx into the current cluster.
+async fn addon_ingress(ctx: &Ctx) -> Exit {
+    let lab = &ctx.session.lab;
+    let Some(cluster) = lab.current() else {
+        return ctx.fail("lab: there is no cluster", 1).await;
+    };
+    let count = lab.with(&cluster, |cluster| cluster.install_ingress()).unwrap_or_default();
+    if count == 0 {
+        ctx.out("ingress-nginx is installed already\n").await?;
+        return Ok(0);
+    }
+    ctx.out(
+        "ingress-nginx is installed; until it is ready:\n  kubectl wait -n ingress-nginx --for=condition=ready pod -l app.kubernetes.io/component=controller --timeout=90s\n",
+    )
+    .await?;
     Ok(0)
 }
 
