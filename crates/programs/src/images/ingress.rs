@@ -69,12 +69,15 @@ pub async fn controller(host: Host, container: Container, log: Log) -> i32 {
     until_terminated(&host, server, Duration::from_millis(200)).await
 }
 
+/// A file's content.
+type File = Rc<[u8]>;
+
 struct Proxy {
     host: Host,
     container: Container,
     log: Log,
     /// The file as it was when it was last read, and what it says.
-    routes: RefCell<(Option<Rc<[u8]>>, Rc<Table>)>,
+    routes: RefCell<(Option<File>, Rc<Table>)>,
     /// Whose turn it is, by the name of what is behind a route.
     turns: RefCell<BTreeMap<String, usize>>,
     kept: RefCell<BTreeMap<SocketAddrV4, Vec<(TcpStream, Instant)>>>,

@@ -98,7 +98,7 @@ async fn addon_ingress(ctx: &Ctx) -> Exit {
         return Ok(0);
     }
     ctx.out(
-        "ingress-nginx is installed; until it is ready:\n  kubectl wait -n ingress-nginx --for=condition=ready pod -l app.kubernetes.io/component=controller --timeout=90s\n",
+        "ingress-nginx is installed; TLS is not supported by podwire, hosts are served over HTTP. Until it is ready:\n  kubectl wait -n ingress-nginx --for=condition=ready pod -l app.kubernetes.io/component=controller --timeout=90s\n",
     )
     .await?;
     Ok(0)
