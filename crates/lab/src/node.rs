@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Instant, Rng, order};
-use kube_api::MetaExt;
 use kube_api::core::{
     Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
     Pod, Taint,
 };
 use kube_api::object::time;
+use kube_api::{Change, MetaExt};
 use kube_proxy::{Balancing, ProxyConfig};
 use netfilter::rule::AddrMask;
 use netsim::{Cidr, IfId, Net, NsId};
@@ -18,6 +18,7 @@ use crate::KUBERNETES_VERSION;
 use crate::cni::portmap::HostPorts;
 use crate::kind::{NodeConfig, Role};
 use crate::kubelet::Kubelet;
+use crate::outage::Outage;
 use crate::policy::PolicyAgent;
 use crate::proxy::NodeProxy;
 
@@ -46,6 +47,11 @@ pub struct NodeRuntime {
     pub(crate) host_ports: HostPorts,
     /// What keeps traffic out that no NetworkPolicy allows.
     pub(crate) policy: PolicyAgent,
+    /// When it was made; its heartbeats count from there.
+    pub(crate) joined: Instant,
+    /// What has happened to it, and the last heartbeat that was heard.
+    pub(crate) outage: Option<Outage>,
+    pub(crate) silent: Option<Instant>,
 }
 
 /// What a node is made with.
@@ -79,16 +85,21 @@ impl NodeRuntime {
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
             host_ports: HostPorts::default(),
             policy: PolicyAgent::new(name, ns, rng.fork(&format!("policy/{name}"))),
+            joined: net.now(),
+            outage: None,
+            silent: None,
         }
     }
 }
 
 impl NodeRuntime {
     /// The ports of the node that a Pod asks for lead to it while it has its network.
-    pub(crate) fn follow_host_ports(&mut self, pod: &Pod, is_gone: bool, net: &Net) {
+    pub(crate) fn follow_host_ports(&mut self, change: &Change, net: &Net) {
+        let Some(pod) = change.of::<Pod>() else { return };
         let is_host = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
         let key = (pod.metadata.namespace(), pod.metadata.name());
-        let has_network = !is_gone && !is_host && self.kubelet.namespace_of(key.0, key.1).is_some();
+        let has_network =
+            change.new.is_some() && !is_host && self.kubelet.namespace_of(key.0, key.1).is_some();
         let addr = controllers::pods::address(pod).and_then(|addr| addr.parse().ok());
         let addr = addr.filter(|_| has_network);
         self.host_ports.follow(pod, addr, self.pod_cidr, net, self.ns);
@@ -150,14 +161,6 @@ fn status(parts: &NodeParts<'_>, now: Instant) -> NodeStatus {
         .map(|(name, amount)| (name.to_string(), quantity(amount))),
     );
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_string(), address };
-    let condition = |kind: &str, status: &str, reason: &str, message: &str| NodeCondition {
-        type_: kind.to_string(),
-        status: status.to_string(),
-        reason: Some(reason.to_string()),
-        message: Some(message.to_string()),
-        last_heartbeat_time: Some(time(now)),
-        last_transition_time: Some(time(now)),
-    };
     NodeStatus {
         addresses: Some(vec![
             address("InternalIP", parts.ip.to_string()),
@@ -165,27 +168,7 @@ fn status(parts: &NodeParts<'_>, now: Instant) -> NodeStatus {
         ]),
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
-        conditions: Some(vec![
-            condition(
-                "MemoryPressure",
-                "False",
-                "KubeletHasSufficientMemory",
-                "kubelet has sufficient memory available",
-            ),
-            condition(
-                "DiskPressure",
-                "False",
-                "KubeletHasNoDiskPressure",
-                "kubelet has no disk pressure",
-            ),
-            condition(
-                "PIDPressure",
-                "False",
-                "KubeletHasSufficientPID",
-                "kubelet has sufficient PID available",
-            ),
-            condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-        ]),
+        conditions: Some(conditions(now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(kube_api::core::DaemonEndpoint { port: 10250 }),
         }),
@@ -201,4 +184,28 @@ fn status(parts: &NodeParts<'_>, now: Instant) -> NodeStatus {
         }),
         ..NodeStatus::default()
     }
+}
+
+/// What a node that is well says about itself.
+pub(crate) fn conditions(now: Instant) -> Vec<NodeCondition> {
+    let condition = |(kind, status, reason, message): (&str, &str, &str, &str)| NodeCondition {
+        type_: kind.to_string(),
+        status: status.to_string(),
+        reason: Some(reason.to_string()),
+        message: Some(message.to_string()),
+        last_heartbeat_time: Some(time(now)),
+        last_transition_time: Some(time(now)),
+    };
+    let all = [
+        (
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+    ];
+    all.map(condition).into()
 }

@@ -298,6 +298,12 @@ impl PacketPath {
         })
     }
 
+    /// It asks for a name, or answers.
+    pub fn is_dns(&self) -> bool {
+        const PORT: u16 = 53;
+        self.ends().is_some_and(|(from, to)| from.port() == PORT || to.port() == PORT)
+    }
+
     /// Where it was lost, and why.
     pub fn lost(&self) -> Option<(&Place, String)> {
         self.stays.iter().find_map(|stay| match stay.ending() {
@@ -341,7 +347,10 @@ impl Journey {
     /// brief.
     pub fn places(&self) -> Vec<Place> {
         let mut places: Vec<Place> = Vec::new();
-        for stay in self.firsts().into_iter().flat_map(|packet| &packet.stays) {
+        // Asking for the name comes first; where it ended there, that is the path.
+        let is_all_dns = self.packets.iter().all(PacketPath::is_dns);
+        let firsts = self.firsts().into_iter().filter(|packet| is_all_dns || !packet.is_dns());
+        for stay in firsts.flat_map(|packet| &packet.stays) {
             if places.last() != Some(&stay.place) && !stay.is_switched() {
                 places.push(stay.place.clone());
             }
@@ -351,7 +360,8 @@ impl Journey {
 
     /// The Pod that took the request, if one did.
     pub fn pod(&self) -> Option<&Place> {
-        let taken = self.firsts().into_iter().rev().find_map(|packet| packet.stays.last())?;
+        let firsts = self.firsts().into_iter().rev().filter(|packet| !packet.is_dns());
+        let taken = firsts.into_iter().find_map(|packet| packet.stays.last())?;
         let is_pod = matches!(taken.place, Place::Pod { .. });
         (is_pod && taken.ending() == Ending::Delivered).then_some(&taken.place)
     }

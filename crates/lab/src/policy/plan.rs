@@ -148,7 +148,8 @@ pub(crate) fn plan(store: &Store, node: &str) -> Plan {
 }
 
 fn chain(prefix: &str, of: &str) -> String {
-    format!("{prefix}-{}", kube_proxy::names::hash(of))
+    let hash = kube_proxy::names::hash(of);
+    format!("{prefix}-{}", String::from_utf8_lossy(&hash))
 }
 
 fn policy_chain(policy: &NetworkPolicy, way: Way) -> String {
