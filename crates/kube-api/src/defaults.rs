@@ -6,12 +6,16 @@
 //! code, by type.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 
+use crate::MetaExt;
+use crate::networking::IngressClass;
 use crate::object::AnyObject;
 use crate::schema::{Schema, Type};
+use crate::store::Store;
 
 /// A type, then its fields and what they are where they are not given. A dotted field is one of an object
 /// within, which is made where it is missing. A kind that has defaults only deep within stands here too.
@@ -209,6 +213,28 @@ pub fn apply(object: &mut AnyObject) {
         self::fields(fields, schema.type_name);
     }
     object.set_value(value);
+}
+
+/// An Ingress that names no class gets the default one, if there is one; of several the newest
+/// (`plugin/pkg/admission/network/defaultingressclass`).
+pub fn ingress_class(store: &Store, object: &mut AnyObject) {
+    let AnyObject::Ingress(ingress) = object else { return };
+    let names_one = ingress.spec.as_ref().is_some_and(|spec| spec.ingress_class_name.is_some());
+    if names_one || ingress.metadata.annotation("kubernetes.io/ingress.class").is_some() {
+        return;
+    }
+    let mut newest: Option<(i64, &str)> = None;
+    for class in store.list::<IngressClass>() {
+        let mark = class.metadata.annotation("ingressclass.kubernetes.io/is-default-class");
+        let made = class.metadata.creation_timestamp.map_or(0, |time| time.0);
+        if mark == Some("true") && newest.is_none_or(|(other, _)| other < made) {
+            newest = Some((made, class.metadata.name()));
+        }
+    }
+    if let Some((_, name)) = newest {
+        let spec = Rc::make_mut(ingress).spec.get_or_insert_default();
+        spec.ingress_class_name = Some(name.to_string());
+    }
 }
 
 /// An object along its schema: first what it has, then what is in it.

@@ -45,7 +45,7 @@ pub mod yaml;
 
 pub use types::{
     IntOrString, Metadata, MicroTime, Quantity, Resource, Time, apps, batch, core, discovery,
-    from_value, meta, policy, to_value,
+    from_value, meta, networking, policy, to_value,
 };
 
 pub use kinds::{KindId, KindInfo, Kinds};

@@ -12,6 +12,7 @@ use crate::core::{Endpoints, Event, Namespace, Node, Pod, ReplicationController,
 use crate::discovery::EndpointSlice;
 use crate::kinds::{KindId, KindInfo};
 use crate::meta::{ObjectMeta, OwnerReference};
+use crate::networking::{Ingress, IngressClass, NetworkPolicy};
 use crate::policy::PodDisruptionBudget;
 use crate::shape::Mismatch;
 use crate::types::{self, Field, Metadata, MicroTime, Resource, Time, Typed};
@@ -139,8 +140,11 @@ typed_kinds! {
     EndpointSlice endpoints,
     Endpoints,
     Event,
+    Ingress spec,
+    IngressClass spec,
     Job spec,
     Namespace,
+    NetworkPolicy spec,
     Node spec,
     Pod spec,
     PodDisruptionBudget spec,

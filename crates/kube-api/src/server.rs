@@ -180,6 +180,7 @@ impl Api {
             return Err(Status::already_exists(&info.resource(), object.name()));
         }
         defaults::apply(&mut object);
+        defaults::ingress_class(&self.store, &mut object);
         if let Some(request) = request {
             object = self.noted(&info, None, object, request);
         }

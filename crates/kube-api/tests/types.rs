@@ -21,6 +21,7 @@ macro_rules! for_each_kind {
             apps::ControllerRevision apps::DaemonSet apps::Deployment apps::ReplicaSet apps::StatefulSet
             batch::CronJob batch::Job core::Endpoints core::Event core::Namespace core::Node core::Pod
             core::ReplicationController core::Service discovery::EndpointSlice
+            networking::Ingress networking::IngressClass networking::NetworkPolicy
             policy::PodDisruptionBudget)
     };
     (@ $check:ident $arguments:tt $($group:ident::$kind:ident)*) => {
@@ -185,7 +186,7 @@ fn strip(value: &mut Value, count: &mut u32) {
 fn nothing_is_lost_of_an_object_with_every_field() {
     let mut compared = 0;
     for_each_kind!(check_whole(&mut compared));
-    assert_eq!(compared, 48);
+    assert_eq!(compared, 57);
 }
 
 /// All files that end in `.yaml`, under a directory.

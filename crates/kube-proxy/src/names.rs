@@ -10,7 +10,7 @@ use crate::service::PortName;
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// Sixteen letters that stand for a text: the beginning of its SHA-256 in base 32.
-fn hash(text: &str) -> [u8; 16] {
+pub fn hash(text: &str) -> [u8; 16] {
     let digest = Sha256::digest(text.as_bytes());
     let mut bits: u128 = 0;
     for byte in digest.iter().take(10) {

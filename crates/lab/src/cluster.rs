@@ -9,6 +9,7 @@ use controllers::ControlPlane;
 use controllers::manager::Latencies;
 use kube_api::core::{Node, Pod, Service};
 use kube_api::discovery::EndpointSlice;
+use kube_api::networking::Ingress;
 use kube_api::{Api, ApiConfig, Change, KindId};
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
@@ -23,7 +24,7 @@ use crate::machine::Machine;
 use crate::node::{NodeParts, NodeRuntime, node_object};
 use crate::proxy::SyncNews;
 use crate::world::CommandsSlot;
-use crate::{cni, news, system};
+use crate::{cni, ingress, news, system};
 
 /// How long after the control plane the workers join.
 const JOIN: Duration = Duration::from_secs(1);
@@ -41,6 +42,7 @@ pub struct Cluster {
     pub(crate) nodes: BTreeMap<String, NodeRuntime>,
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
+    ingress: ingress::Controllers,
     dns: ClusterDns,
     pub(crate) inbox: Inbox,
     /// What Pods show as files.
@@ -93,6 +95,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             joining: VecDeque::new(),
             inbox: Inbox::default(),
+            ingress: ingress::Controllers::default(),
             dns: ClusterDns::default(),
             config_kinds: Vec::new(),
             seen: 0,
@@ -169,6 +172,11 @@ impl Cluster {
         self.nodes.values().find_map(|node| node.kubelet.container(namespace, pod, name))
     }
 
+    /// Installs ingress-nginx as it is made for kind; says how many objects are new.
+    pub fn install_ingress(&mut self) -> usize {
+        ingress::install(&mut self.api, self.net.now())
+    }
+
     /// Tells when objects have changed.
     pub fn changed(&self) -> Notify {
         self.changed.clone()
@@ -225,6 +233,7 @@ impl Cluster {
             for node in nodes.values_mut() {
                 node.kubelet.work(&mut around);
             }
+            self.ingress.work(&mut self.api, &self.nodes, now);
             if self.seen == self.api.store().revision() {
                 break;
             }
@@ -240,9 +249,10 @@ impl Cluster {
 
     fn next_at(&self) -> Option<Instant> {
         let nodes = self.nodes.values();
-        let parts = nodes.flat_map(|node| [node.kubelet.next_at(), node.proxy.next_at()]);
+        let parts = nodes
+            .flat_map(|node| [node.kubelet.next_at(), node.proxy.next_at(), node.policy.next_at()]);
         let joining = self.joining.front().map(|(at, _)| *at);
-        parts.chain([self.control_plane.next_at(), joining]).flatten().min()
+        parts.chain([self.control_plane.next_at(), self.ingress.next_at(), joining]).flatten().min()
     }
 
     fn read_reports(&mut self, now: Instant) {
@@ -258,6 +268,7 @@ impl Cluster {
     /// Every change goes to those whom it concerns, in the order in which it was made.
     fn hand_out(&mut self, journal: &mut Journal, now: Instant) {
         let store = self.api.store();
+        let mut ingresses = Vec::new();
         for change in store.changes_since(self.seen) {
             if let Some(news) = news::of(change) {
                 let write = if news.is_bad { Journal::complain } else { Journal::note };
@@ -267,6 +278,7 @@ impl Cluster {
             if change.of::<Pod>().is_some() {
                 if let Some(node) = node_of(change).and_then(|name| self.nodes.get_mut(name)) {
                     node.kubelet.observe(change, now);
+                    node.follow_host_ports(change, &self.net);
                 }
             } else if self.config_kinds.contains(&change.object().kind()) {
                 let namespace = change.object().namespace();
@@ -274,12 +286,22 @@ impl Cluster {
             } else if change.of::<Service>().is_some() || change.of::<EndpointSlice>().is_some() {
                 self.nodes.values_mut().for_each(|node| node.proxy.observe(change, now));
             }
+            self.nodes.values_mut().for_each(|node| node.policy.observe(change, now));
+            self.ingress.observe(change, now);
+            if change.of::<Ingress>().is_some() {
+                ingresses.push(change.clone());
+            }
         }
         self.seen = store.revision();
+        self.ingress.tell(&mut self.api, &ingresses, now);
     }
 
     fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {
         for node in self.nodes.values_mut() {
+            if let Some(count) = node.policy.work(&self.api, &self.net, now) {
+                let text = format!("NetworkPolicies: {count} rules and addresses written");
+                journal.note(now, Topic::Rules, &node.name, text);
+            }
             let Some(news) = node.proxy.work(&self.net, now) else { continue };
             if news.report.is_empty() {
                 continue;

@@ -3,6 +3,8 @@
 //! A cable for every Pod, a route to it on its node, and on every node one route for each other node's
 //! Pods. No bridge, no tunnel.
 
+pub(crate) mod portmap;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 

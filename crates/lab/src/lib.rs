@@ -7,7 +7,8 @@
 //! - [`cluster`]: [`cluster::Cluster`], objects, controllers and nodes of one cluster;
 //!   [`mod@system`]: what is in it from the beginning;
 //! - [`node`]: a node's parts; [`cni`]: how Pods get their addresses; [`kubelet`]: how they live and die;
-//!   [`proxy`]: when a node's rules follow; [`mod@dns`]: names, and who is asked for them;
+//!   [`proxy`]: when a node's rules follow; [`mod@policy`]: NetworkPolicies in force;
+//!   [`mod@ingress`]: Ingresses in force; [`mod@dns`]: names, and who is asked for them;
 //!   [`outage`]: nodes that fail, and heartbeats;
 //! - [`requests`]: what people have sent, and what became of it;
 //! - [`path`]: a request's packets, hop by hop; [`place`]: where something is, as people say it;
@@ -22,6 +23,7 @@
 pub mod cluster;
 pub mod cni;
 mod dns;
+mod ingress;
 pub mod journal;
 pub mod kind;
 pub mod kubelet;
@@ -31,6 +33,7 @@ pub mod node;
 pub mod outage;
 pub mod path;
 pub mod place;
+mod policy;
 pub mod proxy;
 pub mod requests;
 mod system;

@@ -6,17 +6,20 @@ use std::net::Ipv4Addr;
 use base::{Instant, Rng, order};
 use kube_api::core::{
     Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
-    Taint,
+    Pod, Taint,
 };
 use kube_api::object::time;
+use kube_api::{Change, MetaExt};
 use kube_proxy::{Balancing, ProxyConfig};
 use netfilter::rule::AddrMask;
 use netsim::{Cidr, IfId, Net, NsId};
 
 use crate::KUBERNETES_VERSION;
+use crate::cni::portmap::HostPorts;
 use crate::kind::{NodeConfig, Role};
 use crate::kubelet::Kubelet;
 use crate::outage::Outage;
+use crate::policy::PolicyAgent;
 use crate::proxy::NodeProxy;
 
 /// The taint of control planes.
@@ -40,6 +43,10 @@ pub struct NodeRuntime {
     pub kubelet: Kubelet,
     /// What writes its rules.
     pub proxy: NodeProxy,
+    /// Its ports that lead to Pods.
+    pub(crate) host_ports: HostPorts,
+    /// What keeps traffic out that no NetworkPolicy allows.
+    pub(crate) policy: PolicyAgent,
     /// When it was made; its heartbeats count from there.
     pub(crate) joined: Instant,
     /// What has happened to it, and the last heartbeat that was heard.
@@ -76,10 +83,26 @@ impl NodeRuntime {
             role: parts.config.role,
             kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr),
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
+            host_ports: HostPorts::default(),
+            policy: PolicyAgent::new(name, ns, rng.fork(&format!("policy/{name}"))),
             joined: net.now(),
             outage: None,
             silent: None,
         }
+    }
+}
+
+impl NodeRuntime {
+    /// The ports of the node that a Pod asks for lead to it while it has its network.
+    pub(crate) fn follow_host_ports(&mut self, change: &Change, net: &Net) {
+        let Some(pod) = change.of::<Pod>() else { return };
+        let is_host = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+        let key = (pod.metadata.namespace(), pod.metadata.name());
+        let has_network =
+            change.new.is_some() && !is_host && self.kubelet.namespace_of(key.0, key.1).is_some();
+        let addr = controllers::pods::address(pod).and_then(|addr| addr.parse().ok());
+        let addr = addr.filter(|_| has_network);
+        self.host_ports.follow(pod, addr, self.pod_cidr, net, self.ns);
     }
 }
 

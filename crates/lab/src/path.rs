@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use base::Instant;
-use netfilter::trace::{Eval, HookEvent, Outcome};
+use netfilter::ext::Match;
+use netfilter::trace::{Effect, Eval, HookEvent, Outcome};
 use netfilter::{Hook, TableName};
 use netsim::{Cause, Net, NsId, PacketId, Step, StepKind};
 use packet::ipv4::End;
@@ -171,10 +172,29 @@ impl Stay {
         let ends = self.steps.iter().rev().find_map(|step| match &step.kind {
             StepKind::Sent { iface, .. } => Some(Ending::Left(iface.to_string())),
             StepKind::Delivered => Some(Ending::Delivered),
-            StepKind::Dropped(reason) => Some(Ending::Lost(reason.to_string())),
+            StepKind::Dropped(reason) => {
+                let policies = self.denied_by().map(|policies| format!("dropped by {policies}"));
+                Some(Ending::Lost(policies.unwrap_or_else(|| reason.to_string())))
+            }
             _ => None,
         });
         ends.unwrap_or(Ending::Open)
+    }
+
+    /// The policies that keep the packet out, if that is why it is lost: `NetworkPolicy default/deny-all`.
+    pub fn denied_by(&self) -> Option<String> {
+        let last = self.matched().last()?;
+        let is_drop = matches!(last.eval.outcome, Outcome::Matched(Effect::Dropped));
+        if !is_drop || !last.eval.chain.starts_with("KUBE-POD-FW-") {
+            return None;
+        }
+        let comment = last.eval.rule.matches.iter().find_map(|matched| match matched {
+            Match::Comment(text) => Some(text.as_str()),
+            _ => None,
+        })?;
+        let (one, many) = (comment.strip_prefix("policy "), comment.strip_prefix("policies "));
+        one.map(|name| format!("NetworkPolicy {name}"))
+            .or_else(|| many.map(|names| format!("NetworkPolicies {names}")))
     }
 
     fn hook_events(&self) -> impl Iterator<Item = (Hook, &HookEvent)> {
@@ -265,6 +285,19 @@ impl PacketPath {
         ends(&first.bytes)
     }
 
+    /// It goes the way of its connection's first packet, as connection tracking knows it where it comes by first.
+    fn is_request(&self) -> bool {
+        let events = self.stays.iter().flat_map(Stay::hook_events);
+        let original = events.into_iter().find_map(|(_, event)| match event {
+            HookEvent::Tracked { original, .. } => *original,
+            _ => None,
+        });
+        let source = self.ends().map(|(source, _)| source);
+        original.is_some_and(|tuple| {
+            source.is_some_and(|source| *source.ip() == tuple.src && source.port() == tuple.sport)
+        })
+    }
+
     /// It asks for a name, or answers.
     pub fn is_dns(&self) -> bool {
         const PORT: u16 = 53;
@@ -289,17 +322,35 @@ pub fn ends(bytes: &[u8]) -> Option<(SocketAddrV4, SocketAddrV4)> {
 }
 
 impl Journey {
+    /// The first packet of each connection, in order: of a new one its SYN, of one that was kept from before
+    /// the packet that brings the request.
+    fn firsts(&self) -> Vec<&PacketPath> {
+        let mut known: Vec<(SocketAddrV4, SocketAddrV4)> = Vec::new();
+        let mut firsts = Vec::new();
+        for packet in &self.packets {
+            let is_first = match packet.kind {
+                PacketKind::Syn | PacketKind::Udp => true,
+                PacketKind::Data => packet.is_request(),
+                _ => false,
+            };
+            let Some(ends) = packet.ends().filter(|_| is_first) else { continue };
+            if packet.kind == PacketKind::Data && known.contains(&ends) {
+                continue;
+            }
+            known.push(ends);
+            firsts.push(packet);
+        }
+        firsts
+    }
+
     /// The places that the first packets of the request's connections passed, switches left out: its path in
     /// brief.
     pub fn places(&self) -> Vec<Place> {
         let mut places: Vec<Place> = Vec::new();
         // Asking for the name comes first; where it ended there, that is the path.
         let is_all_dns = self.packets.iter().all(PacketPath::is_dns);
-        let first = |packet: &&PacketPath| {
-            matches!(packet.kind, PacketKind::Syn | PacketKind::Udp)
-                && (is_all_dns || !packet.is_dns())
-        };
-        for stay in self.packets.iter().filter(first).flat_map(|packet| &packet.stays) {
+        let firsts = self.firsts().into_iter().filter(|packet| is_all_dns || !packet.is_dns());
+        for stay in firsts.flat_map(|packet| &packet.stays) {
             if places.last() != Some(&stay.place) && !stay.is_switched() {
                 places.push(stay.place.clone());
             }
@@ -309,11 +360,8 @@ impl Journey {
 
     /// The Pod that took the request, if one did.
     pub fn pod(&self) -> Option<&Place> {
-        let first = |packet: &&PacketPath| {
-            matches!(packet.kind, PacketKind::Syn | PacketKind::Udp) && !packet.is_dns()
-        };
-        let taken =
-            self.packets.iter().rev().filter(first).find_map(|packet| packet.stays.last())?;
+        let firsts = self.firsts().into_iter().rev().filter(|packet| !packet.is_dns());
+        let taken = firsts.into_iter().find_map(|packet| packet.stays.last())?;
         let is_pod = matches!(taken.place, Place::Pod { .. });
         (is_pod && taken.ending() == Ending::Delivered).then_some(&taken.place)
     }

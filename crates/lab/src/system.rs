@@ -43,7 +43,11 @@ pub(crate) fn create(api: &mut Api, api_server: Ipv4Addr, services: Cidr, now: I
     }
 }
 
-fn create_document(api: &mut Api, document: yaml::Document, now: Instant) -> Result<(), String> {
+pub(crate) fn create_document(
+    api: &mut Api,
+    document: yaml::Document,
+    now: Instant,
+) -> Result<(), String> {
     let Some(node) = document.content.map_err(|error| error.message)? else { return Ok(()) };
     let field = |name: &str| node.get(name).and_then(|node| node.as_str()).unwrap_or_default();
     let (api_version, kind) = (field("apiVersion"), field("kind"));

@@ -3,7 +3,7 @@
 //!
 //! - [`field`]: what a field can be; reading and writing, once for all types;
 //! - [`mod@time`]: [`Time`], [`MicroTime`]; [`scalar`]: [`IntOrString`], [`Quantity`];
-//! - [`meta`], [`core`], [`apps`], [`batch`], [`discovery`], [`policy`]: the types, by API group.
+//! - [`meta`], [`core`], [`apps`], [`batch`], [`discovery`], [`networking`], [`policy`]: the types, by API group.
 //!
 //! **Invariant:** nothing gets lost. A field that has no place of its own is kept in the type's `rest`, and
 //! written back. What the schema does not know is dropped, as the API server drops it.
@@ -117,6 +117,7 @@ pub mod core;
 pub mod discovery;
 pub mod field;
 pub mod meta;
+pub mod networking;
 pub mod policy;
 pub mod scalar;
 pub mod time;

@@ -242,6 +242,13 @@ impl Kernel {
             if self.tcp_must_wait(id, flags) {
                 return self.recycle(packet);
             }
+            // A connection that is kept serves one request after the other.
+            if let Some(conn) = self.pool.tcp(id)
+                && conn.cause != meta.cause
+                && !packet.data().is_empty()
+            {
+                conn.cause = meta.cause;
+            }
             self.tcp_poll(id, Some(packet.bytes()));
             return self.recycle(packet);
         }
@@ -847,8 +854,11 @@ impl TcpStream {
             let mut kernel = self.net.kernel_mut();
             let Kernel { pool, scheduler, .. } = &mut *kernel;
             let Some(conn) = pool.tcp(self.id) else { return Poll::Ready(Err(SockError::Reset)) };
+            let cause = conn.cause;
             let socket = conn.socket();
             if socket.can_recv() {
+                // What is done with it is done for who has sent it.
+                scheduler.set_cause(cause);
                 let read = socket.recv_slice(buffer).unwrap_or(0);
                 // The window has grown; the other side may be waiting to hear of it.
                 if read * 2 > RX_BUFFER || socket.recv_queue() > 0 {
@@ -887,6 +897,8 @@ impl TcpStream {
                 if !socket.may_send() {
                     return Poll::Ready(Err(SockError::BrokenPipe));
                 }
+                conn.cause = scheduler.cause();
+                let socket = conn.socket();
                 let sent = socket.send_slice(data).unwrap_or(0);
                 if sent == 0 {
                     scheduler.wait(&mut conn.waiters);

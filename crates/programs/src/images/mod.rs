@@ -3,6 +3,7 @@
 //! - [`nginx`] with [`nginx_conf`], [`httpd`]: web servers with files and configuration; [`site`]: their files;
 //! - [`echo`], [`agnhost`]: servers that say who they are and who has asked;
 //! - [`redis`]; [`greet`]: databases and others, as far as their first answer;
+//! - [`ingress`]: the proxy of an ingress controller;
 //! - [`web`]: what they have in common, and the server that stands for images that are not known;
 //! - [`system`]: what Kubernetes itself runs; [`tools`]: what images have beside their server.
 //!
@@ -13,6 +14,7 @@ mod agnhost;
 mod echo;
 mod greet;
 mod httpd;
+pub mod ingress;
 mod nginx;
 mod nginx_conf;
 mod redis;
@@ -178,6 +180,7 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
             Box::pin(nginx::nginx(host, container, log, Some(FRONTEND)))
         }
         "httpd" => Box::pin(httpd::httpd(host, container, log)),
+        "ingress-nginx/controller" => Box::pin(ingress::controller(host, container, log)),
         "hashicorp/http-echo" => Box::pin(echo::http_echo(host, container, log)),
         "e2e-test-images/agnhost" | "agnhost" => Box::pin(agnhost::agnhost(host, container, log)),
         "lab/slow" => Box::pin(web::slow(host, container, log)),

@@ -17,6 +17,7 @@ const USAGE: &str = "Usage: lab status
        lab fault kube-proxy-stop NODE
        lab fault node-down|node-cut|kubelet-stop NODE
        lab heal FAULT NODE
+       lab addon ingress        ingress-nginx, as it is installed on kind
        lab trace COMMAND…   the path of each packet that the command causes, and the rules that matched
        lab path [NUMBER]    the same of a request that was sent already; without a number, of the last
        lab seed";
@@ -43,6 +44,10 @@ pub async fn run(ctx: Ctx) -> Exit {
                 return Ok(0);
             }
             ctx.fail(format!("lab: there is no node {node:?}"), 1).await
+        }
+        ["addon", "ingress"] => addon_ingress(&ctx).await,
+        ["addon", name, ..] => {
+            ctx.fail(format!("lab: there is no addon {name:?}; there is: ingress"), 1).await
         }
         [verb @ ("fault" | "heal"), fault, node] if Outage::parse(fault).is_some() => {
             let outage = Outage::parse(fault).unwrap_or(Outage::Kubelet);
@@ -87,6 +92,24 @@ async fn status(ctx: &Ctx) -> Exit {
     }
     let _ = writeln!(out, "fingerprint     {}", lab.journal(|journal| journal.fingerprint()));
     ctx.out(out).await?;
+    Ok(0)
+}
+
+/// Installs ingress-nginx into the current cluster.
+async fn addon_ingress(ctx: &Ctx) -> Exit {
+    let lab = &ctx.session.lab;
+    let Some(cluster) = lab.current() else {
+        return ctx.fail("lab: there is no cluster", 1).await;
+    };
+    let count = lab.with(&cluster, |cluster| cluster.install_ingress()).unwrap_or_default();
+    if count == 0 {
+        ctx.out("ingress-nginx is installed already\n").await?;
+        return Ok(0);
+    }
+    ctx.out(
+        "ingress-nginx is installed; TLS is not supported by podwire, hosts are served over HTTP. Until it is ready:\n  kubectl wait -n ingress-nginx --for=condition=ready pod -l app.kubernetes.io/component=controller --timeout=90s\n",
+    )
+    .await?;
     Ok(0)
 }
 

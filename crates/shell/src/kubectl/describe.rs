@@ -1,5 +1,6 @@
 //! `kubectl describe` (`kubectl/pkg/describe/describe.go`).
 
+mod networking;
 mod pod;
 pub(crate) mod workloads;
 
@@ -50,6 +51,13 @@ fn describe(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<Stri
         AnyObject::Service(_) => describe_service(kube, object, &v, &mut out)?,
         AnyObject::Node(_) => describe_node(kube, object, &v, &mut out)?,
         AnyObject::Deployment(_) => describe_deployment(kube, object, &v, &mut out)?,
+        AnyObject::NetworkPolicy(_) => {
+            // kubectl shows no events of these.
+            networking::network_policy(&v, &mut out);
+            return Ok(out);
+        }
+        AnyObject::Ingress(_) => networking::ingress(kube, object, &v, &mut out)?,
+        AnyObject::IngressClass(_) => networking::ingress_class(&v, &mut out),
         _ if workloads::describe(kube, object, &v, &mut out)? => {}
         _ => describe_any(kind, &value, &mut out),
     }

@@ -182,15 +182,18 @@ pub(crate) fn row(kind: &KindInfo, object: &AnyObject, name: String, now: Instan
             (with_name(name, [kind, v.len("/data").to_string(), age]), Vec::new())
         }
         "ingresses" => {
-            let hosts: Vec<String> =
-                v.items("/spec/rules").map(|r| View(r).text_or("/host", "*")).collect();
+            let hosts = v.items("/spec/rules").map(|r| View(r).text_or("/host", "*")).collect();
             let ports = if v.len("/spec/tls") > 0 { "80, 443" } else { "80" };
-            let hosts = if hosts.is_empty() { "*".to_string() } else { hosts.join(",") };
             let class = v.text_or("/spec/ingressClassName", "<none>");
-            (with_name(name, [class, hosts, String::new(), ports.to_string(), age]), Vec::new())
+            let mut address = addresses(&v).join(",");
+            if address.len() > 16 {
+                address = format!("{}...", address.get(..13).unwrap_or_default());
+            }
+            let hosts = some_of(hosts, "*");
+            (with_name(name, [class, hosts, address, ports.to_string(), age]), Vec::new())
         }
         "networkpolicies" => {
-            (with_name(name, [labels(v.at("/spec/podSelector/matchLabels")), age]), Vec::new())
+            (with_name(name, [selector_text(v.at("/spec/podSelector")), age]), Vec::new())
         }
         "leases" => {
             (with_name(name, [v.text_or("/spec/holderIdentity", "<none>"), age]), Vec::new())
@@ -312,19 +315,21 @@ fn pod(object: &AnyObject, v: &View<'_>, name: String, age: String, now: Instant
     (with_name(name, [ready, summary.status, restarts, age]), wide)
 }
 
+/// Where a load balancer or an ingress can be reached.
+pub(crate) fn addresses(v: &View<'_>) -> Vec<String> {
+    let all = v.items("/status/loadBalancer/ingress").map(View);
+    all.map(|at| at.text_or("/ip", &at.text("/hostname"))).collect()
+}
+
 fn service(v: &View<'_>, name: String, age: String) -> Row {
     let kind = v.text("/spec/type");
     let external = match kind.as_str() {
         "ExternalName" => v.text("/spec/externalName"),
         "LoadBalancer" => {
-            let addresses: Vec<String> = v
-                .items("/status/loadBalancer/ingress")
-                .map(|i| View(i).text_or("/ip", &View(i).text("/hostname")))
-                .chain(
-                    v.items("/spec/externalIPs")
-                        .map(|ip| ip.as_str().unwrap_or_default().to_string()),
-                )
-                .collect();
+            let mut addresses = addresses(v);
+            for ip in v.items("/spec/externalIPs") {
+                addresses.push(ip.as_str().unwrap_or_default().to_string());
+            }
             if addresses.is_empty() { "<pending>".to_string() } else { addresses.join(",") }
         }
         _ => {
