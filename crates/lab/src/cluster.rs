@@ -43,8 +43,8 @@ pub struct Cluster {
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
     ingress: ingress::Controllers,
-    dns: ClusterDns,
     pub(crate) inbox: Inbox,
+    dns: ClusterDns,
     /// What Pods show as files.
     config_kinds: Vec<KindId>,
     /// The revision up to which changes have been handed out.
@@ -96,7 +96,7 @@ impl Cluster {
             joining: VecDeque::new(),
             inbox: Inbox::default(),
             ingress: ingress::Controllers::default(),
-            dns: ClusterDns::default(),
+            dns: ClusterDns::new(services.nth(10)),
             config_kinds: Vec::new(),
             seen: 0,
             due: Some(now),
@@ -122,7 +122,7 @@ impl Cluster {
                 balancing,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
-            runtime.kubelet.set_dns(cluster.dns.clone());
+            runtime.kubelet.dns = cluster.dns.clone();
             runtime.kubelet.set_commands(commands.clone());
             system::IMAGES.iter().for_each(|image| runtime.kubelet.preload(image));
             let is_control_plane = node_config.role == Role::ControlPlane;
