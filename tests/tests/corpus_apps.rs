@@ -75,9 +75,42 @@ impl App {
         let world = World::new(&Options::default());
         let terminal = Rc::new(Transcript::default());
         let shell = Shell::new(world.lab(), Rc::new(memory), terminal.clone());
-        play(&world, &shell, &script, PlayOptions { keep_going: true, quiet: false });
-        world.advance(world.lab().now() + SETTLES, u32::MAX);
-        App { world, said: terminal.take() }
+        let options = PlayOptions { keep_going: true, quiet: false };
+        play(&world, &shell, &script, options);
+        let mut app = App { world, said: String::new() };
+        let supplies = app.supplies();
+        play(&app.world, &shell, &supplies, options);
+        app.world.advance(app.world.lab().now() + SETTLES, u32::MAX);
+        app.said = terminal.take();
+        app
+    }
+
+    /// Commands that create the Secrets and ConfigMaps which Pods refer to, as whoever applies these files has
+    /// done before; those that are there already stay as they are.
+    fn supplies(&self) -> String {
+        let mut wanted: BTreeMap<(String, &str, String), BTreeSet<String>> = BTreeMap::new();
+        let pods = |cluster: &mut lab::cluster::Cluster| -> Vec<Rc<Pod>> {
+            cluster.api.store().list::<Pod>().cloned().collect()
+        };
+        for pod in self.world.lab().with("kind", pods).unwrap() {
+            let namespace = pod.metadata.namespace().to_string();
+            if namespace != "kube-system" {
+                let pod = kube_api::types::to_value(&*pod);
+                references(&namespace, &pod, &mut wanted);
+            }
+        }
+        let mut script = String::new();
+        for ((namespace, kind, name), keys) in wanted {
+            let keys = if keys.is_empty() { BTreeSet::from(["key".to_string()]) } else { keys };
+            let keys: Vec<String> =
+                keys.iter().map(|key| format!("--from-literal={key}=value")).collect();
+            let kind = if kind == "secret" { "secret generic" } else { "configmap" };
+            script.push_str(&format!(
+                "kubectl create {kind} {name} -n {namespace} {}\n",
+                keys.join(" ")
+            ));
+        }
+        script
     }
 
     /// The Pods of a namespace and their addresses.
@@ -165,6 +198,33 @@ impl App {
             u16::try_from(port).ok()
         };
         self.world.lab().with("kind", find).flatten()
+    }
+}
+
+/// The Secrets and ConfigMaps that a part of a Pod refers to, and their keys.
+fn references(
+    namespace: &str,
+    part: &Value,
+    wanted: &mut BTreeMap<(String, &'static str, String), BTreeSet<String>>,
+) {
+    for (name, inner) in part.as_object().into_iter().flatten() {
+        let (kind, field) = match name.as_str() {
+            "secretKeyRef" | "secretRef" => ("secret", "name"),
+            "secret" => ("secret", "secretName"),
+            "configMapKeyRef" | "configMapRef" | "configMap" => ("configmap", "name"),
+            _ => {
+                references(namespace, inner, wanted);
+                continue;
+            }
+        };
+        let Some(referred) = inner.get(field).and_then(Value::as_str) else { continue };
+        let keys = wanted.entry((namespace.to_string(), kind, referred.to_string())).or_default();
+        let items = inner.get("items").and_then(Value::as_array).into_iter().flatten();
+        let items = items.chain([inner]).filter_map(|item| item.get("key")?.as_str());
+        keys.extend(items.map(str::to_string));
+    }
+    for inner in part.as_array().into_iter().flatten() {
+        references(namespace, inner, wanted);
     }
 }
 

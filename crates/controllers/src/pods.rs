@@ -1,9 +1,9 @@
 //! What is asked of Pods everywhere (`pkg/api/v1/pod/util.go`).
 
 use base::Instant;
-use kube_api::MetaExt;
 use kube_api::core::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
-use kube_api::object::instant;
+use kube_api::object::{instant, time};
+use kube_api::{Api, MetaExt};
 
 /// A condition of a Pod.
 pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
@@ -38,6 +38,23 @@ pub fn node_name(pod: &Pod) -> Option<&str> {
 /// Its address.
 pub fn address(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.pod_ip.as_deref().filter(|ip| !ip.is_empty())
+}
+
+/// Marks a Pod that is about to be disrupted, and says by whom (`DisruptionTarget`).
+pub fn disrupt(api: &mut Api, pod: &Pod, reason: &str, message: &str, now: Instant) {
+    let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
+    api.modify::<Pod>(namespace, name, |pod| {
+        let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+        conditions.retain(|condition| condition.type_ != "DisruptionTarget");
+        conditions.push(PodCondition {
+            type_: "DisruptionTarget".to_string(),
+            status: "True".to_string(),
+            reason: Some(reason.to_string()),
+            message: Some(message.to_string()),
+            last_transition_time: Some(time(now)),
+            ..PodCondition::default()
+        });
+    });
 }
 
 /// A Pod in a few words, as its row in a list says it (`pkg/printers/internalversion`, `printPod`).

@@ -17,7 +17,7 @@ use crate::provenance::Provenance;
 use crate::schema::Schema;
 use crate::status::{FieldError, Status};
 use crate::store::Store;
-use crate::{MetaExt, defaults, validate};
+use crate::{MetaExt, defaults, validate, workloads};
 
 /// Letters of generated names: no vowels and nothing that looks like something else
 /// (`apimachinery/pkg/util/rand`).
@@ -154,6 +154,9 @@ impl Api {
     pub fn create(&mut self, mut object: AnyObject, now: Instant) -> Result<AnyObject, Status> {
         let info = self.info(&object);
         self.settle_namespace(&info, &mut object)?;
+        if let AnyObject::Pod(pod) = &mut object {
+            workloads::settle_priority(&self.store, Rc::make_mut(pod))?;
+        }
         self.settle_name(&mut object);
         if self.store.get_any(info.id, object.namespace(), object.name()).is_some() {
             return Err(Status::already_exists(&info.resource(), object.name()));
@@ -170,6 +173,9 @@ impl Api {
         meta.creation_timestamp = Some(object::time(now));
         meta.generation = has_generation(info.id).then_some(1);
         meta.deletion_timestamp = None;
+        if let AnyObject::Job(job) = &mut object {
+            workloads::select_by_uid(Rc::make_mut(job));
+        }
         Ok(self.store.put(object))
     }
 
