@@ -9,6 +9,7 @@ use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::disruption::Disruptions;
 use crate::endpointslice::EndpointSlices;
+use crate::endpointslice::mirror::Mirror;
 use crate::events::Expiry;
 use crate::hpa::Autoscalers;
 use crate::job::Jobs;
@@ -53,6 +54,7 @@ pub struct ControlPlane {
     expiry: Expiry,
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
+    mirror: Mirror,
     cleanup: Cleanup,
     node_lifecycle: NodeLifecycle,
 }
@@ -73,6 +75,7 @@ impl ControlPlane {
             expiry: Expiry::default(),
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
+            mirror: Mirror::new(latencies.endpoints),
             cleanup: Cleanup::new(latencies.workloads),
             node_lifecycle: NodeLifecycle::new(latencies.workloads),
         }
@@ -95,7 +98,8 @@ impl ControlPlane {
                 | self.scheduler.work(api, now)
                 | self.endpoint_slices.work(api, now)
                 | self.cleanup.work(api, now)
-                | self.node_lifecycle.work(api, now);
+                | self.node_lifecycle.work(api, now)
+                | self.mirror.work(api, now);
             if !worked {
                 return;
             }
@@ -116,6 +120,7 @@ impl ControlPlane {
             self.expiry.observe(change, now);
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
+            self.mirror.observe(change, now);
             self.cleanup.observe(change, now);
             self.node_lifecycle.observe(change, now);
         }
@@ -146,6 +151,7 @@ impl ControlPlane {
             self.expiry.next_at(),
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
+            self.mirror.next_at(),
             self.cleanup.next_at(),
             self.node_lifecycle.next_at(),
         ]

@@ -177,8 +177,7 @@ impl Cluster {
     /// Says how all nodes' rules are to choose among endpoints from now on.
     pub(crate) fn set_balancing(&mut self, balancing: Balancing, now: Instant) {
         for node in self.nodes.values_mut() {
-            node.proxy.config.balancing = balancing;
-            node.proxy.ask(now);
+            node.proxy.set_balancing(balancing, now);
         }
         self.due = Some(now);
     }
@@ -281,7 +280,7 @@ impl Cluster {
 
     fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {
         for node in self.nodes.values_mut() {
-            let Some(news) = node.proxy.work(&self.api, &self.net, now) else { continue };
+            let Some(news) = node.proxy.work(&self.net, now) else { continue };
             if news.report.is_empty() {
                 continue;
             }
@@ -294,7 +293,7 @@ impl Cluster {
 
     /// A node becomes known to the API server and to the other nodes.
     fn join(&mut self, joining: Joining, now: Instant) {
-        let Joining { runtime, object } = joining;
+        let Joining { mut runtime, object } = joining;
         let Ok(object) = self.api.create_typed(object, now) else { return };
         if runtime.role == Role::ControlPlane {
             system::create_static_pods(&mut self.api, &object, now);
@@ -303,6 +302,7 @@ impl Cluster {
             cni::add_peer(&self.net, runtime.ns, runtime.eth0, other.ip, other.pod_cidr);
             cni::add_peer(&self.net, other.ns, other.eth0, runtime.ip, runtime.pod_cidr);
         }
+        runtime.proxy.list(&self.api);
         let name = runtime.name.clone();
         let joined = runtime.joined;
         self.nodes.insert(name.clone(), runtime);
