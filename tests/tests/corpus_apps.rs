@@ -74,19 +74,21 @@ impl App {
         }
         let world = World::new(&Options::default());
         let terminal = Rc::new(Transcript::default());
-        let shell = Shell::new(world.lab(), Rc::new(memory), terminal.clone());
+        let files = Rc::new(memory);
+        let shell = Shell::new(world.lab(), files.clone(), terminal.clone());
         let options = PlayOptions { keep_going: true, quiet: false };
         play(&world, &shell, &script, options);
         let mut app = App { world, said: String::new() };
-        let supplies = app.supplies();
-        play(&app.world, &shell, &supplies, options);
+        app.world.advance(app.world.lab().now() + Duration::from_secs(1), u32::MAX);
+        files.write(&format!("{}/supplies.yaml", files.home()), app.supplies().as_bytes()).unwrap();
+        play(&app.world, &shell, "kubectl create -f supplies.yaml\n", options);
         app.world.advance(app.world.lab().now() + SETTLES, u32::MAX);
         app.said = terminal.take();
         app
     }
 
-    /// Commands that create the Secrets and ConfigMaps which Pods refer to, as whoever applies these files has
-    /// done before; those that are there already stay as they are.
+    /// The Secrets and ConfigMaps that Pods refer to, which whoever applies these files has made before. Those
+    /// that are there already stay as they are.
     fn supplies(&self) -> String {
         let mut wanted: BTreeMap<(String, &str, String), BTreeSet<String>> = BTreeMap::new();
         let pods = |cluster: &mut lab::cluster::Cluster| -> Vec<Rc<Pod>> {
@@ -99,18 +101,15 @@ impl App {
                 references(&namespace, &pod, &mut wanted);
             }
         }
-        let mut script = String::new();
+        let mut manifest = String::new();
         for ((namespace, kind, name), keys) in wanted {
-            let keys = if keys.is_empty() { BTreeSet::from(["key".to_string()]) } else { keys };
-            let keys: Vec<String> =
-                keys.iter().map(|key| format!("--from-literal={key}=value")).collect();
-            let kind = if kind == "secret" { "secret generic" } else { "configmap" };
-            script.push_str(&format!(
-                "kubectl create {kind} {name} -n {namespace} {}\n",
-                keys.join(" ")
+            let data = if kind == "Secret" { "stringData" } else { "data" };
+            let keys: String = keys.iter().map(|key| format!("  {key}: value\n")).collect();
+            manifest.push_str(&format!(
+                "---\napiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n{data}:\n  of: podwire\n{keys}"
             ));
         }
-        script
+        manifest
     }
 
     /// The Pods of a namespace and their addresses.
@@ -209,9 +208,9 @@ fn references(
 ) {
     for (name, inner) in part.as_object().into_iter().flatten() {
         let (kind, field) = match name.as_str() {
-            "secretKeyRef" | "secretRef" => ("secret", "name"),
-            "secret" => ("secret", "secretName"),
-            "configMapKeyRef" | "configMapRef" | "configMap" => ("configmap", "name"),
+            "secretKeyRef" | "secretRef" => ("Secret", "name"),
+            "secret" => ("Secret", "secretName"),
+            "configMapKeyRef" | "configMapRef" | "configMap" => ("ConfigMap", "name"),
             _ => {
                 references(namespace, inner, wanted);
                 continue;

@@ -17,6 +17,7 @@ use crate::nodelifecycle::NodeLifecycle;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
 use crate::statefulset::StatefulSets;
+use crate::volumes::Volumes;
 
 /// How long after a change each controller has dealt with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,7 @@ pub struct ControlPlane {
     mirror: Mirror,
     cleanup: Cleanup,
     node_lifecycle: NodeLifecycle,
+    volumes: Volumes,
 }
 
 impl ControlPlane {
@@ -78,6 +80,7 @@ impl ControlPlane {
             mirror: Mirror::new(latencies.endpoints),
             cleanup: Cleanup::new(latencies.workloads),
             node_lifecycle: NodeLifecycle::new(latencies.workloads),
+            volumes: Volumes::new(latencies.workloads),
         }
     }
 
@@ -99,7 +102,8 @@ impl ControlPlane {
                 | self.endpoint_slices.work(api, now)
                 | self.cleanup.work(api, now)
                 | self.node_lifecycle.work(api, now)
-                | self.mirror.work(api, now);
+                | self.mirror.work(api, now)
+                | self.volumes.work(api, now);
             if !worked {
                 return;
             }
@@ -123,6 +127,7 @@ impl ControlPlane {
             self.mirror.observe(change, now);
             self.cleanup.observe(change, now);
             self.node_lifecycle.observe(change, now);
+            self.volumes.observe(change, api, now);
         }
         self.seen = store.revision();
     }
@@ -154,6 +159,7 @@ impl ControlPlane {
             self.mirror.next_at(),
             self.cleanup.next_at(),
             self.node_lifecycle.next_at(),
+            self.volumes.next_at(),
         ]
         .into_iter()
         .flatten()

@@ -379,9 +379,6 @@ fn the_story() {
             00:01:06.029 965 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
             00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
             00:01:06.303 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is gone
-            00:01:07.025 278 rules kind-worker: 1 EndpointSlice changed: 9 rules written
-            00:01:07.029 965 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
-            00:01:07.035 848 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
             00:01:10.003 060 request: #9 curl
             00:01:10.003 580 request: #9 200 from nginx-646f446d94-thljw
             00:01:10.003 580 request: #10 curl
