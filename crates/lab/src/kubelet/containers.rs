@@ -257,6 +257,7 @@ impl Job<'_> {
             args: words(&spec.args),
             declared_ports: declared_ports(spec),
             zone: self.info.dns.zone(spec.image.as_deref(), &hostname, self.api, self.net),
+            is_task: is_task(&self.pod, spec, at),
             hostname,
             working_dir: working_dir.to_string(),
             files,
@@ -367,6 +368,19 @@ impl Job<'_> {
     /// `web-1_default(uid)`, as kubelets call a Pod.
     fn pod_in_words(&self) -> String {
         format!("{}_{}({})", self.key.1, self.key.0, self.worker.uid)
+    }
+}
+
+/// Whether a container is to end: an init container, or one of a Pod that is not started again.
+fn is_task(pod: &Pod, spec: &Spec, at: usize) -> bool {
+    let Some(pod) = &pod.spec else { return false };
+    let is_init = at < pod.init_containers.as_ref().map_or(0, Vec::len);
+    let own = json(spec, "/restartPolicy");
+    let policy = own.as_ref().and_then(|own| own.as_str()).or(pod.restart_policy.as_deref());
+    match is_init {
+        // A sidecar goes on.
+        true => own.as_ref().and_then(|own| own.as_str()) != Some("Always"),
+        false => policy.is_some_and(|policy| policy != "Always"),
     }
 }
 

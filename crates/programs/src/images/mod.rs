@@ -54,6 +54,8 @@ pub struct Container {
     pub working_dir: String,
     /// Its files: ConfigMaps and other volumes among them.
     pub files: Files,
+    /// It is to end some time: an init container, or one that is not started again.
+    pub is_task: bool,
     /// What a name server in it answers from.
     pub zone: Option<Rc<dyn Zone>>,
 }

@@ -15,6 +15,9 @@ use crate::log::Log;
 /// How long a web server takes to end after SIGTERM.
 pub(super) const GRACE: Duration = Duration::from_millis(200);
 
+/// How long a stand-in takes for what it is to do once.
+const TASK: Duration = Duration::from_secs(1);
+
 pub(super) fn any(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)
 }
@@ -106,6 +109,13 @@ pub(super) fn port(container: &Container, from: &str, default: u16) -> u16 {
 /// Stands for an image that is not known: a server on the ports that the image is known to open, else on
 /// those that the container declares (8080 if none), which says so.
 pub(super) async fn generic(host: Host, container: Container, log: Log, known: &[u16]) -> i32 {
+    if container.is_task && known.is_empty() && container.declared_ports.is_empty() {
+        // What it would do is not known, but it would end.
+        host.sleep(TASK).await;
+        let text = format!("podwire: stand-in for image {}, ends with 0", container.image);
+        log.line(host.now(), text);
+        return 0;
+    }
     let is_guess = known.is_empty() && container.declared_ports.is_empty();
     let ports = match (known, container.declared_ports.as_slice()) {
         ([], []) => vec![8080],

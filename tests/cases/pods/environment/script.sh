@@ -15,4 +15,3 @@ kubectl exec box -- cat color
 kubectl exec box -- sh -c 'echo $CFG_color'
 sleep 130
 kubectl get pods
-kubectl describe pod box
