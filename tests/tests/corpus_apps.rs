@@ -36,6 +36,10 @@ const WITHOUT_VOLUMES: [&str; 4] = [
     "flocker/flocker-pod-with-rc.yml",
 ];
 
+/// Files that do not work here, and why; when one starts to work, it is to be taken from here.
+const KNOWN: [(&str, &str); 1] =
+    [("cockroachdb/cockroachdb-statefulset.yaml", "the shell of its container has no arrays")];
+
 /// The Pod that asks.
 const CLIENT: &str = "podwire-client";
 
@@ -366,9 +370,15 @@ fn services_of_single_files_reach_their_pods() {
         }
         let workers = if content.contains("zk-hs") { 3 } else { 2 };
         let app = App::new(&root, &[file], &namespaces, workers);
-        for row in services.iter().filter(|row| text(row, "protocol") == "TCP") {
-            ports += 1;
-            failures.extend(wrong(&app, row).map(|why| format!("{file}: {why}")));
+        let rows = services.iter().filter(|row| text(row, "protocol") == "TCP");
+        let found: Vec<String> =
+            rows.inspect(|_| ports += 1).filter_map(|row| wrong(&app, row)).collect();
+        match KNOWN.iter().find(|(known, _)| file.contains(known)) {
+            Some((_, why)) if found.is_empty() => {
+                failures.push(format!("{file} works, though {why}"))
+            }
+            Some(_) => skipped += services.len(),
+            None => failures.extend(found.into_iter().map(|why| format!("{file}: {why}"))),
         }
     }
     println!("{} files, {ports} ports, {skipped} skipped; wrong: {}", files.len(), failures.len());
