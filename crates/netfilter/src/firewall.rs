@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use base::{Instant, Rng};
-use packet::{Mac, Packet};
+use packet::{Mac, Packet, protocol};
 
 use crate::conntrack::{ConnId, Conntrack, CtInfo, CtSlot, status};
 use crate::ext::Stores;
@@ -359,7 +359,14 @@ impl Netfilter {
             return Verdict::Accept;
         }
         let end = nat::end_at(input.hook);
-        let is_new = info == CtInfo::New && !nat::is_decided(&self.conntrack, conn, end);
+        let is_related = matches!(info, CtInfo::Related(_));
+        // An error says nothing about where its connection goes, and is only translated back.
+        if is_related && skb.packet.head().protocol == protocol::ICMP {
+            return self.translate(conn, info, input.hook, skb, false, trace);
+        }
+        // A reset of REJECT is the last that is seen of its connection: it asks in the connection's stead.
+        let may_ask = is_related || info == CtInfo::New;
+        let is_new = may_ask && !nat::is_decided(&self.conntrack, conn, end);
         if is_new {
             let verdict = self.run_table(TableName::Nat, input, skb, trace);
             if !matches!(verdict, Verdict::Accept) {

@@ -531,6 +531,9 @@ impl Kernel {
                     Reject::TcpReset => {
                         if let Some(packet) = reply::tcp_reset(&skb.packet) {
                             let ct = skb.ct.of_answer();
+                            if let Some(here) = self.ns_mut(id) {
+                                here.netfilter.conntrack_mut().set_closing(skb.ct, now);
+                            }
                             let reset = Skb { ct, ..Skb::new(packet) };
                             self.send(id, reset, Sent::because(meta.cause));
                         }
