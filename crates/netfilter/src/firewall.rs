@@ -39,6 +39,18 @@ impl Skb {
     }
 }
 
+/// The socket that a packet comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sender {
+    /// None: it only passes, or was made without one.
+    #[default]
+    None,
+    /// One of the kernel's own, which nobody has opened.
+    Kernel,
+    /// One of a program, with its user and group.
+    Program(u32, u32),
+}
+
 /// What a namespace knows of addresses, for the rules that ask.
 pub trait Surroundings {
     /// What kind of address `addr` is; with `iface`, local means an address of that interface.
@@ -59,9 +71,9 @@ pub trait Surroundings {
     fn bridge_ports(&self) -> (IfName, IfName) {
         (IfName::NONE, IfName::NONE)
     }
-    /// User and group of the socket that sent the packet at hand, for `owner`.
-    fn socket_owner(&self) -> Option<(u32, u32)> {
-        None
+    /// The socket that sent the packet at hand, for `owner`.
+    fn sender(&self) -> Sender {
+        Sender::None
     }
     /// Whether an answer to `source` would leave by `iface` (`loose`: by any interface), with `mark` when the
     /// route is looked up; `None`: nobody can tell. For `rpfilter`.

@@ -324,6 +324,8 @@ pub enum Seen {
     CtStatus(u16),
     /// Too many came; there is room again after so many milliseconds.
     TooFast(u32),
+    /// A table that has no room for it; the packet is dropped (`hotdrop`).
+    NoRoom,
     /// It is not there: the packet has no such header, the list no such entry.
     Nothing,
 }
@@ -350,6 +352,7 @@ impl fmt::Display for Seen {
             Seen::Direction(direction) => f.write_str(direction_word(*direction)),
             Seen::CtStatus(bits) => f.write_str(&status_names(*bits)),
             Seen::TooFast(millis) => write!(f, "used up for another {millis} ms"),
+            Seen::NoRoom => f.write_str("no room for another group"),
             Seen::Nothing => f.write_str("nothing"),
         }
     }

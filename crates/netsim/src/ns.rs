@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use base::{Duration, Instant, Rng};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::ext::link::PktType;
-use netfilter::{IfName, Netfilter, Surroundings};
+use netfilter::{IfName, Netfilter, Sender, Surroundings};
 use packet::{Head, Mac};
 use slab::Slab;
 
@@ -183,6 +183,10 @@ impl Surroundings for View<'_> {
 
     fn source_mac(&self) -> Option<Mac> {
         Some(self.packet.1.from_mac).filter(|mac| *mac != Mac::ZERO)
+    }
+
+    fn sender(&self) -> Sender {
+        self.packet.1.sender
     }
 
     fn packet_type(&self) -> PktType {

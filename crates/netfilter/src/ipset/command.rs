@@ -306,6 +306,10 @@ fn add(
                 Refused::Full if kind == Kind::ListSet => {
                     "The set is full, more elements cannot be added."
                 }
+                Refused::Null if kind == Kind::HashIp => {
+                    "Null-valued element, cannot be stored in a hash type of set"
+                }
+                Refused::Null => "Kernel error received: Invalid argument",
                 Refused::Full => "Hash is full, cannot add more elements",
                 _ => "Element cannot be added to the set: it's already added",
             })
