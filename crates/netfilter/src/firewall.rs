@@ -202,6 +202,9 @@ impl Netfilter {
         // As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
         // is never asked.
         self.is_tracking = self.tables.iter().flatten().any(Table::uses_conntrack);
+        // From then on it is counted, until the setting is taken back.
+        self.conntrack.settings.acct |=
+            self.tables.iter_mut().flatten().any(Table::wants_accounting);
         result
     }
 

@@ -220,6 +220,7 @@ pub struct Table {
     builtin: [Option<ChainId>; 5],
     /// Rules that ask about connections.
     conntrack_rules: u32,
+    counts_traffic: bool,
     /// Rises with every edit.
     generation: u64,
 }
@@ -233,6 +234,7 @@ impl Table {
             by_name: BTreeMap::new(),
             builtin: [None; 5],
             conntrack_rules: 0,
+            counts_traffic: false,
             generation: 0,
         };
         for &hook in name.hooks() {
@@ -309,6 +311,11 @@ impl Table {
     /// Rules ask about connections.
     pub(crate) fn uses_conntrack(&self) -> bool {
         self.conntrack_rules > 0
+    }
+
+    /// Whether a rule has come that asks how much connections carry; said once.
+    pub(crate) fn wants_accounting(&mut self) -> bool {
+        std::mem::take(&mut self.counts_traffic)
     }
 
     /// `-N chain`
@@ -453,6 +460,7 @@ impl Table {
         let action = self.resolve(id, &spec)?;
         self.admit(id, &spec, action)?;
         self.conntrack_rules += u32::from(spec.uses_conntrack());
+        self.counts_traffic |= spec.matches.iter().any(|m| matches!(m, Match::Connbytes(_)));
         if let Action::Jump(to) | Action::Goto(to) = action {
             self.at_mut(to).references += 1;
         }

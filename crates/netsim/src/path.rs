@@ -356,7 +356,8 @@ impl Kernel {
     /// The same with what goes with it.
     pub(crate) fn send(&mut self, ns: NsId, mut skb: Skb, sent: Sent) {
         let meta = Meta::new(self.new_packet_id(), sent.cause);
-        let mut meta = Meta { confirms: sent.confirms, is_icmps: sent.is_icmps, sender: sent.sender, ..meta };
+        let mut meta =
+            Meta { confirms: sent.confirms, is_icmps: sent.is_icmps, sender: sent.sender, ..meta };
         self.counts.made += 1;
         self.note_ip(ns, meta, &skb, || StepKind::Made);
         if self.ns(ns).is_none_or(Namespace::is_off) {

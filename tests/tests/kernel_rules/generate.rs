@@ -21,7 +21,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "tcp", "udp", "icmp", "sctp", "other-protocol", "other-data", "corrupt", "low-ttl", "ip-options",
     "tcp-window", "tcp-again", "mid-stream", "odd-flags", "odd-seq", "odd-icmp", "odd-tag",
     "icmp-error", "icmp-redirect",
-    "addrtype", "comment", "connmark", "conntrack-dir", "conntrack-more", "conntrack-state", "dscp",
+    "addrtype", "comment", "connbytes", "connlimit", "connmark", "conntrack-dir", "conntrack-more", "conntrack-state", "dscp",
     "icmp-match", "iprange", "length", "limit", "mac", "mark", "multiport", "pkttype", "recent", "recent-rttl",
     "sctp-match", "state", "statistic", "tcp-match", "tcp-option", "tos", "ttl", "udp-match",
     "CONNMARK", "CT", "DNAT", "DSCP", "MARK", "MASQUERADE", "NETMAP", "REDIRECT", "REJECT", "SNAT",

@@ -37,6 +37,10 @@ const PROTOCOL_MATCHES: &[(&str, Phrase)] = &[
         "SYN,RST,ACK,FIN SYN", "ALL NONE", "SYN,ACK SYN,ACK", "RST RST", "FIN,PSH,URG FIN",
     ])),
     ("tcp", ("tcp-option", 1, &[], "-m tcp {!}--tcp-option {v}", &["2"])),
+    // As it is meant: other packets find what the last insertion has left of a host that has no connections.
+    ("tcp", ("connlimit", 1, &[], "-m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m connlimit {!}--connlimit-{v}", &[
+        "above 1", "upto 2 --connlimit-mask 24", "above 2 --connlimit-daddr", "above 3 --connlimit-mask 0",
+    ])),
     ("tcp", ("multiport", 1, &[], "-m multiport {!}--dports {v}", &["80,443,53", "5000"])),
     ("udp", ("udp-match", 4, &[], "-m udp {!}--dport {v}", PORT_RANGES)),
     ("udp", ("udp-match", 1, &[], "-m udp {!}--sport {v}", PORT_RANGES)),
@@ -60,6 +64,12 @@ const MATCHES: &[Phrase] = &[
         "--ctrepldst 192.0.2.0/24", "--ctstatus SEEN_REPLY", "--ctstatus ASSURED", "--ctorigdstport 80",
     ]),
     ("mark", 4, &[], "-m mark {!}--mark {v}", &["0x1", "0x4000/0x4000", "0x0/0xff", "0x3/0x7"]),
+    ("connbytes", 2, &[], "-m connbytes {!}--connbytes {v}", &[
+        "2 --connbytes-mode packets --connbytes-dir both", "2:3 --connbytes-mode packets --connbytes-dir original",
+        "1: --connbytes-mode packets --connbytes-dir reply", "60:200 --connbytes-mode bytes --connbytes-dir both",
+        ":41 --connbytes-mode avgpkt --connbytes-dir both", "45 --connbytes-mode avgpkt --connbytes-dir original",
+        "100 --connbytes-mode bytes --connbytes-dir reply",
+    ]),
     ("connmark", 2, &[], "-m connmark {!}--mark {v}", &["0x1", "0x0/0xff", "0x4/0x4"]),
     ("addrtype", 2, &[], "-m addrtype {!}--src-type {v}", TYPES),
     ("addrtype", 2, &[], "-m addrtype {!}--dst-type {v}", TYPES),
@@ -102,6 +112,9 @@ const MATCHES: &[Phrase] = &[
         "net0 src", "net0 dst", "ip0 src", "nport0 src,src",
     ]),
     ("set-list", 1, &[], "-m set {!}--match-set {v}", &["list0 src", "list0 dst", "list0 src,dst"]),
+    ("rpfilter", 2, &["PREROUTING"], "-m rpfilter {v}", &[
+        "", "--loose", "--invert", "--validmark", "--accept-local", "--accept-local --invert", "--loose --invert",
+    ]),
     ("quota", 1, &[], "-m quota {!}--quota {v}", &["100", "1000", "45"]),
     ("owner", 1, AFTER, "-m owner {!}{v}", &["--uid-owner 0", "--gid-owner 0-10", "--socket-exists"]),
     ("physdev", 1, &[], "-m physdev {!}{v}", &["--physdev-in in0", "--physdev-is-in", "--physdev-is-bridged"]),
@@ -293,6 +306,7 @@ impl Generator<'_> {
         let fits = |(feature, _, chains, ..): &&Phrase| {
             (chains.is_empty() || chains.contains(&chain))
                 && self.may(feature)
+                && (*feature != "rpfilter" || table != TableName::Nat)
                 && !(sees_own_tos && ["tos", "dscp"].contains(feature))
                 && !(sees_own && (STATEFUL.contains(feature) || *feature == "REJECT"))
         };

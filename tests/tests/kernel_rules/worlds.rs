@@ -39,6 +39,11 @@ pub(crate) struct Kernel {
     made: Vec<(String, String)>,
     /// Of those, the sets of the ruleset at hand.
     used: Vec<usize>,
+    /// Packets and bytes of connections are counted.
+    counts: bool,
+    /// Between two packets the kernel's clock has to tick: `connlimit` counts a connection again that comes twice
+    /// within a tick, and those that are over.
+    waits: bool,
     // Last, so that the agent has ended when its namespace goes.
     _namespaces: Namespaces,
 }
@@ -111,6 +116,8 @@ impl Kernel {
             loads: 0,
             made: Vec::new(),
             used: Vec::new(),
+            counts: false,
+            waits: false,
             _namespaces: namespaces,
         }
     }
@@ -161,18 +168,27 @@ impl World for Kernel {
     fn load(&mut self, sets: &[String], ruleset: &str) -> Result<(), String> {
         self.loads += 1;
         let mut ruleset = self.load_sets(sets, ruleset)?;
+        self.waits = ruleset.contains("connlimit");
         // What `recent` and `hashlimit` remember outlives a ruleset whose successor has something of the same
         // name.
         for option in ["--name ", "--hashlimit-name "] {
             ruleset = ruleset.replace(option, &format!("{option}k{}", self.loads));
         }
         kernel::restore(&self.router, &ruleset)?;
+        // A rule that asks how much connections carry has it counted from then on.
+        let counts = u8::from(ruleset.contains("connbytes"));
+        if self.counts != (counts == 1) {
+            let setting = format!("net.netfilter.nf_conntrack_acct={counts}");
+            kernel::sysctl(&self.router, &[&setting])?;
+            self.counts = counts == 1;
+        }
         kernel::inside(&self.router, "conntrack", &["-F"], "").map(drop)
     }
 
     fn send(&mut self, cable: &str, packet: &[u8]) -> Vec<(String, Vec<u8>)> {
         let hex: String = packet.iter().map(|byte| format!("{byte:02x}")).collect();
-        let answer = self.agent.ask(&format!("{cable} {hex}"));
+        let pause = if self.waits { " 0.009" } else { "" };
+        let answer = self.agent.ask(&format!("{cable} {hex}{pause}"));
         assert!(!answer.starts_with('-'), "{answer}");
         let words: Vec<&str> = answer.split_whitespace().collect();
         words.chunks(2).map(|pair| (pair[0].to_string(), from_hex(pair[1]))).collect()

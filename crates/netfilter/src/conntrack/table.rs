@@ -156,6 +156,12 @@ impl Conntrack {
         Some((id, direction))
     }
 
+    /// The same for somebody who only looks.
+    pub(crate) fn peek(&self, tuple: &Tuple, now: Instant) -> Option<&Conn> {
+        let conn = self.conns.get(self.by_tuple.get(tuple)?.0 as usize)?;
+        (conn.expires > now).then_some(conn)
+    }
+
     /// Whether `reply`, as a connection's translation would have it, belongs to another connection
     /// (`nf_conntrack_tuple_taken`). A connection of the same first packet does not count: that is a race,
     /// settled when the second one is confirmed.
