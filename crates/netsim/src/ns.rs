@@ -162,7 +162,12 @@ impl Surroundings for View<'_> {
         if addr.is_multicast() {
             return AddrType::Multicast;
         }
-        if addr.is_unspecified() || self.fib.is_broadcast(addr) {
+        let is_of = |dev: IfId| match iface {
+            None => true,
+            Some(name) => self.ifaces.get(dev.slot as usize).is_some_and(|i| i.name == name),
+        };
+        let is_to_all = addr.is_unspecified() || addr.is_broadcast();
+        if is_to_all || self.fib.broadcast_dev(addr).is_some_and(is_of) {
             return AddrType::Broadcast;
         }
         let is_local = match iface {

@@ -237,7 +237,7 @@ impl Kernel {
         if is_everybody(dst) {
             return !src.is_loopback() && (dst.is_broadcast() || src.is_unspecified());
         }
-        if src.octets()[0] == 0 || dst.octets()[0] == 0 {
+        if src.is_unspecified() {
             return false;
         }
         let localnet = here.conf_max(iface, IfKey::RouteLocalnet) != 0;

@@ -10,11 +10,12 @@ use packet::{Head, L4};
 
 use super::{Facts, Match, State};
 use crate::conntrack::tcp::TcpState;
-use crate::conntrack::{Conn, Conntrack, Tuple, status};
+use crate::conntrack::{Conntrack, Tuple, status};
 use crate::rule::{AddrMask, Header};
 use crate::text::ParseError;
 use crate::text::options::{Given, Opt, Options};
 use crate::text::parse::parse_addr_mask;
+use crate::text::words::parse_number;
 use crate::trace::{Field, Miss, Seen};
 
 /// Rules and hosts that are remembered; of more, the oldest are forgotten.
@@ -94,8 +95,9 @@ fn any_tuple(head: &Head) -> Option<Tuple> {
 }
 
 impl Counts {
-    /// Adds a connection that is not in the table yet to those of a host, and counts those that are not over;
-    /// 0 is what the last one of them gets (`nf_conncount_count_skb` of Linux 6.18).
+    /// Adds the connection of a packet to those of a host, and counts those that are not over. A packet that is
+    /// known to be of a connection in the table adds nothing, and may find none left
+    /// (`nf_conncount_count_skb` of Linux 6.18).
     fn count(
         &mut self,
         (rule, host): (u64, Ipv4Addr),
@@ -113,11 +115,11 @@ impl Counts {
         let is_new_host = !hosts.contains_key(&host);
         let known = hosts.entry(host).or_default();
         known.retain(|other| {
-            let state = conntrack.peek(other, now).map(Conn::tcp_state);
-            !matches!(state, None | Some(Some(TcpState::TimeWait | TcpState::Close)))
+            let Some(conn) = conntrack.peek(other, now) else { return false };
+            let is_over = matches!(conn.tcp_state(), Some(TcpState::TimeWait | TcpState::Close));
+            !is_over || (!is_confirmed && *other == tuple)
         });
-        let is_confirmed = is_confirmed || conntrack.peek(&tuple, now).is_some();
-        if is_new_host || !is_confirmed {
+        if is_new_host || (!is_confirmed && !known.contains(&tuple)) {
             known.push(tuple);
         }
         u32::try_from(known.len()).unwrap_or(u32::MAX)
@@ -168,9 +170,9 @@ impl super::MatchParser for Parser {
             MASK => {
                 // Where it is no mask of first bits, all of them count.
                 let mask = parse_addr_mask(&format!("0.0.0.0/{}", given.value));
-                let len = match given.value.parse::<u8>() {
-                    Ok(len) if len <= 128 => Some(len.min(32)),
-                    _ => mask.ok().map(|mask| mask.prefix_len().unwrap_or(32) as u8),
+                let len = match parse_number(given.value) {
+                    Some(len) => Some(len.min(32) as u8),
+                    None => mask.ok().map(|mask| mask.prefix_len().unwrap_or(32) as u8),
                 };
                 self.limit.mask = len.ok_or_else(|| {
                     ParseError::new(

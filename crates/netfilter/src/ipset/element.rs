@@ -117,6 +117,7 @@ impl Element {
                     .flat_map(|host| {
                         ports.iter().map(move |port| Element::NetPort((host, 32), *port))
                     })
+                    .take(ELEMENTS_MAX)
                     .collect()
             }
             (Kind::HashNetPort, [net, port]) => {
@@ -133,6 +134,7 @@ impl Element {
                             move |port: &ProtoPort| Element::NetPortIp((host, 32), *port, other);
                         ports.iter().map(with).collect::<Vec<_>>()
                     })
+                    .take(ELEMENTS_MAX)
                     .collect()
             }
             (Kind::BitmapPort, [port]) => {
@@ -144,7 +146,10 @@ impl Element {
     }
 }
 
-/// Most elements that one text may stand for.
+/// Elements that are made of one text with many addresses and many ports, at most.
+pub(super) const ELEMENTS_MAX: usize = 1 << 18;
+
+/// Most addresses that one text may stand for.
 const MANY: u32 = 65_536;
 
 /// `10.0.0.1`, `10.0.0.0/24`, `10.0.0.1-10.0.0.9`: every host of it.
