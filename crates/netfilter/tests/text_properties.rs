@@ -268,3 +268,21 @@ fn what_a_set_cannot_be_or_hold_is_refused() {
         "ipset v7.17: Null-valued element, cannot be stored in a hash type of set\n"
     );
 }
+
+#[test]
+fn sets_that_are_swapped_keep_their_places() {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    let mut run = |line: &str| {
+        let words: Vec<String> = line.split(' ').map(str::to_string).collect();
+        ipset(&mut netfilter, &words, "", Instant::ZERO).out
+    };
+    for line in
+        ["create a hash:ip", "create l list:set", "add l a", "create b hash:ip", "add b 10.0.0.1"]
+    {
+        run(line);
+    }
+    run("swap a b");
+    run("swap a a");
+    assert_eq!(run("list -n"), "a\nl\nb\n");
+    assert!(run("list a").contains("10.0.0.1"));
+}

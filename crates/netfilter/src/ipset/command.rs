@@ -453,7 +453,11 @@ fn swap(netfilter: &mut Netfilter, from: &str, to: &str) -> Result<(), Failure> 
     if a.kind != b.kind {
         return Err(refused("The sets cannot be swapped: their type does not match"));
     }
-    if let (Some(a), Some(b)) = (sets.0.remove(from), sets.0.remove(to)) {
+    if from != to
+        && let (Some(mut a), Some(mut b)) = (sets.0.remove(from), sets.0.remove(to))
+    {
+        // The places stay; what is in them is exchanged.
+        std::mem::swap(&mut a.serial, &mut b.serial);
         sets.0.insert(from.to_string(), b);
         sets.0.insert(to.to_string(), a);
     }
