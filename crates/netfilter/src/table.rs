@@ -220,6 +220,7 @@ pub struct Table {
     builtin: [Option<ChainId>; 5],
     /// Rules that ask about connections.
     conntrack_rules: u32,
+    /// A rule that asks how much connections carry has come, and that has not been said yet.
     counts_traffic: bool,
     /// Rises with every edit.
     generation: u64,

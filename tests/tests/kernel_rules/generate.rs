@@ -15,7 +15,7 @@ use crate::case::{Case, USER_CHAINS};
 /// What can be left out: what is compared, kinds of packets, matches, targets, and where they meet.
 #[rustfmt::skip]
 pub(crate) const FEATURES: &[&str] = &[
-    "own-header", "own-quote", "sctp-state",
+    "own-header", "own-quote", "own-reset-sum", "sctp-state",
     "to-broadcast", "to-multicast", "to-loopback", "from-itself", "from-nowhere", "to-router",
     "echo-to-router", "sctp-to-router",
     "tcp", "udp", "icmp", "sctp", "other-protocol", "other-data", "corrupt", "low-ttl", "ip-options",

@@ -21,6 +21,8 @@ use crate::trace::{Field, Miss, Seen};
 /// Rules and hosts that are remembered; of more, the oldest are forgotten.
 const RULES_MAX: usize = 256;
 const HOSTS_MAX: usize = 65_536;
+/// Hosts that are looked through for a new one.
+const CLEARED_MAX: usize = 8;
 
 /// Options of `-m connlimit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,13 +114,21 @@ impl Counts {
         if hosts.len() >= HOSTS_MAX && !hosts.contains_key(&host) {
             hosts.pop_first();
         }
-        let is_new_host = !hosts.contains_key(&host);
-        let known = hosts.entry(host).or_default();
-        known.retain(|other| {
+        let counts = |other: &Tuple| {
             let Some(conn) = conntrack.peek(other, now) else { return false };
             let is_over = matches!(conn.tcp_state(), Some(TcpState::TimeWait | TcpState::Close));
             !is_over || (!is_confirmed && *other == tuple)
-        });
+        };
+        let is_new_host = !hosts.contains_key(&host);
+        // On the way to the place of a new host the kernel clears those that it meets; here, all of a few.
+        if is_new_host && hosts.len() <= CLEARED_MAX {
+            hosts.retain(|_, known| {
+                known.retain(counts);
+                !known.is_empty()
+            });
+        }
+        let known = hosts.entry(host).or_default();
+        known.retain(counts);
         if is_new_host || (!is_confirmed && !known.contains(&tuple)) {
             known.push(tuple);
         }
