@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use base::{Instant, Rng};
-use packet::{Mac, Packet};
+use packet::{Mac, Packet, protocol};
 
 use crate::conntrack::{ConnId, Conntrack, CtInfo, CtSlot, status};
 use crate::ext::Stores;
@@ -39,6 +39,18 @@ impl Skb {
     }
 }
 
+/// The socket that a packet comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sender {
+    /// None: it only passes, or was made without one.
+    #[default]
+    None,
+    /// One of the kernel's own, which nobody has opened.
+    Kernel,
+    /// One of a program, with its user and group.
+    Program(u32, u32),
+}
+
 /// What a namespace knows of addresses, for the rules that ask.
 pub trait Surroundings {
     /// What kind of address `addr` is; with `iface`, local means an address of that interface.
@@ -59,9 +71,9 @@ pub trait Surroundings {
     fn bridge_ports(&self) -> (IfName, IfName) {
         (IfName::NONE, IfName::NONE)
     }
-    /// User and group of the socket that sent the packet at hand, for `owner`.
-    fn socket_owner(&self) -> Option<(u32, u32)> {
-        None
+    /// The socket that sent the packet at hand, for `owner`.
+    fn sender(&self) -> Sender {
+        Sender::None
     }
     /// Whether an answer to `source` would leave by `iface` (`loose`: by any interface), with `mark` when the
     /// route is looked up; `None`: nobody can tell. For `rpfilter`.
@@ -190,6 +202,9 @@ impl Netfilter {
         // As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
         // is never asked.
         self.is_tracking = self.tables.iter().flatten().any(Table::uses_conntrack);
+        // From then on it is counted, until the setting is taken back.
+        self.conntrack.settings.acct |=
+            self.tables.iter_mut().flatten().any(Table::wants_accounting);
         result
     }
 
@@ -359,7 +374,14 @@ impl Netfilter {
             return Verdict::Accept;
         }
         let end = nat::end_at(input.hook);
-        let is_new = info == CtInfo::New && !nat::is_decided(&self.conntrack, conn, end);
+        let is_related = matches!(info, CtInfo::Related(_));
+        // An error says nothing about where its connection goes, and is only translated back.
+        if is_related && skb.packet.head().protocol == protocol::ICMP {
+            return self.translate(conn, info, input.hook, skb, false, trace);
+        }
+        // A reset of REJECT is the last that is seen of its connection: it asks in the connection's stead.
+        let may_ask = is_related || info == CtInfo::New;
+        let is_new = may_ask && !nat::is_decided(&self.conntrack, conn, end);
         if is_new {
             let verdict = self.run_table(TableName::Nat, input, skb, trace);
             if !matches!(verdict, Verdict::Accept) {

@@ -34,7 +34,7 @@ pub mod trace;
 pub mod walk;
 
 pub use conntrack::{CtInfo, CtSlot, Direction};
-pub use firewall::{DropReason, HookInput, Netfilter, Skb, Surroundings, Verdict};
+pub use firewall::{DropReason, HookInput, Netfilter, Sender, Skb, Surroundings, Verdict};
 pub use hook::{Hook, TableName};
 pub use iface::IfName;
 pub use rule::{RuleSpec, Target};

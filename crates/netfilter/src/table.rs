@@ -230,6 +230,8 @@ pub struct Table {
     builtin: [Option<ChainId>; 5],
     /// Rules that ask about connections.
     conntrack_rules: u32,
+    /// A rule that asks how much connections carry has come, and that has not been said yet.
+    counts_traffic: bool,
     /// Rises with every edit.
     generation: u64,
 }
@@ -243,6 +245,7 @@ impl Table {
             by_name: FastMap::default(),
             builtin: [None; 5],
             conntrack_rules: 0,
+            counts_traffic: false,
             generation: 0,
         };
         for &hook in name.hooks() {
@@ -325,6 +328,11 @@ impl Table {
     /// Rules ask about connections.
     pub(crate) fn uses_conntrack(&self) -> bool {
         self.conntrack_rules > 0
+    }
+
+    /// Whether a rule has come that asks how much connections carry; said once.
+    pub(crate) fn wants_accounting(&mut self) -> bool {
+        std::mem::take(&mut self.counts_traffic)
     }
 
     /// `-N chain`
@@ -546,6 +554,7 @@ impl Table {
         let action = self.resolve(id, &spec)?;
         self.admit(id, &spec, action)?;
         self.conntrack_rules += u32::from(spec.uses_conntrack());
+        self.counts_traffic |= spec.matches.iter().any(|m| matches!(m, Match::Connbytes(_)));
         if let Action::Jump(to) | Action::Goto(to) = action {
             self.at_mut(to).references += 1;
         }

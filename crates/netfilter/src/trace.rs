@@ -240,6 +240,10 @@ pub enum Field {
     CtExpire,
     /// `-m connmark --mark`
     Connmark,
+    /// `-m connbytes`
+    Traffic,
+    /// `-m connlimit`
+    Connections,
     /// `-m limit`
     Rate,
     /// `-m hashlimit`
@@ -324,6 +328,8 @@ pub enum Seen {
     CtStatus(u16),
     /// Too many came; there is room again after so many milliseconds.
     TooFast(u32),
+    /// A table that has no room for it; the packet is dropped (`hotdrop`).
+    NoRoom,
     /// It is not there: the packet has no such header, the list no such entry.
     Nothing,
 }
@@ -350,6 +356,7 @@ impl fmt::Display for Seen {
             Seen::Direction(direction) => f.write_str(direction_word(*direction)),
             Seen::CtStatus(bits) => f.write_str(&status_names(*bits)),
             Seen::TooFast(millis) => write!(f, "used up for another {millis} ms"),
+            Seen::NoRoom => f.write_str("no room for it"),
             Seen::Nothing => f.write_str("nothing"),
         }
     }
@@ -400,6 +407,8 @@ impl Field {
             Field::CtStatus => "the connection's status",
             Field::CtExpire => "the connection's time left, in seconds,",
             Field::Connmark => "the connection's mark",
+            Field::Traffic => "what the connection has carried",
+            Field::Connections => "the host's connections",
             Field::Rate => "the rate",
             Field::HashRate => "the group's rate",
             Field::Length => "the packet's length",

@@ -18,7 +18,7 @@ use crate::nat::{self, NatRange};
 use crate::plan::Values;
 use crate::rule::Target;
 use crate::table::{Action, ChainId, Policy, Rule, Table};
-use crate::trace::{Effect, Eval, Miss, Outcome};
+use crate::trace::{Effect, Eval, Miss, Outcome, Seen};
 
 /// How a walk ended.
 pub(crate) enum Walked {
@@ -83,6 +83,7 @@ pub(crate) fn walk(
                 rule.counters.add(head.total_len);
                 carry_out(rule, &head, input, skb, world)
             }
+            Err(miss) if miss.seen == Seen::NoRoom => Then::Drop,
             Err(_) => Then::Next(Effect::Counted),
         };
         if let Some(evals) = &mut evals {

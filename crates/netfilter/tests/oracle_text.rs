@@ -27,10 +27,11 @@ impl Ns {
         if !version.contains("v1.8.9") {
             return Err(format!("the model is iptables v1.8.9, here is {}", version.trim()));
         }
-        let _ = Command::new("ip").args(["netns", "del", name]).output();
-        let made = Command::new("ip").args(["netns", "add", name]).output();
+        // Another run of the same test is in nobody's way.
+        let name = format!("{name}-{}", std::process::id());
+        let made = Command::new("ip").args(["netns", "add", &name]).output();
         match made {
-            Ok(made) if made.status.success() => Ok(Ns(name.to_string())),
+            Ok(made) if made.status.success() => Ok(Ns(name)),
             Ok(made) => Err(String::from_utf8_lossy(&made.stderr).trim().to_string()),
             Err(error) => Err(format!("ip netns: {error}")),
         }

@@ -238,3 +238,51 @@ proptest! {
         prop_assert_eq!(run(&mut again, "save".to_string()).out, saved);
     }
 }
+
+#[test]
+fn what_a_set_cannot_be_or_hold_is_refused() {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    let mut run = |line: &str| {
+        let words: Vec<String> = line.split(' ').map(str::to_string).collect();
+        ipset(&mut netfilter, &words, "", Instant::ZERO).err
+    };
+    run("create a hash:ip");
+    run("create b hash:ip,port");
+    run("create c hash:ip,port maxelem 4294967295");
+    let long = "x".repeat(32);
+    assert_eq!(
+        run(&format!("rename a {long}")),
+        format!("ipset v7.17: Syntax error: setname '{long}' is longer than 31 characters\n")
+    );
+    // Four thousand million elements: nobody has room for them.
+    assert_eq!(
+        run("add b 10.0.0.0/16,1-65535"),
+        "ipset v7.17: Hash is full, cannot add more elements\n"
+    );
+    assert_eq!(
+        run("add c 10.0.0.0/16,1-65535"),
+        "ipset v7.17: 262144 elements at once are not supported by podwire\n"
+    );
+    assert_eq!(
+        run("add a 0.0.0.0"),
+        "ipset v7.17: Null-valued element, cannot be stored in a hash type of set\n"
+    );
+}
+
+#[test]
+fn sets_that_are_swapped_keep_their_places() {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    let mut run = |line: &str| {
+        let words: Vec<String> = line.split(' ').map(str::to_string).collect();
+        ipset(&mut netfilter, &words, "", Instant::ZERO).out
+    };
+    for line in
+        ["create a hash:ip", "create l list:set", "add l a", "create b hash:ip", "add b 10.0.0.1"]
+    {
+        run(line);
+    }
+    run("swap a b");
+    run("swap a a");
+    assert_eq!(run("list -n"), "a\nl\nb\n");
+    assert!(run("list a").contains("10.0.0.1"));
+}

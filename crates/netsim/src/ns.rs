@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use base::{Duration, Instant, Rng};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::ext::link::PktType;
-use netfilter::{IfName, Netfilter, Surroundings};
+use netfilter::{IfName, Netfilter, Sender, Surroundings};
 use packet::{Head, Mac};
 use slab::Slab;
 
@@ -162,7 +162,12 @@ impl Surroundings for View<'_> {
         if addr.is_multicast() {
             return AddrType::Multicast;
         }
-        if addr.is_unspecified() || self.fib.is_broadcast(addr) {
+        let is_of = |dev: IfId| match iface {
+            None => true,
+            Some(name) => self.ifaces.get(dev.slot as usize).is_some_and(|i| i.name == name),
+        };
+        let is_to_all = addr.is_unspecified() || addr.is_broadcast();
+        if is_to_all || self.fib.broadcast_dev(addr).is_some_and(is_of) {
             return AddrType::Broadcast;
         }
         let is_local = match iface {
@@ -183,6 +188,10 @@ impl Surroundings for View<'_> {
 
     fn source_mac(&self) -> Option<Mac> {
         Some(self.packet.1.from_mac).filter(|mac| *mac != Mac::ZERO)
+    }
+
+    fn sender(&self) -> Sender {
+        self.packet.1.sender
     }
 
     fn packet_type(&self) -> PktType {

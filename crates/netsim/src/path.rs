@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 
 use netfilter::ext::reject::Reject;
 use netfilter::trace::HookTrace;
-use netfilter::{Hook, HookInput, IfName, Skb, Verdict};
+use netfilter::{Hook, HookInput, IfName, Sender, Skb, Verdict};
 use packet::reply::{self, IcmpError, Unreachable};
 use packet::{Body, Fragment, Frame, Mac, Packet, checksum, protocol};
 
@@ -44,6 +44,8 @@ pub(crate) struct Meta {
     pub(crate) from_mac: Mac,
     /// ICMP of this namespace is sending it (`icmp_xmit_lock`).
     pub(crate) is_icmps: bool,
+    /// The socket of this namespace that is sending it.
+    pub(crate) sender: Sender,
     /// It shows that the next hop is there: what was sent before has been acknowledged.
     pub(crate) confirms: bool,
 }
@@ -52,7 +54,8 @@ impl Meta {
     pub(crate) fn new(id: PacketId, cause: Cause) -> Meta {
         let (frag_max, is_suspect, is_group, confirms) = (0, false, false, false);
         let (from_mac, is_icmps) = (Mac::ZERO, false);
-        Meta { id, cause, frag_max, is_suspect, is_group, from_mac, is_icmps, confirms }
+        let sender = Sender::None;
+        Meta { id, cause, frag_max, is_suspect, is_group, from_mac, is_icmps, sender, confirms }
     }
 }
 
@@ -113,6 +116,8 @@ pub(crate) struct Sent {
     pub(crate) oif: Option<IfId>,
     /// ICMP sends it.
     pub(crate) is_icmps: bool,
+    /// The socket that sends it.
+    pub(crate) sender: Sender,
 }
 
 impl Sent {
@@ -122,7 +127,12 @@ impl Sent {
 
     /// Sent by ICMP, which has one socket only: what goes wrong on the way out cannot be answered.
     pub(crate) fn by_icmp(cause: Cause) -> Sent {
-        Sent { is_icmps: true, ..Sent::because(cause) }
+        Sent { is_icmps: true, sender: Sender::Kernel, ..Sent::because(cause) }
+    }
+
+    /// Sent by a program; all of them run as root.
+    pub(crate) fn by_program(cause: Cause) -> Sent {
+        Sent { sender: Sender::Program(0, 0), ..Sent::because(cause) }
     }
 }
 
@@ -227,7 +237,7 @@ impl Kernel {
         if is_everybody(dst) {
             return !src.is_loopback() && (dst.is_broadcast() || src.is_unspecified());
         }
-        if src.octets()[0] == 0 || dst.octets()[0] == 0 {
+        if src.is_unspecified() {
             return false;
         }
         let localnet = here.conf_max(iface, IfKey::RouteLocalnet) != 0;
@@ -337,15 +347,17 @@ impl Kernel {
 
     // ---- out -----------------------------------------------------------------------------------------
 
-    /// A packet that this namespace has made goes out (`ip_local_out`).
+    /// A packet that this namespace itself has made goes out (`ip_local_out`).
     pub(crate) fn ip_out(&mut self, ns: NsId, packet: Packet, cause: Cause) {
-        self.send(ns, Skb::new(packet), Sent::because(cause));
+        let sent = Sent { sender: Sender::Kernel, ..Sent::because(cause) };
+        self.send(ns, Skb::new(packet), sent);
     }
 
     /// The same with what goes with it.
     pub(crate) fn send(&mut self, ns: NsId, mut skb: Skb, sent: Sent) {
         let meta = Meta::new(self.new_packet_id(), sent.cause);
-        let mut meta = Meta { confirms: sent.confirms, is_icmps: sent.is_icmps, ..meta };
+        let mut meta =
+            Meta { confirms: sent.confirms, is_icmps: sent.is_icmps, sender: sent.sender, ..meta };
         self.counts.made += 1;
         self.note_ip(ns, meta, &skb, || StepKind::Made);
         if self.ns(ns).is_none_or(Namespace::is_off) {
@@ -531,6 +543,9 @@ impl Kernel {
                     Reject::TcpReset => {
                         if let Some(packet) = reply::tcp_reset(&skb.packet) {
                             let ct = skb.ct.of_answer();
+                            if let Some(here) = self.ns_mut(id) {
+                                here.netfilter.conntrack_mut().set_closing(skb.ct, now);
+                            }
                             let reset = Skb { ct, ..Skb::new(packet) };
                             self.send(id, reset, Sent::because(meta.cause));
                         }

@@ -558,7 +558,7 @@ impl Fib {
         for broadcast in broadcasts(addr) {
             put(RouteKind::Broadcast, Cidr::host(broadcast), TABLE_LOCAL, None);
         }
-        if addr.cidr.len == 32 || addr.is_secondary || network.addr.octets()[0] == 0 {
+        if addr.cidr.len == 32 || addr.is_secondary || network.addr.is_unspecified() {
             return;
         }
         if on_loopback {
@@ -622,6 +622,11 @@ impl Fib {
     pub(crate) fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
         addr.is_broadcast()
             || self.own(addr).is_some_and(|route| route.kind == RouteKind::Broadcast)
+    }
+
+    /// The interface of the network whose broadcast address `addr` is.
+    pub(crate) fn broadcast_dev(&self, addr: Ipv4Addr) -> Option<IfId> {
+        self.own(addr).filter(|route| route.kind == RouteKind::Broadcast).map(|route| route.dev)
     }
 
     /// The source address that a route gives to what is made here (`FIB_RES_PREFSRC`).

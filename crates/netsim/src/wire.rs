@@ -1,7 +1,7 @@
 //! Frames: in from an interface, out by one, and across the link between two.
 
 use base::{Duration, Instant};
-use netfilter::{CtSlot, IfName, Skb};
+use netfilter::{CtSlot, IfName, Sender, Skb};
 use packet::{Arp, Body, Frame, Mac, Packet};
 
 use crate::capture::CaptureDirection;
@@ -56,7 +56,8 @@ impl Kernel {
             return self.lose_at(ns, parcel, DropReason::Partitioned);
         }
         let kept = parcel.kept.take();
-        let meta = Meta { is_group, from_mac, is_icmps: false, ..parcel.meta };
+        let meta =
+            Meta { is_group, from_mac, is_icmps: false, sender: Sender::None, ..parcel.meta };
         match self.unpack(parcel) {
             Body::Arp(arp) => self.arp_in(ns, id, meta, arp),
             Body::Ipv4(packet) => {

@@ -9,6 +9,7 @@ mod common;
 use base::Duration;
 use common::{World, addr, ask, assert_conserved, cidr, echo, ip, ping, run, udp_echo, world};
 use expect_test::{Expect, expect};
+use netfilter::TableName;
 use netfilter::text::{RestoreOptions, restore};
 use netsim::exec::timeout;
 use netsim::route::{RouteKind, Scope};
@@ -439,6 +440,27 @@ fn traceroute_sees_every_router() {
         hops.join(", ")
     });
     assert_eq!(hops.unwrap(), "10.0.1.1 11/0, 10.0.2.2 3/3, 10.0.2.2 3/3");
+}
+
+#[test]
+fn rules_know_whose_socket_sends() {
+    let world = world();
+    let rules = "*filter\n-A OUTPUT -m owner --uid-owner 0\n\
+        -A OUTPUT -m owner --socket-exists ! --uid-owner 0\n-A OUTPUT -m owner ! --socket-exists\nCOMMIT\n";
+    let ends = [world.client, world.server];
+    for ns in ends {
+        world.net.with_netfilter(ns, |nf| restore(nf, rules, RestoreOptions::default()).unwrap());
+    }
+    // A program asks; that nobody listens is said by the other side's kernel.
+    assert_eq!(connect(&world, "10.0.2.2:80"), Err(SockError::Refused));
+    let counted = ends.map(|ns| {
+        let packets = |nf: &mut netfilter::Netfilter| {
+            let output = nf.table(TableName::Filter).unwrap().chain("OUTPUT").unwrap();
+            output.rules.iter().map(|rule| rule.counters.packets).collect::<Vec<_>>()
+        };
+        world.net.with_netfilter(ns, packets).unwrap()
+    });
+    assert_eq!(counted, [[1, 0, 0], [0, 1, 0]]);
 }
 
 #[test]

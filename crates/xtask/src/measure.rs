@@ -30,7 +30,20 @@ pub(crate) fn fuzz(ws: &Workspace, seconds: u32) -> Outcome {
     }
     targets.sort();
     for target in targets {
-        let run = ws.line("cargo fuzz run --fuzz-dir tests/fuzz -s none").arg(&target).arg("--");
+        let mut run = ws.line("cargo fuzz run --fuzz-dir tests/fuzz -s none").arg(&target);
+        // What was found before, and what a run begins with.
+        let corpus = ws.root.join("tests/fuzz/corpus").join(&target);
+        fs::create_dir_all(&corpus).map_err(|e| format!("{}: {e}", corpus.display()))?;
+        run = run.arg(corpus);
+        let seeds = ws.root.join("tests/fuzz/seeds").join(&target);
+        if seeds.exists() {
+            run = run.arg(seeds);
+        }
+        run = run.arg("--");
+        let words = ws.root.join("tests/fuzz").join(format!("{target}.dict"));
+        if words.exists() {
+            run = run.arg(format!("-dict={}", words.display()));
+        }
         let run = run.arg(format!("-max_total_time={seconds}")).arg("-timeout=20");
         let run = run.arg("-max_len=2000").env("RUSTC_BOOTSTRAP", "1");
         timed(&target, || run.run())?;

@@ -2,8 +2,8 @@
 
 Runs in the namespace at the other end of the router's cables. Its argument is JSON:
 {"ifaces": {NAME: {"router_mac", "router_ip", "mac", "ip"}}}. It reads lines `NAME HEX`, an interface of
-the router and an IPv4 packet, and answers each with one line `NAME HEX NAME HEX …`: what the router sent
-because of it, in order.
+the router and an IPv4 packet, perhaps with the seconds to wait before it is sent, and answers each with one
+line `NAME HEX NAME HEX …`: what the router sent because of it, in order.
 """
 
 import array
@@ -14,6 +14,7 @@ import select
 import socket
 import struct
 import sys
+import time
 
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
@@ -71,7 +72,8 @@ def main():
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
     print("ready", flush=True)
     for line in sys.stdin:
-        name, packet = line.split()
+        name, packet, *pause = line.split()
+        time.sleep(float(pause[0]) if pause else 0)
         cable = cables[name]
         s.sendto(cable.head + bytes.fromhex(packet), (name, 0))
         s.sendto(cable.probe, (name, 0))

@@ -327,7 +327,11 @@ fn payload_words(
                 write!(out, " quotes something")
             } else if matches!(payload[0], 3 | 4 | 5 | 11 | 12) {
                 let _ = write!(out, " rest={:#x} (", be32(payload, 4));
-                let quoted = words(&payload[8..], sent, reader);
+                let mut quoted = words(&payload[8..], sent, reader);
+                let is_own_tcp = quoted.contains(" id=own ") && quoted.contains(" tcp ");
+                if is_own_tcp && (reader.ignores)("own-reset-sum") {
+                    quoted = quoted.replace(" BAD-SUM", "");
+                }
                 write!(out, "{quoted}) quotes={}", payload.len() - 8)
             } else {
                 let id = reader.port(be16(payload, 4));

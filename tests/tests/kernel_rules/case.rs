@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! # What it is about.
+//! create ip0 hash:ip
+//! add ip0 10.1.0.10
 //! *nat
 //! :OUTPUT DROP
 //! -A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.2.0.10:8080
@@ -64,6 +66,8 @@ pub(crate) enum Kind {
 pub(crate) struct Case {
     /// Comment lines at the head of its file.
     pub(crate) about: String,
+    /// Lines of `ipset restore`.
+    pub(crate) sets: Vec<String>,
     pub(crate) rules: Vec<Rule>,
     /// Built-in chains that drop what no rule decided about.
     pub(crate) drops: Vec<(TableName, String)>,
@@ -191,6 +195,7 @@ impl fmt::Display for Case {
         for line in self.about.lines() {
             writeln!(f, "# {line}")?;
         }
+        self.sets.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         for (table, _) in USER_CHAINS {
             let drops: Vec<_> = self.drops.iter().filter(|(t, _)| *t == table).collect();
             let rules: Vec<_> = self.rules.iter().filter(|rule| rule.table == table).collect();
@@ -261,6 +266,8 @@ pub(crate) fn parse(text: &str) -> Result<Case, String> {
             in_packets = true;
         } else if in_packets {
             case.steps.push(parse_step(line).ok_or_else(wrong)?);
+        } else if line.starts_with("create ") || line.starts_with("add ") {
+            case.sets.push(line.to_string());
         } else if let Some(name) = line.strip_prefix('*') {
             table = Some(name.parse::<TableName>().map_err(|_| wrong())?);
         } else if let Some(chain) = line.strip_prefix(':').and_then(|l| l.strip_suffix(" DROP")) {

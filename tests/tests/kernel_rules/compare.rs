@@ -16,6 +16,8 @@ pub(crate) struct Told {
     counters: BTreeMap<(String, String, usize), String>,
     /// The connections in the end, sorted.
     connections: Vec<String>,
+    /// The elements of sets in the end, sorted.
+    elements: Vec<String>,
 }
 
 impl Told {
@@ -27,7 +29,7 @@ impl Told {
 
 /// Plays a case in one world. `Err`: it does not take the ruleset.
 fn play(case: &Case, world: &mut dyn World, ignores: Ignores<'_>) -> Result<Told, String> {
-    world.load(&case.ruleset())?;
+    world.load(&case.sets, &case.ruleset())?;
     let mut history = History::new();
     let is_known = |port| case.names_port(port);
     let mut reader = Reader { is_known: &is_known, ignores, met: Vec::new() };
@@ -48,6 +50,9 @@ fn play(case: &Case, world: &mut dyn World, ignores: Ignores<'_>) -> Result<Told
     }
     told.counters = counters(&world.save());
     told.connections = connections(&world.connections(), &mut reader);
+    if !case.sets.is_empty() {
+        told.elements = elements(&world.sets());
+    }
     Ok(told)
 }
 
@@ -74,6 +79,14 @@ fn counters(save: &str) -> BTreeMap<(String, String, usize), String> {
         }
     }
     counters
+}
+
+/// The elements in what `ipset save` prints.
+fn elements(save: &str) -> Vec<String> {
+    let mut lines: Vec<String> =
+        save.lines().filter(|line| line.starts_with("add ")).map(String::from).collect();
+    lines.sort();
+    lines
 }
 
 /// The lines of `conntrack -L` without what is a matter of time.
@@ -128,11 +141,16 @@ fn difference(case: &Case, kernel: &Told, engine: &Told) -> Option<String> {
             );
         }
     }
-    for line in kernel.connections.iter().filter(|line| !engine.connections.contains(line)) {
-        let _ = writeln!(out, "connection of the kernel alone: {line}");
-    }
-    for line in engine.connections.iter().filter(|line| !kernel.connections.contains(line)) {
-        let _ = writeln!(out, "connection of the engine alone: {line}");
+    for (what, kernel, engine) in [
+        ("connection", &kernel.connections, &engine.connections),
+        ("element", &kernel.elements, &engine.elements),
+    ] {
+        for line in kernel.iter().filter(|line| !engine.contains(line)) {
+            let _ = writeln!(out, "{what} of the kernel alone: {line}");
+        }
+        for line in engine.iter().filter(|line| !kernel.contains(line)) {
+            let _ = writeln!(out, "{what} of the engine alone: {line}");
+        }
     }
     (!out.is_empty()).then_some(out)
 }
@@ -146,8 +164,11 @@ fn rule_text(case: &Case, table: &str, chain: &str, number: usize) -> String {
     }
 }
 
-/// In the words about a ruleset that only one world takes.
-const REFUSED: &str = "takes the ruleset";
+/// Begins the words about a ruleset that only one world takes.
+const REFUSED: &str = "only the ";
+
+/// Begins the words about a ruleset that neither takes.
+const NOBODY: &str = "nobody takes the ruleset";
 
 /// What a known failure leaves out of the comparison.
 pub(crate) type Ignores<'a> = &'a dyn Fn(&str) -> bool;
@@ -171,7 +192,7 @@ impl Worlds<'_> {
             }
             (Ok(_), Err(ours)) => (0, Some(format!("only the kernel takes the ruleset: {ours}"))),
             // A ruleset that both refuse says nothing, and none is to be made.
-            (Err(theirs), Err(_)) => (0, Some(format!("nobody takes the ruleset: {theirs}"))),
+            (Err(theirs), Err(_)) => (0, Some(format!("{NOBODY}: {theirs}"))),
         }
     }
 
@@ -195,7 +216,7 @@ pub(crate) struct Shrinker<'a, 'w> {
 impl<'a, 'w> Shrinker<'a, 'w> {
     /// The smallest case found that still differs.
     pub(crate) fn shrink(case: &Case, difference: &str, worlds: &'a mut Worlds<'w>) -> Case {
-        let is_refusal = difference.contains(REFUSED);
+        let is_refusal = difference.starts_with(REFUSED);
         let mut shrinker = Shrinker { worlds, is_refusal };
         let mut best = case.clone();
         loop {
@@ -203,6 +224,7 @@ impl<'a, 'w> Shrinker<'a, 'w> {
             shrinker.drop_pieces(&mut best, |case| &mut case.steps);
             shrinker.drop_pieces(&mut best, |case| &mut case.rules);
             shrinker.drop_pieces(&mut best, |case| &mut case.drops);
+            shrinker.drop_pieces(&mut best, |case| &mut case.sets);
             shrinker.make_plain(&mut best);
             shrinker.drop_matches(&mut best);
             if best == before {
@@ -214,7 +236,9 @@ impl<'a, 'w> Shrinker<'a, 'w> {
     /// Takes a smaller case if it still differs.
     fn try_less(&mut self, best: &mut Case, less: Case) -> bool {
         let difference = self.worlds.play(&less).1;
-        let is_same = difference.is_some_and(|text| text.contains(REFUSED) == self.is_refusal);
+        let is_same = difference.is_some_and(|text| {
+            text.starts_with(REFUSED) == self.is_refusal && !text.starts_with(NOBODY)
+        });
         if is_same && less != *best {
             *best = less;
             return true;

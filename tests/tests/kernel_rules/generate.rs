@@ -1,4 +1,5 @@
-//! Makes cases by chance: [`crate::rules`] the rules, [`crate::packets`] the packets.
+//! Makes cases by chance: [`crate::rules`] the rules, [`crate::sets`] the sets that they ask for,
+//! [`crate::packets`] the packets.
 //!
 //! What it may use has names ([`FEATURES`]); a known failure names the one that is left out because of it.
 //! A rule that our own parser does not accept is thrown away and another is made.
@@ -14,17 +15,19 @@ use crate::case::{Case, USER_CHAINS};
 /// What can be left out: what is compared, kinds of packets, matches, targets, and where they meet.
 #[rustfmt::skip]
 pub(crate) const FEATURES: &[&str] = &[
-    "own-header", "own-quote", "sctp-state",
+    "own-header", "own-quote", "own-reset-sum", "sctp-state",
     "to-broadcast", "to-multicast", "to-loopback", "from-itself", "from-nowhere", "to-router",
     "echo-to-router", "sctp-to-router",
     "tcp", "udp", "icmp", "sctp", "other-protocol", "other-data", "corrupt", "low-ttl", "ip-options",
     "tcp-window", "tcp-again", "mid-stream", "odd-flags", "odd-seq", "odd-icmp", "odd-tag",
     "icmp-error", "icmp-redirect",
-    "addrtype", "comment", "connmark", "conntrack-dir", "conntrack-more", "conntrack-state", "dscp",
+    "addrtype", "comment", "connbytes", "connlimit", "connmark", "conntrack-dir", "conntrack-more", "conntrack-state", "dscp",
     "icmp-match", "iprange", "length", "limit", "mac", "mark", "multiport", "pkttype", "recent", "recent-rttl",
     "sctp-match", "state", "statistic", "tcp-match", "tcp-option", "tos", "ttl", "udp-match",
     "CONNMARK", "CT", "DNAT", "DSCP", "MARK", "MASQUERADE", "NETMAP", "REDIRECT", "REJECT", "SNAT",
     "TCPMSS", "TOS", "TTL", "reject-reset", "goto", "policy-drop",
+    "hashlimit", "owner", "physdev", "quota", "rpfilter", "set", "set-counters", "set-list", "set-nomatch",
+    "CHECKSUM", "LOG", "NFLOG", "SET", "TRACE",
     "own-state", "in-of-postrouting",
 ];
 
@@ -38,6 +41,8 @@ pub(crate) struct Generator<'a> {
     pub(crate) used: BTreeMap<&'static str, (u32, u32, String)>,
     /// Number of the case that is being made.
     pub(crate) serial: u64,
+    /// Number of the phrase that is being made, in its case.
+    pub(crate) phrases: u64,
     /// Connections of the case so far.
     pub(crate) known: BTreeSet<(Ipv4Addr, Ipv4Addr, u16, u16)>,
 }
@@ -45,7 +50,7 @@ pub(crate) struct Generator<'a> {
 impl<'a> Generator<'a> {
     pub(crate) fn new(rng: Rng, avoided: &'a dyn Fn(&str) -> bool) -> Generator<'a> {
         let (used, known) = (BTreeMap::new(), BTreeSet::new());
-        Generator { rng, avoided, is_ahead: false, used, serial: 0, known }
+        Generator { rng, avoided, is_ahead: false, used, serial: 0, phrases: 0, known }
     }
 
     /// Whether a feature may be used.
@@ -75,6 +80,7 @@ impl<'a> Generator<'a> {
     /// A case with at least `packets` packets.
     pub(crate) fn case(&mut self, packets: usize) -> Case {
         self.serial += 1;
+        self.phrases = 0;
         self.known.clear();
         let mut case = Case::default();
         for (table, user) in USER_CHAINS {
@@ -88,6 +94,7 @@ impl<'a> Generator<'a> {
                 case.drops.push((table, self.one(&hooks).to_string()));
             }
         }
+        self.sets(&mut case);
         while case.steps.len() < packets {
             self.flows(&mut case.steps);
         }

@@ -10,7 +10,7 @@ use crate::generate::Generator;
 use crate::town::{HOSTS, OWN};
 
 /// A match or target: its feature, how often it comes, where it may stand (all chains, or those), its text.
-/// In the text `{!}` is `! ` sometimes, `{v}` one of the values, `{n}` a number of the case.
+/// In the text `{!}` is `! ` sometimes, `{v}` one of the values, `{n}` a number of the case, `{r}` one of its own.
 type Phrase = (&'static str, u32, &'static [&'static str], &'static str, &'static [&'static str]);
 
 /// The cables' names, names that are none, and beginnings.
@@ -37,6 +37,10 @@ const PROTOCOL_MATCHES: &[(&str, Phrase)] = &[
         "SYN,RST,ACK,FIN SYN", "ALL NONE", "SYN,ACK SYN,ACK", "RST RST", "FIN,PSH,URG FIN",
     ])),
     ("tcp", ("tcp-option", 1, &[], "-m tcp {!}--tcp-option {v}", &["2"])),
+    // As it is meant: other packets find what the last insertion has left of a host that has no connections.
+    ("tcp", ("connlimit", 1, &[], "-m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m connlimit {!}--connlimit-{v}", &[
+        "above 1", "upto 2 --connlimit-mask 24", "above 2 --connlimit-daddr", "above 3 --connlimit-mask 0",
+    ])),
     ("tcp", ("multiport", 1, &[], "-m multiport {!}--dports {v}", &["80,443,53", "5000"])),
     ("udp", ("udp-match", 4, &[], "-m udp {!}--dport {v}", PORT_RANGES)),
     ("udp", ("udp-match", 1, &[], "-m udp {!}--sport {v}", PORT_RANGES)),
@@ -60,6 +64,12 @@ const MATCHES: &[Phrase] = &[
         "--ctrepldst 192.0.2.0/24", "--ctstatus SEEN_REPLY", "--ctstatus ASSURED", "--ctorigdstport 80",
     ]),
     ("mark", 4, &[], "-m mark {!}--mark {v}", &["0x1", "0x4000/0x4000", "0x0/0xff", "0x3/0x7"]),
+    ("connbytes", 2, &[], "-m connbytes {!}--connbytes {v}", &[
+        "2 --connbytes-mode packets --connbytes-dir both", "2:3 --connbytes-mode packets --connbytes-dir original",
+        "1: --connbytes-mode packets --connbytes-dir reply", "60:200 --connbytes-mode bytes --connbytes-dir both",
+        ":41 --connbytes-mode avgpkt --connbytes-dir both", "45 --connbytes-mode avgpkt --connbytes-dir original",
+        "100 --connbytes-mode bytes --connbytes-dir reply",
+    ]),
     ("connmark", 2, &[], "-m connmark {!}--mark {v}", &["0x1", "0x0/0xff", "0x4/0x4"]),
     ("addrtype", 2, &[], "-m addrtype {!}--src-type {v}", TYPES),
     ("addrtype", 2, &[], "-m addrtype {!}--dst-type {v}", TYPES),
@@ -91,19 +101,83 @@ const MATCHES: &[Phrase] = &[
     ("tos", 1, &[], "-m tos {!}--tos {v}", &["0x10/0x3f", "0x00/0xff"]),
     ("dscp", 1, &[], "-m dscp {!}--dscp {v}", &["0x00", "0x04"]),
     ("pkttype", 1, &[], "-m pkttype {!}--pkt-type {v}", &["unicast", "broadcast"]),
+    // So few that only the burst counts.
+    ("hashlimit", 2, &[], "-m hashlimit {v} --hashlimit-name h{n}x{r}", HASHLIMITS),
+    ("hashlimit", 1, &[], "-m hashlimit --hashlimit-upto 2/hour --hashlimit-burst 3 --hashlimit-mode srcip --hashlimit-name s{n}", &[
+        "",
+    ]),
+    ("set", 3, &[], "-m set {!}--match-set {v}", SETS),
+    ("set-counters", 1, &[], "-m set {!}--match-set {v}", COUNTED_SETS),
+    ("set-nomatch", 1, &[], "-m set {!}--match-set {v} --return-nomatch", &[
+        "net0 src", "net0 dst", "ip0 src", "nport0 src,src",
+    ]),
+    ("set-list", 1, &[], "-m set {!}--match-set {v}", &["list0 src", "list0 dst", "list0 src,dst"]),
+    ("rpfilter", 2, &["PREROUTING"], "-m rpfilter {v}", &[
+        "", "--loose", "--invert", "--validmark", "--accept-local", "--accept-local --invert", "--loose --invert",
+    ]),
+    ("quota", 1, &[], "-m quota {!}--quota {v}", &["100", "1000", "45"]),
+    ("owner", 1, AFTER, "-m owner {!}{v}", &["--uid-owner 0", "--gid-owner 0-10", "--socket-exists"]),
+    ("physdev", 1, &[], "-m physdev {!}{v}", &["--physdev-in in0", "--physdev-is-in", "--physdev-is-bridged"]),
+    ("physdev", 1, &["FORWARD", "POSTROUTING"], "-m physdev {!}{v}", &["--physdev-out in0", "--physdev-is-out"]),
     ("mac", 1, RECEIVED, "-m mac {!}--mac-source {v}", &["02:00:00:00:01:ff", "02:00:00:00:02:ff"]),
+];
+
+#[rustfmt::skip]
+const HASHLIMITS: &[&str] = &[
+    "--hashlimit-upto 1/hour --hashlimit-burst 2 --hashlimit-mode srcip",
+    "--hashlimit-above 1/hour --hashlimit-burst 1 --hashlimit-mode dstip",
+    "--hashlimit-upto 3/day --hashlimit-burst 1 --hashlimit-mode srcip,dstip",
+    "--hashlimit-above 2/hour --hashlimit-burst 3 --hashlimit-mode srcip,srcport,dstip,dstport",
+    "--hashlimit-upto 1/hour --hashlimit-burst 2 --hashlimit-mode dstport",
+    "--hashlimit-upto 4/day --hashlimit-burst 3 --hashlimit-mode srcip --hashlimit-srcmask 24",
+    "--hashlimit-upto 1/day --hashlimit-burst 3 --hashlimit-mode dstip",
+    "--hashlimit-above 3/day --hashlimit-burst 2 --hashlimit-mode srcip,dstip --hashlimit-srcmask 8 --hashlimit-dstmask 16",
+    "--hashlimit-upto 1/hour --hashlimit-burst 4",
+    "--hashlimit-above 1/hour --hashlimit-burst 4",
+    "--hashlimit-upto 1/hour --hashlimit-burst 2 --hashlimit-mode srcip,dstip --hashlimit-htable-size 2 --hashlimit-htable-max 2",
+];
+/// Sets with the ends of a packet that they are asked for; [`crate::sets`] makes them.
+#[rustfmt::skip]
+const SETS: &[&str] = &[
+    "ip0 src", "ip0 dst", "ip0 src,dst", "mask0 src", "net0 src", "net0 dst", "port0 src,dst", "port0 dst,dst",
+    "port0 src,src", "port0 dst", "nport0 src,dst", "nport0 dst,dst", "three0 src,dst,dst", "three0 dst,dst,src",
+    "ports0 dst", "ports0 src",
+];
+#[rustfmt::skip]
+const COUNTED_SETS: &[&str] = &[
+    "ip1 src", "ip1 dst", "net1 src", "net1 dst", "port1 src,dst", "net1 src ! --update-counters",
+    "ip1 src --packets-gt 1", "net1 dst --packets-lt 3", "ip1 dst ! --packets-eq 2", "net1 src --bytes-gt 100",
+    "port1 src,dst --packets-eq 1 --bytes-lt 50", "ip1 src --packets-gt 1 ! --update-counters",
+];
+/// What packets do to sets.
+#[rustfmt::skip]
+const SET_CHANGES: &[&str] = &[
+    "--add-set ip0 src", "--del-set ip0 src", "--add-set ip1 dst --exist", "--add-set net0 src", "--add-set net1 dst",
+    "--del-set net0 dst", "--add-set port0 src,dst --exist", "--del-set port0 dst,dst", "--add-set mask0 dst",
+    "--add-set ip0 src --del-set ip1 dst", "--add-set three0 src,dst,dst", "--add-set nport0 src,dst",
+    "--add-set ports0 dst", "--add-set list0 src", "--del-set list0 dst", "--add-set port1 src,dst --exist",
+];
+
+/// Targets of every table.
+#[rustfmt::skip]
+const TARGETS_OF_ALL: &[Phrase] = &[
+    ("LOG", 1, &[], "-j LOG {v}", &["", "--log-prefix \"a b \"", "--log-level 7 --log-ip-options"]),
+    ("NFLOG", 1, &[], "-j NFLOG {v}", &["--nflog-group 3", "--nflog-prefix x --nflog-threshold 2"]),
+    ("SET", 2, &[], "-j SET {v}", SET_CHANGES),
 ];
 
 /// Targets by table; those of `nat` that have addresses are made in [`Generator::nat_target`].
 #[rustfmt::skip]
 const TARGETS: &[(TableName, Phrase)] = &[
     (TableName::Raw, ("CT", 1, &[], "-j CT --notrack", &[""])),
+    (TableName::Raw, ("TRACE", 1, &["PREROUTING", "OUTPUT"], "-j TRACE", &[""])),
     (TableName::Raw, ("MARK", 1, &[], "-j MARK {v}", MARKS)),
     (TableName::Mangle, ("MARK", 3, &[], "-j MARK {v}", MARKS)),
     (TableName::Mangle, ("CONNMARK", 1, &[], "-j CONNMARK {v}", &[
         "--set-xmark 0x4/0x4", "--save-mark --nfmask 0xff --ctmask 0xff",
         "--restore-mark --nfmask 0xffff --ctmask 0xffff",
     ])),
+    (TableName::Mangle, ("CHECKSUM", 1, &[], "-j CHECKSUM --checksum-fill", &[""])),
     (TableName::Mangle, ("TTL", 1, &[], "-j TTL {v}", &["--ttl-set 10", "--ttl-inc 3", "--ttl-dec 1"])),
     (TableName::Mangle, ("TOS", 1, &[], "-j TOS {v}", &["--set-tos 0x10/0x3f", "--set-tos 0x08/0xff"])),
     (TableName::Mangle, ("DSCP", 1, &[], "-j DSCP --set-dscp {v}", &["0x04"])),
@@ -232,6 +306,7 @@ impl Generator<'_> {
         let fits = |(feature, _, chains, ..): &&Phrase| {
             (chains.is_empty() || chains.contains(&chain))
                 && self.may(feature)
+                && (*feature != "rpfilter" || table != TableName::Nat)
                 && !(sees_own_tos && ["tos", "dscp"].contains(feature))
                 && !(sees_own && (STATEFUL.contains(feature) || *feature == "REJECT"))
         };
@@ -244,14 +319,18 @@ impl Generator<'_> {
             is_it
         })?;
         let (bang, value, number) = (self.bang(), self.one(values), self.serial.to_string());
-        Some((feature, text.replace("{!}", bang).replace("{v}", value).replace("{n}", &number)))
+        self.phrases += 1;
+        let text = text.replace("{!}", bang).replace("{v}", value).replace("{n}", &number);
+        let text = text.replace("{r}", &self.phrases.to_string());
+        Some((feature, text.trim_end().to_string()))
     }
 
     fn target(&mut self, table: TableName, chain: &str, protocol: &str, draft: &mut Draft) {
         if self.chance(45) {
             let of_tcp = if protocol == "tcp" { TCP_TARGETS } else { &[] };
             let of_table = TARGETS.iter().chain(of_tcp).filter(|(t, _)| *t == table);
-            let phrases: Vec<Phrase> = of_table.map(|(_, phrase)| *phrase).collect();
+            let of_table = of_table.map(|(_, phrase)| *phrase);
+            let phrases: Vec<Phrase> = of_table.chain(TARGETS_OF_ALL.iter().copied()).collect();
             let special = match table {
                 TableName::Nat if self.chance(80) => {
                     self.nat_target(chain, protocol).filter(|(feature, _)| self.may(feature))

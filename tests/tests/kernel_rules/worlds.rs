@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::Duration;
+use netfilter::ipset::command::ipset;
+use netfilter::text::command::Output;
 use netfilter::text::{RestoreOptions, restore, save};
 use netsim::{Cause, Cidr, IfId, LinkConfig, NsId, Route, Sim, StepKind, TraceMode};
 use packet::{Arp, Body, Frame, Mac, Packet};
@@ -14,14 +16,16 @@ use crate::town::{CABLES, ROUTES};
 
 /// A router with the cables of [`crate::town`].
 pub(crate) trait World {
-    /// Forgets all connections and takes a ruleset.
-    fn load(&mut self, ruleset: &str) -> Result<(), String>;
+    /// Forgets all connections, and takes lines of `ipset restore` and a ruleset.
+    fn load(&mut self, sets: &[String], ruleset: &str) -> Result<(), String>;
     /// Puts a packet on a cable; what the router sends because of it.
     fn send(&mut self, cable: &str, packet: &[u8]) -> Vec<(String, Vec<u8>)>;
     /// What `iptables-save -c` prints.
     fn save(&mut self) -> String;
     /// What `conntrack -L` prints.
     fn connections(&mut self) -> String;
+    /// What `ipset save` prints.
+    fn sets(&mut self) -> String;
 }
 
 /// The real one: a namespace that routes, and one at the other end of its cables.
@@ -30,6 +34,16 @@ pub(crate) struct Kernel {
     agent: Agent,
     /// Rulesets taken so far.
     loads: u32,
+    /// Name and making of all sets there are: one that a rule has asked for cannot be had away at once, and is
+    /// used again.
+    made: Vec<(String, String)>,
+    /// Of those, the sets of the ruleset at hand.
+    used: Vec<usize>,
+    /// Packets and bytes of connections are counted.
+    counts: bool,
+    /// Between two packets the kernel's clock has to tick: `connlimit` counts a connection again that comes twice
+    /// within a tick, and those that are over.
+    waits: bool,
     // Last, so that the agent has ended when its namespace goes.
     _namespaces: Namespaces,
 }
@@ -96,7 +110,52 @@ impl Kernel {
             .collect();
         let agent =
             Agent::start(Some(&outside), "raw.py", &json!({ "ifaces": ifaces }).to_string());
-        Kernel { router, agent, loads: 0, _namespaces: namespaces }
+        Kernel {
+            router,
+            agent,
+            loads: 0,
+            made: Vec::new(),
+            used: Vec::new(),
+            counts: false,
+            waits: false,
+            _namespaces: namespaces,
+        }
+    }
+}
+
+impl Kernel {
+    /// Makes the sets, and says what the ruleset that asks for them is here.
+    fn load_sets(&mut self, sets: &[String], ruleset: &str) -> Result<String, String> {
+        let (mut input, mut ruleset) = (String::new(), ruleset.to_string());
+        let mut names: Vec<(String, String)> = Vec::new();
+        self.used.clear();
+        for line in sets {
+            let words: Vec<&str> = line.split(' ').collect();
+            let (what, name, rest) = (words[0], words[1], words[2..].join(" "));
+            if what == "create" {
+                let made = (name.to_string(), rest.clone());
+                let at = self.made.iter().position(|known| *known == made).unwrap_or_else(|| {
+                    self.made.push(made);
+                    self.made.len() - 1
+                });
+                self.used.push(at);
+                let own = format!("{name}.{at}");
+                input += &format!("create {own} {rest} -exist\nflush {own}\n");
+                ruleset = ruleset.replace(&format!("-set {name} "), &format!("-set {own} "));
+                names.push((name.to_string(), own));
+            } else {
+                let own = |word: &str| {
+                    let found = names.iter().find(|(name, _)| name == word);
+                    found.map_or(word, |(_, own)| own).to_string()
+                };
+                let words: Vec<String> = words[1..].iter().map(|word| own(word)).collect();
+                input += &format!("add {} -exist\n", words.join(" "));
+            }
+        }
+        if !sets.is_empty() {
+            kernel::inside(&self.router, "ipset", &["restore"], &input)?;
+        }
+        Ok(ruleset)
     }
 }
 
@@ -106,17 +165,30 @@ fn from_hex(text: &str) -> Vec<u8> {
 }
 
 impl World for Kernel {
-    fn load(&mut self, ruleset: &str) -> Result<(), String> {
+    fn load(&mut self, sets: &[String], ruleset: &str) -> Result<(), String> {
         self.loads += 1;
-        // What `recent` remembers outlives a ruleset whose successor has a list of the same name.
-        let ruleset = ruleset.replace("--name ", &format!("--name k{}", self.loads));
+        let mut ruleset = self.load_sets(sets, ruleset)?;
+        self.waits = ruleset.contains("connlimit");
+        // What `recent` and `hashlimit` remember outlives a ruleset whose successor has something of the same
+        // name.
+        for option in ["--name ", "--hashlimit-name "] {
+            ruleset = ruleset.replace(option, &format!("{option}k{}", self.loads));
+        }
         kernel::restore(&self.router, &ruleset)?;
+        // A rule that asks how much connections carry has it counted from then on.
+        let counts = u8::from(ruleset.contains("connbytes"));
+        if self.counts != (counts == 1) {
+            let setting = format!("net.netfilter.nf_conntrack_acct={counts}");
+            kernel::sysctl(&self.router, &[&setting])?;
+            self.counts = counts == 1;
+        }
         kernel::inside(&self.router, "conntrack", &["-F"], "").map(drop)
     }
 
     fn send(&mut self, cable: &str, packet: &[u8]) -> Vec<(String, Vec<u8>)> {
         let hex: String = packet.iter().map(|byte| format!("{byte:02x}")).collect();
-        let answer = self.agent.ask(&format!("{cable} {hex}"));
+        let pause = if self.waits { " 0.009" } else { "" };
+        let answer = self.agent.ask(&format!("{cable} {hex}{pause}"));
         assert!(!answer.starts_with('-'), "{answer}");
         let words: Vec<&str> = answer.split_whitespace().collect();
         words.chunks(2).map(|pair| (pair[0].to_string(), from_hex(pair[1]))).collect()
@@ -128,6 +200,23 @@ impl World for Kernel {
 
     fn connections(&mut self) -> String {
         kernel::inside(&self.router, "conntrack", &["-L"], "").unwrap()
+    }
+
+    fn sets(&mut self) -> String {
+        let mut saved = kernel::inside(&self.router, "ipset", &["save"], "").unwrap();
+        saved.push('\n');
+        let mut out = String::new();
+        for at in &self.used {
+            let (name, kind) = &self.made[*at];
+            for line in saved.lines() {
+                let Some(rest) = line.strip_prefix(&format!("add {name}.{at} ")) else { continue };
+                // Of a list, the names of its members.
+                let member = rest.split_once('.').filter(|_| kind.starts_with("list:"));
+                let rest = member.map_or(rest, |(name, _)| name);
+                out += &format!("add {name} {rest}\n");
+            }
+        }
+        out
     }
 }
 
@@ -192,6 +281,12 @@ impl Engine {
         self.pass();
     }
 
+    fn ipset(&self, args: &[&str], input: &str) -> Output {
+        let (net, args) = (self.sim.net(), args.iter().map(ToString::to_string));
+        let (now, args) = (net.now(), args.collect::<Vec<_>>());
+        net.with_netfilter(self.router, |netfilter| ipset(netfilter, &args, input, now)).unwrap()
+    }
+
     fn pass(&self) {
         let until = self.sim.net().now() + Duration::from_millis(1);
         self.sim.advance(until, u32::MAX);
@@ -199,9 +294,15 @@ impl Engine {
 }
 
 impl World for Engine {
-    fn load(&mut self, ruleset: &str) -> Result<(), String> {
+    fn load(&mut self, sets: &[String], ruleset: &str) -> Result<(), String> {
         // A new one: nothing is left of what was before.
         *self = Engine::new();
+        if !sets.is_empty() {
+            let made = self.ipset(&["restore", "-exist"], &sets.join("\n"));
+            if made.code != 0 {
+                return Err(made.err);
+            }
+        }
         let done = self.sim.net().with_netfilter(self.router, |netfilter| {
             restore(netfilter, ruleset, RestoreOptions::default())
         });
@@ -242,5 +343,9 @@ impl World for Engine {
             netfilter::conntrack::text::list(netfilter.conntrack(), now)
         };
         net.with_netfilter(self.router, list).unwrap()
+    }
+
+    fn sets(&mut self) -> String {
+        self.ipset(&["save"], "").out
     }
 }

@@ -156,6 +156,12 @@ impl Conntrack {
         Some((id, direction))
     }
 
+    /// The same for somebody who only looks.
+    pub(crate) fn peek(&self, tuple: &Tuple, now: Instant) -> Option<&Conn> {
+        let conn = self.conns.get(self.by_tuple.get(tuple)?.0 as usize)?;
+        (conn.expires > now).then_some(conn)
+    }
+
     /// Whether `reply`, as a connection's translation would have it, belongs to another connection
     /// (`nf_conntrack_tuple_taken`). A connection of the same first packet does not count: that is a race,
     /// settled when the second one is confirmed.
@@ -348,7 +354,9 @@ impl Conntrack {
 
     /// Remembers that the source of this connection has been decided (`nf_nat_bysource`).
     pub(crate) fn remember_source(&mut self, id: ConnId) {
-        let Some(conn) = self.get(id).filter(|conn| !conn.source_links.is_linked) else { return };
+        // One that is dying is not to be a model for others.
+        let is_wanted = |conn: &&Conn| !conn.source_links.is_linked && !conn.has(status::DYING);
+        let Some(conn) = self.get(id).filter(is_wanted) else { return };
         let next = self.by_source.insert(source_of(&conn.original), id.slot);
         if let Some(next) = next.and_then(|next| self.conns.get_mut(next as usize)) {
             next.source_links.previous = Some(id.slot);

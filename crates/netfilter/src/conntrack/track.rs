@@ -5,7 +5,7 @@ use packet::{L4, Packet, protocol};
 
 use super::event::Change;
 use super::sctp::{self, SctpTrack};
-use super::tcp::{self, Segment, TcpTrack};
+use super::tcp::{self, Segment, TcpState, TcpTrack};
 use super::{
     Conn, ConnId, Conntrack, CtInfo, CtSlot, Direction, GRE, Invalid, Proto, Settings, TableFull,
     Tuple, status,
@@ -51,6 +51,24 @@ impl Conntrack {
                 Ok(CtSlot::None)
             }
         }
+    }
+
+    /// The packet was answered with a reset that its sender will hear: its TCP connection is over
+    /// (`nf_ct_set_closing`).
+    pub fn set_closing(&mut self, slot: CtSlot, now: Instant) {
+        let CtSlot::Tracked { conn: id, .. } = slot else { return };
+        let timeout = self.settings.tcp.timeout(TcpState::Close);
+        self.conn_mut(id, |conn| {
+            let Proto::Tcp(track) = &mut conn.proto else { return };
+            if conn.status & status::CONFIRMED == 0 {
+                return;
+            }
+            let was_over = std::mem::replace(&mut track.state, TcpState::Close) == TcpState::Close;
+            if !was_over && !conn.has(status::FIXED_TIMEOUT) {
+                conn.expires = now + timeout;
+                conn.pending |= Change::State as u8;
+            }
+        });
     }
 
     fn lookup(

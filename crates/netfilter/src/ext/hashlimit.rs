@@ -15,11 +15,15 @@ use crate::trace::{Field, Miss, Seen};
 
 /// Parts of a second that rates are kept in (`XT_HASHLIMIT_SCALE_v2`).
 const SCALE: u64 = 1_000_000;
+/// The kernel's credits for a microsecond, where it counts 250 or 1000 ticks a second: as many as let a day's
+/// just fit into 64 bits (`user2credits`).
+const CREDITS: u64 = 137_438_953;
 const BURST: u32 = 5;
 const BURST_MAX: u64 = 1_000_000;
 const GC_INTERVAL: u32 = 1000;
-/// Groups remembered by one table where the rule does not say how many.
-const GROUPS_MAX: usize = 65_536;
+/// Buckets of a hash table where the rule does not say how many, and groups for each where it says no most.
+const SIZE_USUAL: u32 = 8192;
+const GROUPS_EACH: u32 = 8;
 
 /// Options of `-m hashlimit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,18 +89,20 @@ impl Hashlimit {
             tables.insert(self.name.clone(), BTreeMap::new());
         }
         let Some(table) = tables.get_mut(&self.name) else { return Ok(()) };
-        let max = if self.max == 0 { GROUPS_MAX } else { self.max as usize };
+        let max = self.groups_max();
         if table.len() >= max && !table.contains_key(&group) {
             self.collect(table, facts.now);
         }
         if table.len() >= max && !table.contains_key(&group) {
-            // The kernel drops the packet; here the rule does not fit, so that the rest is seen.
-            return Err(Miss::new(Field::HashRate, Seen::Nothing));
+            return Err(Miss::new(Field::HashRate, Seen::NoRoom));
         }
-        let burst = u64::from(self.burst);
-        let full = State { value: cost.saturating_mul(burst), at: facts.now };
-        let bucket = table.entry(group).or_insert(full);
-        let is_within = take_token(bucket, facts.now, cost, burst);
+        let full = self.full();
+        let fresh = State { value: full, at: facts.now };
+        let bucket = table.entry(group).or_insert(fresh);
+        if self.has_expired(bucket, facts.now) {
+            *bucket = fresh;
+        }
+        let is_within = take_token(bucket, facts.now, cost, full);
         if is_within != self.above {
             return Ok(());
         }
@@ -106,16 +112,44 @@ impl Hashlimit {
         Err(Miss::new(Field::HashRate, seen))
     }
 
+    /// Credits of the whole burst; what 64 bits cannot hold is lost, as in the kernel.
+    fn burst_credits(&self) -> u64 {
+        self.period.wrapping_mul(self.burst.into()).wrapping_mul(CREDITS)
+    }
+
+    /// What a full bucket has, in nanoseconds.
+    fn full(&self) -> u64 {
+        (u128::from(self.burst_credits()) * 1000 / u128::from(CREDITS)) as u64
+    }
+
     /// Forgets the groups that were not seen for long enough.
     fn collect(&self, table: &mut BTreeMap<Group, State>, now: Instant) {
-        let expire = Duration::from_micros(u64::from(self.expire).saturating_mul(1000));
-        table.retain(|_, bucket| now.since(bucket.at) < expire);
+        table.retain(|_, bucket| !self.has_expired(bucket, now));
+    }
+
+    fn has_expired(&self, bucket: &State, now: Instant) -> bool {
+        now.since(bucket.at) >= Duration::from_millis(self.expire.into())
+    }
+
+    /// Groups that one table holds (`htable_create`).
+    fn groups_max(&self) -> usize {
+        let size = if self.size == 0 { SIZE_USUAL } else { self.size };
+        let max = match self.max {
+            0 => size.saturating_mul(GROUPS_EACH),
+            max => max.max(size),
+        };
+        max as usize
     }
 
     /// Whether the kernel would take it (`hashlimit_mt_check_common`).
     pub(super) fn is_sound(&self) -> bool {
         let masks_fit = self.srcmask <= 32 && self.dstmask <= 32;
-        masks_fit && self.expire > 0 && self.gc_interval > 0 && !self.name.contains('/')
+        let burst_fits = self.burst_credits() >= self.period.wrapping_mul(CREDITS);
+        masks_fit
+            && burst_fits
+            && self.expire > 0
+            && self.gc_interval > 0
+            && !self.name.contains('/')
     }
 
     fn modes(&self, between: &str) -> String {

@@ -70,6 +70,30 @@ const NAMES: [(&str, u8, (u8, u8)); 40] = [
     ("pong", 0, (0, 255)),
 ];
 
+/// Whether a name of a type is also one of its code 0, and not of a whole group.
+fn is_code_zero(kind: u8, codes: (u8, u8)) -> bool {
+    let has_own = |&(_, other, of): &(&str, u8, (u8, u8))| other == kind && of == (0, 0);
+    kind != 255 && codes == (0, 255) && !NAMES.iter().any(has_own)
+}
+
+/// The name of a type with one code, in ipset's words.
+pub(crate) fn name_of(kind: u8, code: u8) -> Option<&'static str> {
+    let is_it = |&&(_, of, codes): &&(&str, u8, (u8, u8))| {
+        of == kind && (codes == (code, code) || (code == 0 && is_code_zero(of, codes)))
+    };
+    NAMES.iter().find(is_it).map(|(name, ..)| *name)
+}
+
+/// The type and code of a name, or of the beginning of one.
+pub(crate) fn type_and_code(text: &str) -> Option<(u8, u8)> {
+    let begins =
+        |name: &str| name.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text));
+    let is_it = |&&(name, kind, codes): &&(&str, u8, (u8, u8))| {
+        begins(name) && (codes.0 == codes.1 || is_code_zero(kind, codes))
+    };
+    NAMES.iter().find(is_it).map(|(_, kind, codes)| (*kind, codes.0))
+}
+
 impl IcmpType {
     /// A name, the beginning of just one name, a number, or two of them.
     fn parse(text: &str) -> Result<IcmpType, ParseError> {

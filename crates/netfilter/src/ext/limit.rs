@@ -72,9 +72,9 @@ pub(super) fn rate_words(period: u64, scale: u64) -> (String, u64) {
     (format!("{}/{}", chosen.1 * scale / period, chosen.0), chosen.1)
 }
 
-/// A bucket that is full at first, fills by a nanosecond each nanosecond, and gives `cost` for each packet.
-pub(super) fn take_token(bucket: &mut State, now: Instant, cost: u64, burst: u64) -> bool {
-    let full = cost.saturating_mul(burst.max(1));
+/// A bucket that is full at first, fills by a nanosecond each nanosecond up to `full`, and gives `cost` for each
+/// packet.
+pub(super) fn take_token(bucket: &mut State, now: Instant, cost: u64, full: u64) -> bool {
     let passed = now.as_micros().saturating_sub(bucket.at.as_micros()).saturating_mul(1000);
     bucket.at = now;
     bucket.value = bucket.value.saturating_add(passed).min(full);
@@ -96,7 +96,8 @@ impl Limit {
     }
 
     pub(crate) fn check(&self, now: Instant, state: &mut State) -> Result<(), Miss> {
-        if take_token(state, now, self.cost(), u64::from(self.burst)) {
+        let full = self.cost().saturating_mul(u64::from(self.burst).max(1));
+        if take_token(state, now, self.cost(), full) {
             return Ok(());
         }
         let missing = (self.cost() - state.value).div_ceil(1_000_000);

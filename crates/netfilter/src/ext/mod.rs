@@ -4,8 +4,8 @@
 //! - what a header says: [`tcp`], [`udp`], [`sctp`], [`icmp`], [`multiport`], [`length`], [`ttl`], [`tos`]
 //!   (and DSCP), [`iprange`], [`addrtype`];
 //! - where it came from: [`link`] (mac, pkttype, physdev), [`owner`], [`rpfilter`];
-//! - what is known of its connection: [`conntrack`] (and state), [`mark`] (and connmark);
-//! - what has been counted: [`limit`], [`hashlimit`], [`quota`], [`recent`], [`statistic`], [`nfacct`];
+//! - what is known of its connection: [`conntrack`] (and state), [`mark`] (and connmark), [`connbytes`];
+//! - what has been counted: [`limit`], [`hashlimit`], [`connlimit`], [`quota`], [`recent`], [`statistic`], [`nfacct`];
 //! - sets of addresses: [`set`]; and [`comment`];
 //! - targets: [`mark`] (MARK, CONNMARK), [`nat`], [`reject`], [`log`] (LOG, NFLOG), [`plain`] (CT, NOTRACK,
 //!   TRACE, CHECKSUM), [`tcpmss`], [`tos`] (TOS, DSCP), [`ttl`], [`set`];
@@ -13,6 +13,8 @@
 
 pub mod addrtype;
 pub mod comment;
+pub mod connbytes;
+pub mod connlimit;
 pub mod conntrack;
 pub mod hashlimit;
 pub mod icmp;
@@ -65,6 +67,10 @@ pub enum Match {
     Addrtype(addrtype::Addrtype),
     /// `-m comment`
     Comment(String),
+    /// `-m connbytes`
+    Connbytes(connbytes::Connbytes),
+    /// `-m connlimit`
+    Connlimit(connlimit::Connlimit),
     /// `-m connmark`
     Connmark(mark::MarkMatch),
     /// `-m conntrack` or `-m state`
@@ -145,6 +151,7 @@ pub enum TargetExt {
 pub struct Stores {
     pub(crate) recent: recent::Lists,
     pub(crate) hashlimit: hashlimit::Tables,
+    pub(crate) connlimit: connlimit::Counts,
     /// Sets of addresses.
     pub sets: ipset::Sets,
     /// Named counters.
@@ -209,6 +216,8 @@ impl Match {
         match self {
             Match::Addrtype(m) => m.check(facts),
             Match::Comment(_) => Ok(()),
+            Match::Connbytes(m) => m.check(facts),
+            Match::Connlimit(m) => m.check(facts, state),
             Match::Connmark(m) => m.check_conn(facts.conn().map(|conn| conn.mark)),
             Match::Conntrack(m) => m.check(facts),
             Match::Hashlimit(m) => m.check(facts),
@@ -237,7 +246,8 @@ impl Match {
     }
 
     pub(crate) fn uses_conntrack(&self) -> bool {
-        matches!(self, Match::Conntrack(_) | Match::Connmark(_))
+        use Match::{Connbytes, Connlimit, Connmark, Conntrack};
+        matches!(self, Conntrack(_) | Connmark(_) | Connbytes(_) | Connlimit(_))
     }
 
     /// Asking it leaves nothing behind: no counter moves, no number is drawn, nothing is remembered. What
@@ -255,6 +265,8 @@ impl Match {
         match self {
             Match::Addrtype(m) => m.wanted(field),
             Match::Comment(_) => None,
+            Match::Connbytes(m) => (field == Field::Traffic).then(|| m.wanted()),
+            Match::Connlimit(m) => (field == Field::Connections).then(|| m.wanted()),
             Match::Connmark(m) => (field == Field::Connmark).then(|| m.wanted()),
             Match::Conntrack(m) => m.wanted(field),
             Match::Hashlimit(m) => (field == Field::HashRate).then(|| m.wanted()),
@@ -288,6 +300,8 @@ impl Match {
             Match::Statistic(m) => m.initial_state()?,
             Match::Limit(m) => m.initial_state(),
             Match::Quota(m) => m.bytes.value,
+            // The number of its rule, which it gets with the first packet.
+            Match::Connlimit(_) => 0,
             _ => return None,
         };
         Some(State { value, at: Instant::ZERO })
@@ -298,7 +312,7 @@ impl Match {
     pub(crate) fn has_state(&self) -> bool {
         match self {
             Match::Statistic(m) => m.initial_state().is_some(),
-            Match::Limit(_) | Match::Quota(_) => true,
+            Match::Limit(_) | Match::Quota(_) | Match::Connlimit(_) => true,
             _ => false,
         }
     }
@@ -341,6 +355,8 @@ impl Match {
         match self {
             Match::Addrtype(m) => m.save(out),
             Match::Comment(text) => comment::save(text, out),
+            Match::Connbytes(m) => m.save(out),
+            Match::Connlimit(m) => m.save(out),
             Match::Connmark(m) => m.save("connmark", out),
             Match::Conntrack(m) => m.save(out),
             Match::Hashlimit(m) => m.save(out),
@@ -377,6 +393,8 @@ impl Match {
             Match::Comment(text) => {
                 let _ = write!(out, " /* {text} */");
             }
+            Match::Connbytes(m) => m.list(out),
+            Match::Connlimit(m) => m.list(out),
             Match::Connmark(m) => m.list("connmark match", out),
             Match::Conntrack(m) => m.list(out),
             Match::Hashlimit(m) => m.list(out),

@@ -3,14 +3,12 @@
 use super::*;
 
 /// Matches of iptables 1.8.9 that podwire does not have, so that the message can say so.
-const UNSUPPORTED_MATCHES: [&str; 32] = [
+const UNSUPPORTED_MATCHES: [&str; 30] = [
     "ah",
     "bpf",
     "cgroup",
     "cluster",
-    "connbytes",
     "connlabel",
-    "connlimit",
     "cpu",
     "dccp",
     "devgroup",
@@ -98,6 +96,8 @@ pub(crate) fn match_parser(name: &str) -> Result<Box<dyn MatchParser>, ParseErro
     Ok(match name {
         "addrtype" => Box::new(addrtype::Parser::default()),
         "comment" => Box::new(comment::Parser::default()),
+        "connbytes" => Box::new(connbytes::Parser::default()),
+        "connlimit" => Box::new(connlimit::Parser::default()),
         "connmark" => Box::new(mark::Parser::new(true)),
         "conntrack" => Box::new(conntrack::Parser::default()),
         "state" => Box::new(conntrack::StateParser::default()),

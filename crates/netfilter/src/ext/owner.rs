@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Facts, Match, but};
+use crate::firewall::Sender;
 use crate::rule::{Header, Wanted};
 use crate::text::ParseError;
 use crate::text::options::{Given, Opt, Options};
@@ -27,14 +28,16 @@ pub struct Owner {
 
 impl Owner {
     pub(crate) fn check(&self, facts: &Facts<'_>) -> Result<(), Miss> {
-        // Without a socket it fits only a rule that reverses all it asks (`owner_mt`).
-        let Some((uid, gid)) = facts.surroundings.socket_owner() else {
+        let sender = facts.surroundings.sender();
+        // What is not there fits only what is reversed (`owner_mt`).
+        let Sender::Program(uid, gid) = sender else {
+            let is_missing = sender == Sender::None;
             let wishes = [
                 self.uid.map(|w| (w.not, Field::UserId)),
                 self.gid.map(|w| (w.not, Field::GroupId)),
-                self.socket.map(|w| (w.not, Field::Socket)),
+                self.socket.map(|w| (w.not == is_missing, Field::Socket)),
             ];
-            let missed = wishes.into_iter().flatten().find(|(not, _)| !not);
+            let missed = wishes.into_iter().flatten().find(|(fits, _)| !fits);
             return match missed {
                 Some((_, field)) => Err(Miss::new(field, Seen::Nothing)),
                 None => Ok(()),

@@ -21,10 +21,12 @@ pub struct Rpfilter {
 
 impl Rpfilter {
     pub(crate) fn check(&self, facts: &Facts<'_>) -> Result<(), Miss> {
-        let source = facts.head.src;
+        let (source, to) = (facts.head.src, facts.head.dst);
+        // Who has no address yet asks everybody, or a group of the link.
+        let asks_all = to.is_broadcast() || matches!(to.octets(), [224, 0, 0, _]);
         let (mark, loose) = (if self.validmark { facts.skb.mark } else { 0 }, self.loose);
         // What cannot be told passes, as loopback's packets do.
-        let goes_back = source.is_unspecified()
+        let goes_back = (source.is_unspecified() && asks_all)
             || facts.surroundings.reverse_path(source, facts.iif, loose, mark).unwrap_or(true);
         if goes_back == self.invert {
             let seen = if goes_back { Seen::Iface(facts.iif) } else { Seen::Nothing };

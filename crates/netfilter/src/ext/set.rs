@@ -88,6 +88,7 @@ impl SetMatch {
             now: facts.now,
             len: facts.head.total_len,
             counts: !self.no_counters,
+            counts_members: !self.no_subcounters,
             return_nomatch: self.return_nomatch,
             packets: self.packets,
             bytes: self.bytes,
@@ -255,7 +256,8 @@ impl SetTarget {
         if let Some(set) = &self.add {
             let probe = set.probe(facts);
             let timeout = self.timeout.map(|secs| Duration::from_secs(u64::from(secs)));
-            facts.stores.sets.add_packet(&set.name, &probe, timeout, self.exist, facts.now);
+            let packet = (&probe, facts.head.total_len);
+            facts.stores.sets.add_packet(&set.name, packet, timeout, self.exist, facts.now);
         }
         if let Some(set) = &self.del {
             let probe = set.probe(facts);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use base::{Duration, Instant};
 
-use super::element::{Element, Kind};
+use super::element::{ELEMENTS_MAX, Element, Kind};
 use super::{Entry, Refused, Set, SetOptions, Sets};
 use crate::ext::{Match, TargetExt};
 use crate::firewall::Netfilter;
@@ -150,6 +150,14 @@ fn number(option: &str, text: &str, max: u32) -> Result<u32, Failure> {
     })
 }
 
+fn check_name(name: &str) -> Result<(), Failure> {
+    if name.len() <= NAME_MAX {
+        return Ok(());
+    }
+    let text = format!("Syntax error: setname '{name}' is longer than {NAME_MAX} characters");
+    Err(refused(text))
+}
+
 fn create(
     netfilter: &mut Netfilter,
     name: &str,
@@ -157,10 +165,7 @@ fn create(
     words: &[&str],
     again: bool,
 ) -> Result<(), Failure> {
-    if name.len() > NAME_MAX {
-        let text = format!("Syntax error: setname '{name}' is longer than {NAME_MAX} characters");
-        return Err(refused(text));
-    }
+    check_name(name)?;
     let Some(found) = Kind::of(kind) else {
         let known = [
             "hash:ip,mark",
@@ -258,7 +263,15 @@ fn elements(set: &Set, text: &str) -> Result<Vec<Element>, Failure> {
     {
         return Err(refused("The value of the CIDR parameter of the IP address is invalid"));
     }
-    Element::parse(set.kind, set.options.netmask, text).ok_or_else(|| match set.kind {
+    let parsed = Element::parse(set.kind, set.options.netmask, text);
+    // A set of the usual size is full long before.
+    if parsed.as_ref().is_some_and(|all| all.len() >= ELEMENTS_MAX)
+        && set.options.maxelem as usize >= ELEMENTS_MAX
+    {
+        let text = format!("{ELEMENTS_MAX} elements at once are not supported by podwire");
+        return Err(refused(text));
+    }
+    parsed.ok_or_else(|| match set.kind {
         Kind::BitmapPort => refused(format!("Syntax error: cannot parse '{text}' as a TCP port")),
         _ => {
             let first = text.split(',').next().unwrap_or_default();
@@ -306,6 +319,10 @@ fn add(
                 Refused::Full if kind == Kind::ListSet => {
                     "The set is full, more elements cannot be added."
                 }
+                Refused::Null if kind == Kind::HashIp => {
+                    "Null-valued element, cannot be stored in a hash type of set"
+                }
+                Refused::Null => "Kernel error received: Invalid argument",
                 Refused::Full => "Hash is full, cannot add more elements",
                 _ => "Element cannot be added to the set: it's already added",
             })
@@ -436,7 +453,11 @@ fn swap(netfilter: &mut Netfilter, from: &str, to: &str) -> Result<(), Failure> 
     if a.kind != b.kind {
         return Err(refused("The sets cannot be swapped: their type does not match"));
     }
-    if let (Some(a), Some(b)) = (sets.0.remove(from), sets.0.remove(to)) {
+    if from != to
+        && let (Some(mut a), Some(mut b)) = (sets.0.remove(from), sets.0.remove(to))
+    {
+        // The places stay; what is in them is exchanged.
+        std::mem::swap(&mut a.serial, &mut b.serial);
         sets.0.insert(from.to_string(), b);
         sets.0.insert(to.to_string(), a);
     }
@@ -444,6 +465,7 @@ fn swap(netfilter: &mut Netfilter, from: &str, to: &str) -> Result<(), Failure> 
 }
 
 fn rename(netfilter: &mut Netfilter, from: &str, to: &str) -> Result<(), Failure> {
+    check_name(to)?;
     if netfilter.stores().sets.get(from).is_none() {
         return Err(no_set());
     }

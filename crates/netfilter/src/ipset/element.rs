@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use packet::protocol;
 
+use crate::ext::icmp;
 use crate::rule::AddrMask;
 use crate::text::parse::parse_addr_mask;
 use crate::text::words::{find_port, protocol_word};
@@ -102,7 +103,8 @@ impl Element {
         let parts: Vec<&str> = text.split(',').collect();
         Some(match (kind, parts.as_slice()) {
             (Kind::HashIp, [addr]) => {
-                let nets = hosts(addr)?.into_iter().map(|host| network(host, netmask));
+                // `netmask` says what hosts are the same one, which is kept as a host.
+                let nets = hosts(addr)?.into_iter().map(|host| (network(host, netmask).0, 32));
                 let mut nets: Vec<_> = nets.map(Element::Net).collect();
                 nets.dedup();
                 nets
@@ -115,6 +117,7 @@ impl Element {
                     .flat_map(|host| {
                         ports.iter().map(move |port| Element::NetPort((host, 32), *port))
                     })
+                    .take(ELEMENTS_MAX)
                     .collect()
             }
             (Kind::HashNetPort, [net, port]) => {
@@ -131,6 +134,7 @@ impl Element {
                             move |port: &ProtoPort| Element::NetPortIp((host, 32), *port, other);
                         ports.iter().map(with).collect::<Vec<_>>()
                     })
+                    .take(ELEMENTS_MAX)
                     .collect()
             }
             (Kind::BitmapPort, [port]) => {
@@ -142,7 +146,10 @@ impl Element {
     }
 }
 
-/// Most elements that one text may stand for.
+/// Elements that are made of one text with many addresses and many ports, at most.
+pub(super) const ELEMENTS_MAX: usize = 1 << 18;
+
+/// Most addresses that one text may stand for.
 const MANY: u32 = 65_536;
 
 /// `10.0.0.1`, `10.0.0.0/24`, `10.0.0.1-10.0.0.9`: every host of it.
@@ -167,16 +174,28 @@ fn parse_net(text: &str) -> Option<Net> {
     (len > 0).then_some((mask.addr, len))
 }
 
-/// `80`, `udp:53`, `tcp:80-90`, `icmp:8/0`.
+/// Whether an element with this protocol says more than its number (`ip_set_proto_with_ports`, and ICMP).
+pub(super) fn has_ports(number: u8) -> bool {
+    use protocol::{ICMP, SCTP, TCP, UDP};
+    const UDPLITE: u8 = 136;
+    matches!(number, ICMP | SCTP | TCP | UDP | UDPLITE)
+}
+
+/// `80`, `udp:53`, `tcp:80-90`, `icmp:8/0`, `icmp:echo-request`, `gre:0`.
 fn ports(text: &str) -> Option<Vec<ProtoPort>> {
     let (proto, text) = match text.split_once(':') {
         Some((proto, text)) => (crate::text::words::parse_protocol(proto).ok()?, text),
         None => (protocol::TCP, text),
     };
     if proto == protocol::ICMP {
-        let (kind, code) = text.split_once('/')?;
-        let packed = u16::from(kind.parse::<u8>().ok()?) << 8 | u16::from(code.parse::<u8>().ok()?);
-        return Some(vec![(proto, packed)]);
+        let (kind, code): (u8, u8) = match text.split_once('/') {
+            Some((kind, code)) => (kind.parse().ok()?, code.parse().ok()?),
+            None => icmp::type_and_code(text)?,
+        };
+        return Some(vec![(proto, u16::from(kind) << 8 | u16::from(code))]);
+    }
+    if !has_ports(proto) {
+        return (text.parse() == Ok(0)).then(|| vec![(proto, 0)]);
     }
     let (first, last) = match text.split_once('-') {
         Some((first, last)) => (find_port(first)?, find_port(last)?),
@@ -192,7 +211,13 @@ impl fmt::Display for Element {
             _ => format!("{addr}/{len}"),
         };
         let port = |(proto, port): &ProtoPort| match *proto {
-            protocol::ICMP => format!("icmp:{}/{}", port >> 8, port & 0xff),
+            protocol::ICMP => {
+                let (kind, code) = ((port >> 8) as u8, *port as u8);
+                match icmp::name_of(kind, code) {
+                    Some(name) => format!("icmp:{name}"),
+                    None => format!("icmp:{kind}/{code}"),
+                }
+            }
             proto => format!("{}:{port}", protocol_word(proto)),
         };
         match self {

@@ -64,12 +64,13 @@ impl Probe {
         Some(if self.is_source(part)? { src } else { dst })
     }
 
-    /// The port; for ICMP its type and code, as ipset packs them.
+    /// The port; for ICMP its type and code, as ipset packs them; 0 where a protocol has none (`get_port`).
     fn port(&self, part: usize) -> Option<u16> {
         let is_source = self.is_source(part)?;
         match (self.ports, self.l4) {
             (Some((sport, dport)), _) => Some(if is_source { sport } else { dport }),
             (None, L4::Icmp { kind, code, .. }) => Some(u16::from(kind) << 8 | u16::from(code)),
+            (None, L4::Other) if !element::has_ports(self.protocol) => Some(0),
             _ => None,
         }
     }
@@ -81,6 +82,8 @@ pub(crate) struct Query {
     pub(crate) now: Instant,
     pub(crate) len: u16,
     pub(crate) counts: bool,
+    /// Counters of the members of a list count too.
+    pub(crate) counts_members: bool,
     pub(crate) return_nomatch: bool,
     pub(crate) packets: Option<Wanted<Comparison>>,
     pub(crate) bytes: Option<Wanted<Comparison>>,
@@ -139,6 +142,17 @@ impl Entry {
     fn is_alive(&self, now: Instant) -> bool {
         self.expires.is_none_or(|at| now < at)
     }
+
+    /// Counts a packet, and compares what is counted by now (`ip_set_match_extensions`).
+    fn counts_as_asked(&mut self, query: &Query) -> bool {
+        if query.counts {
+            self.counters.add(query.len);
+        }
+        let fits = |wanted: Option<Wanted<Comparison>>, count| {
+            wanted.is_none_or(|w| w.value.fits(count) != w.not)
+        };
+        fits(query.packets, self.counters.packets) && fits(query.bytes, self.counters.bytes)
+    }
 }
 
 /// A set.
@@ -166,6 +180,8 @@ pub enum Refused {
     Missing,
     /// No room for another.
     Full,
+    /// `0.0.0.0`, which a hash of addresses does not take.
+    Null,
 }
 
 impl Set {
@@ -188,6 +204,12 @@ impl Set {
     ) -> Result<(), Refused> {
         if let Element::Set(name) = &element {
             return self.insert_member(name, again);
+        }
+        if matches!(self.kind, Kind::HashIp | Kind::HashIpPort)
+            && let Element::Net((Ipv4Addr::UNSPECIFIED, _))
+            | Element::NetPort((Ipv4Addr::UNSPECIFIED, _), _) = &element
+        {
+            return Err(Refused::Null);
         }
         if let Some(old) = self.entries.get_mut(&element)
             && old.is_alive(now)
@@ -260,7 +282,7 @@ impl Set {
         let net = |part, len| probe.addr(part).map(|addr| element::network(addr, len));
         let port = |part| Some((probe.protocol, probe.port(part)?));
         Some(match self.kind {
-            Kind::HashIp => Element::Net(net(0, self.options.netmask)?),
+            Kind::HashIp => Element::Net((net(0, self.options.netmask)?.0, 32)),
             Kind::HashNet => Element::Net(net(0, len)?),
             Kind::HashIpPort => Element::NetPort(net(0, 32)?, port(1)?),
             Kind::HashNetPort => Element::NetPort(net(0, len)?, port(1)?),
@@ -295,45 +317,33 @@ impl Set {
         matches!(self.kind, Kind::HashNet | Kind::HashNetPort)
     }
 
-    /// The entry that a packet fits: of networks the longest.
-    fn lookup(&mut self, probe: &Probe, now: Instant) -> Option<&mut Entry> {
-        let mut found = None;
+    /// Whether a packet is in the set: of networks the longest that it fits decides.
+    fn test(&mut self, probe: &Probe, query: &Query) -> bool {
+        let (has_networks, has_counters) = (self.has_networks(), self.options.counters);
         for len in (0..=32u8).rev() {
             let count = self.lens.get(usize::from(len)).copied().unwrap_or(0);
-            if self.has_networks() && count == 0 {
+            if has_networks && count == 0 {
                 continue;
             }
-            let element = self.element_of(probe, len)?;
-            if self.entries.get(&element).is_some_and(|entry| entry.is_alive(now)) {
-                found = Some(element);
-                break;
+            let Some(element) = self.element_of(probe, len) else { return false };
+            if let Some(entry) = self.entries.get_mut(&element)
+                && entry.is_alive(query.now)
+                && (!has_counters || entry.counts_as_asked(query))
+            {
+                return !has_networks || entry.nomatch == query.return_nomatch;
             }
-            if !self.has_networks() {
+            if !has_networks {
                 break;
             }
         }
-        self.entries.get_mut(&found?)
+        false
     }
 
-    fn test(&mut self, probe: &Probe, query: &Query) -> bool {
-        let has_counters = self.options.counters;
-        let Some(entry) = self.lookup(probe, query.now) else { return false };
-        if entry.nomatch != query.return_nomatch {
-            return false;
-        }
-        let fits = |wanted: Option<Wanted<Comparison>>, count| {
-            wanted.is_none_or(|w| w.value.fits(count) != w.not)
-        };
-        if has_counters {
-            let Counters { packets, bytes } = entry.counters;
-            if !fits(query.packets, packets) || !fits(query.bytes, bytes) {
-                return false;
-            }
-            if query.counts {
-                entry.counters.add(query.len);
-            }
-        }
-        true
+    /// What a packet adds to the set or takes from it: a network is as long as the longest there is.
+    fn element_to_change(&self, probe: &Probe) -> Option<Element> {
+        let longest = self.lens.iter().rposition(|count| *count > 0).unwrap_or(32);
+        let len = if self.has_networks() { longest as u8 } else { 32 };
+        self.element_of(probe, len)
     }
 
     /// The time at which an element that is added now goes.
@@ -376,12 +386,19 @@ impl Sets {
         if set.kind != Kind::ListSet {
             return set.test(probe, query);
         }
+        let counts = query.counts && query.counts_members;
+        let query = Query { counts, packets: None, bytes: None, ..*query };
+        self.any_member(name, |set| set.test(probe, &query))
+    }
+
+    /// Goes through the members of a list until one is what is looked for.
+    fn any_member(&mut self, name: &str, mut is_it: impl FnMut(&mut Set) -> bool) -> bool {
         for at in 0.. {
             let Some(member) = self.0.get(name).and_then(|set| set.members.get(at)) else { break };
             let member = member.clone();
             if let Some(set) = self.0.get_mut(&member)
                 && set.kind != Kind::ListSet
-                && set.test(probe, query)
+                && is_it(set)
             {
                 return true;
             }
@@ -389,24 +406,42 @@ impl Sets {
         false
     }
 
+    /// Puts a packet of `len` bytes into a set; of a list, into the first member that takes it.
     pub(crate) fn add_packet(
         &mut self,
         name: &str,
-        probe: &Probe,
+        (probe, len): (&Probe, u16),
         timeout: Option<Duration>,
         again: bool,
         now: Instant,
     ) {
-        let Some(set) = self.0.get_mut(name) else { return };
-        let Some(element) = set.element_of(probe, 32) else { return };
-        let entry = Entry { expires: set.expiry(timeout, now), ..Entry::default() };
-        let _ = set.insert(element, entry, now, again);
+        let add = |set: &mut Set| {
+            let Some(element) = set.element_to_change(probe) else { return false };
+            // The packet that makes the element is the first that is counted.
+            let mut entry = Entry { expires: set.expiry(timeout, now), ..Entry::default() };
+            entry.counters.add(len);
+            set.insert(element, entry, now, again).is_ok()
+        };
+        self.change(name, add);
     }
 
+    /// Takes a packet out of a set; of a list, out of the first member that has it.
     pub(crate) fn del_packet(&mut self, name: &str, probe: &Probe) {
-        let Some(set) = self.0.get_mut(name) else { return };
-        if let Some(element) = set.element_of(probe, 32) {
-            let _ = set.remove(&element, None);
+        let del = |set: &mut Set| {
+            let element = set.element_to_change(probe);
+            element.is_some_and(|element| set.remove(&element, None).is_ok())
+        };
+        self.change(name, del);
+    }
+
+    fn change(&mut self, name: &str, mut change: impl FnMut(&mut Set) -> bool) {
+        match self.0.get_mut(name) {
+            Some(set) if set.kind != Kind::ListSet => {
+                change(set);
+            }
+            _ => {
+                self.any_member(name, change);
+            }
         }
     }
 }

@@ -86,7 +86,7 @@ impl Kernel {
         {
             packet.set_ident(here.next_ident());
         }
-        self.send(ns, Skb::new(packet), Sent::because(cause));
+        self.send(ns, Skb::new(packet), Sent::by_program(cause));
         Ok(())
     }
 }

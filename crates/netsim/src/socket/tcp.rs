@@ -418,7 +418,7 @@ impl Kernel {
             self.scheduler.wake_all(&mut waiters);
         }
         if sent_something {
-            let sent = Sent { cause, confirms: is_rx, ..Sent::default() };
+            let sent = Sent { confirms: is_rx, ..Sent::by_program(cause) };
             self.send_all(ns, tx, sent, &mut ident);
         }
         if before != after {

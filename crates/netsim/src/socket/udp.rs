@@ -209,7 +209,7 @@ impl Kernel {
         } else {
             packet.set_ident(here.next_ident());
         }
-        self.send(ns, Skb::new(packet), Sent::because(cause));
+        self.send(ns, Skb::new(packet), Sent::by_program(cause));
         Ok(())
     }
 }
