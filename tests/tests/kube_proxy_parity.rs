@@ -4,14 +4,15 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use base::{Instant, Rng};
+use kube_api::MetaExt;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
 use kube_api::yaml;
-use kube_proxy::endpoint::Endpoints;
-use kube_proxy::sync::{Synced, install_jumps};
-use kube_proxy::{Balancing, Plan, ProxyConfig, plan, service, text};
+use kube_proxy::sync::install_jumps;
+use kube_proxy::{Balancing, Proxier, ProxyConfig, text};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::rule::AddrMask;
 use netfilter::text::parse::parse_addr_mask;
@@ -47,10 +48,24 @@ fn config(value: &Value) -> ProxyConfig {
     config
 }
 
-fn make_plan(config: &ProxyConfig, services: &[Service], slices: &[EndpointSlice]) -> Plan {
-    let ports: Vec<_> = services.iter().flat_map(service::ports).collect();
-    let endpoints = Endpoints::read(slices.iter(), &config.node_name);
-    plan(config, &ports, &endpoints)
+/// A kube-proxy that has heard of these objects, and what it has written.
+fn synced(
+    config: &ProxyConfig,
+    services: &[Service],
+    slices: &[EndpointSlice],
+) -> (Proxier, Netfilter) {
+    let mut proxier = Proxier::new(config.clone());
+    for service in services {
+        let meta = &service.metadata;
+        proxier.observe_service(meta.namespace(), meta.name(), Some(service));
+    }
+    for slice in slices {
+        proxier.observe_slice(None, Some(&Rc::new(slice.clone())));
+    }
+    let mut netfilter = Netfilter::new(Rng::new(7));
+    install_jumps(&mut netfilter);
+    proxier.sync(&mut netfilter, true);
+    (proxier, netfilter)
 }
 
 fn assert_same_lines(name: &str, actual: &str, expected: &str) {
@@ -78,13 +93,14 @@ fn rules_are_those_of_a_real_kube_proxy() {
             of("Service").into_iter().map(|v| serde_json::from_value(v).unwrap()).collect();
         let slices: Vec<EndpointSlice> =
             of("EndpointSlice").into_iter().map(|v| serde_json::from_value(v).unwrap()).collect();
-        let plan = make_plan(&config(&of("ProxyConfig")[0]), &services, &slices);
+        let (proxier, netfilter) = synced(&config(&of("ProxyConfig")[0]), &services, &slices);
         let expected = fs::read_to_string(path.with_extension("restore")).unwrap();
-        assert_same_lines(&format!("{name}.restore"), &text::restore_input(&plan), &expected);
+        assert_same_lines(
+            &format!("{name}.restore"),
+            &text::restore_input(&proxier.plan()),
+            &expected,
+        );
 
-        let mut netfilter = Netfilter::new(Rng::new(1));
-        install_jumps(&mut netfilter);
-        Synced::default().apply(plan, &mut netfilter);
         let saved = save(&netfilter, None, false, "now");
         let saved: String =
             saved.lines().filter(|line| !line.starts_with('#')).map(|l| format!("{l}\n")).collect();
@@ -186,7 +202,7 @@ fn packets_go_where_a_real_kube_proxy_sends_them() {
         let slices: Vec<EndpointSlice> =
             serde_json::from_value(case["endpointSlices"].clone()).unwrap();
         let mut config = config(&case["config"]);
-        let plan = make_plan(&config, &services, &slices);
+        let plan = synced(&config, &services, &slices).0.plan();
         assert_same_rules(&name, &text::restore_input(&plan), case["rules"].as_str().unwrap());
         let mut addrs = config.interface_addrs.clone();
         addrs.extend(
@@ -223,9 +239,7 @@ fn check_flow(
     node: &Node,
     flow: &Value,
 ) {
-    let mut netfilter = Netfilter::new(Rng::new(7));
-    install_jumps(&mut netfilter);
-    Synced::default().apply(make_plan(config, services, slices), &mut netfilter);
+    let mut netfilter = synced(config, services, slices).1;
     let expected = flow["output"].as_str().unwrap();
     let mut wanted: Vec<&str> = expected.split(", ").collect();
     wanted.sort_unstable();

@@ -1,9 +1,10 @@
-//! Which nodes a Pod wants: `nodeSelector` and required node affinity
+//! Which nodes a Pod wants: `nodeSelector` and node affinity
 //! (`component-helpers/scheduling/corev1/nodeaffinity`).
 
 use kube_api::MetaExt;
 use kube_api::core::{
-    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
+    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
+    PodSpec, PreferredSchedulingTerm,
 };
 
 /// The label selector and the required affinity both hold.
@@ -13,9 +14,22 @@ pub fn matches(spec: &PodSpec, node: &Node) -> bool {
     let required = wanted
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     spec.node_selector.iter().flatten().all(has)
-        && required.is_none_or(|required| {
-            required.node_selector_terms.iter().any(|term| term_matches(term, node))
-        })
+        && required.is_none_or(|required| selects(required, node))
+}
+
+/// One of the terms holds.
+pub fn selects(selector: &NodeSelector, node: &Node) -> bool {
+    selector.node_selector_terms.iter().any(|term| term_matches(term, node))
+}
+
+/// How much a Pod would like a node: the weights of the preferred terms that hold.
+pub fn preference(pod: &Pod, node: &Node) -> i64 {
+    let affinity =
+        pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
+    let terms = affinity
+        .and_then(|wanted| wanted.preferred_during_scheduling_ignored_during_execution.as_ref());
+    let holds = |term: &&PreferredSchedulingTerm| term_matches(&term.preference, node);
+    terms.into_iter().flatten().filter(holds).map(|term| i64::from(term.weight)).sum()
 }
 
 /// A term holds when all its requirements do; one without any never holds.

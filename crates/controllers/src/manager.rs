@@ -4,17 +4,24 @@ use base::{Duration, Instant, Rng};
 use kube_api::Api;
 
 use crate::cleanup::Cleanup;
+use crate::cronjob::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
+use crate::disruption::Disruptions;
 use crate::endpointslice::EndpointSlices;
+use crate::events::Expiry;
+use crate::hpa::Autoscalers;
+use crate::job::Jobs;
 use crate::namespaces::Namespaces;
+use crate::nodelifecycle::NodeLifecycle;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
+use crate::statefulset::StatefulSets;
 
 /// How long after a change each controller has dealt with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latencies {
-    /// Deployment, ReplicaSet and DaemonSet controllers.
+    /// Controllers of workloads and budgets.
     pub workloads: Duration,
     /// The scheduler.
     pub scheduler: Duration,
@@ -39,10 +46,17 @@ pub struct ControlPlane {
     deployments: Deployments,
     replica_sets: ReplicaSets,
     daemon_sets: DaemonSets,
+    stateful_sets: StatefulSets,
+    jobs: Jobs,
+    cron_jobs: CronJobs,
+    disruptions: Disruptions,
+    autoscalers: Autoscalers,
+    expiry: Expiry,
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
     namespaces: Namespaces,
     cleanup: Cleanup,
+    node_lifecycle: NodeLifecycle,
 }
 
 impl ControlPlane {
@@ -53,10 +67,17 @@ impl ControlPlane {
             deployments: Deployments::new(latencies.workloads),
             replica_sets: ReplicaSets::new(latencies.workloads),
             daemon_sets: DaemonSets::new(latencies.workloads),
+            stateful_sets: StatefulSets::new(latencies.workloads),
+            jobs: Jobs::new(latencies.workloads),
+            cron_jobs: CronJobs::new(latencies.workloads),
+            disruptions: Disruptions::new(latencies.workloads),
+            autoscalers: Autoscalers::default(),
+            expiry: Expiry::default(),
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
             namespaces: Namespaces::new(latencies.workloads),
             cleanup: Cleanup::new(latencies.workloads),
+            node_lifecycle: NodeLifecycle::new(latencies.workloads),
         }
     }
 
@@ -68,10 +89,17 @@ impl ControlPlane {
             let worked = self.deployments.work(api, now)
                 | self.replica_sets.work(api, now)
                 | self.daemon_sets.work(api, now)
+                | self.stateful_sets.work(api, now)
+                | self.jobs.work(api, now)
+                | self.cron_jobs.work(api, now)
+                | self.disruptions.work(api, now)
+                | self.autoscalers.work(api, now)
+                | self.expiry.work(api, now)
                 | self.scheduler.work(api, now)
                 | self.endpoint_slices.work(api, now)
                 | self.namespaces.work(api, now)
-                | self.cleanup.work(api, now);
+                | self.cleanup.work(api, now)
+                | self.node_lifecycle.work(api, now);
             if !worked {
                 return;
             }
@@ -81,15 +109,27 @@ impl ControlPlane {
     fn observe(&mut self, api: &Api, now: Instant) {
         let store = api.store();
         for change in store.changes_since(self.seen) {
-            self.deployments.observe(change, now);
-            self.replica_sets.observe(change, now);
+            self.deployments.observe(change, store, now);
+            self.replica_sets.observe(change, store, now);
             self.daemon_sets.observe(change, store, now);
+            self.stateful_sets.observe(change, store, now);
+            self.jobs.observe(change, store, now);
+            self.cron_jobs.observe(change, now);
+            self.disruptions.observe(change, store, now);
+            self.autoscalers.observe(change, now);
+            self.expiry.observe(change, now);
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
             self.namespaces.observe(change, store, now);
             self.cleanup.observe(change, store, now);
+            self.node_lifecycle.observe(change, now);
         }
         self.seen = store.revision();
+    }
+
+    /// A node's last heartbeat was then, or its heartbeats come again.
+    pub fn set_silent(&mut self, node: &str, since: Option<Instant>) {
+        self.node_lifecycle.set_silent(node, since);
     }
 
     /// Something has changed that has not been looked at.
@@ -103,10 +143,17 @@ impl ControlPlane {
             self.deployments.next_at(),
             self.replica_sets.next_at(),
             self.daemon_sets.next_at(),
+            self.stateful_sets.next_at(),
+            self.jobs.next_at(),
+            self.cron_jobs.next_at(),
+            self.disruptions.next_at(),
+            self.autoscalers.next_at(),
+            self.expiry.next_at(),
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
             self.namespaces.next_at(),
             self.cleanup.next_at(),
+            self.node_lifecycle.next_at(),
         ]
         .into_iter()
         .flatten()

@@ -1,9 +1,9 @@
 //! What is asked of Pods everywhere (`pkg/api/v1/pod/util.go`).
 
 use base::Instant;
-use kube_api::MetaExt;
 use kube_api::core::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
-use kube_api::object::instant;
+use kube_api::object::{instant, time};
+use kube_api::{Api, MetaExt};
 
 /// A condition of a Pod.
 pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
@@ -40,6 +40,23 @@ pub fn address(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.pod_ip.as_deref().filter(|ip| !ip.is_empty())
 }
 
+/// Marks a Pod that is about to be disrupted, and says by whom (`DisruptionTarget`).
+pub fn disrupt(api: &mut Api, pod: &Pod, reason: &str, message: &str, now: Instant) {
+    let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
+    api.modify::<Pod>(namespace, name, |pod| {
+        let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+        conditions.retain(|condition| condition.type_ != "DisruptionTarget");
+        conditions.push(PodCondition {
+            type_: "DisruptionTarget".to_string(),
+            status: "True".to_string(),
+            reason: Some(reason.to_string()),
+            message: Some(message.to_string()),
+            last_transition_time: Some(time(now)),
+            ..PodCondition::default()
+        });
+    });
+}
+
 /// A Pod in a few words, as its row in a list says it (`pkg/printers/internalversion`, `printPod`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -70,7 +87,18 @@ pub fn summary(pod: &Pod) -> Summary {
     if gate == Some("SchedulingGated") {
         summary.status = "SchedulingGated".to_string();
     }
-    let stuck = init.iter().enumerate().find_map(|(at, c)| Some((at, init_trouble(c)?)));
+    let sidecars = sidecars(pod);
+    summary.total += sidecars.iter().filter(|is_sidecar| **is_sidecar).count();
+    let is_sidecar = |at: usize| sidecars.get(at) == Some(&true);
+    let mut stuck = None;
+    for (at, container) in init.iter().enumerate() {
+        if is_sidecar(at) && container.started == Some(true) {
+            summary.ready += usize::from(container.ready);
+        } else if let Some(trouble) = init_trouble(container) {
+            stuck = Some((at, trouble));
+            break;
+        }
+    }
     if let Some((at, trouble)) = &stuck {
         summary.count_restarts(init.iter().take(at + 1));
         let progress = || format!("{at}/{}", init.len());
@@ -78,6 +106,9 @@ pub fn summary(pod: &Pod) -> Summary {
     }
     let is_initialized = condition(pod, "Initialized").is_some_and(|c| c.status == "True");
     if stuck.is_none() || is_initialized {
+        (summary.restarts, summary.last_restart) = (0, None);
+        let side = init.iter().enumerate().filter(|(at, _)| is_sidecar(*at));
+        summary.count_restarts(side.map(|(_, status)| status));
         summary.count_restarts(main);
         summary.look_at(main, is_ready(pod));
     }
@@ -85,6 +116,13 @@ pub fn summary(pod: &Pod) -> Summary {
         summary.status = "Terminating".to_string();
     }
     summary
+}
+
+/// Which of its init containers go on running beside the others.
+fn sidecars(pod: &Pod) -> Vec<bool> {
+    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let policy = |value: serde_json::Value| value.get("restartPolicy").cloned();
+    init.map(|c| policy(kube_api::types::to_value(c)).is_some_and(|p| p == "Always")).collect()
 }
 
 /// What keeps an init container from being done: `None` when it is; else a word, if there is one.
@@ -166,6 +204,12 @@ mod tests {
         let init = one(serde_json::json!({"running": {}}), false, 0);
         starting["status"]["initContainerStatuses"] = serde_json::json!([init]);
         check(starting.clone(), (0, 2, "Init:0/1", 0));
+        let mut beside = starting.clone();
+        beside["spec"]["initContainers"] =
+            serde_json::json!([{"name": "a", "restartPolicy": "Always"}]);
+        beside["status"]["initContainerStatuses"][0]["started"] = true.into();
+        beside["status"]["initContainerStatuses"][0]["ready"] = true.into();
+        check(beside, (1, 3, "Pending", 0));
         starting["metadata"] = serde_json::json!({"deletionTimestamp": "2026-01-05T09:00:00Z"});
         check(starting, (0, 2, "Terminating", 0));
     }

@@ -1,222 +1,16 @@
-//! Controllers and scheduler on their own: objects in, objects out. A stand-in kubelet gives bound Pods an
-//! address, makes them ready after a second, and lets marked Pods go after another.
+//! Controllers and scheduler on their own: objects in, objects out.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::rc::Rc;
+mod world;
 
-use base::{Duration, Instant, Rng};
-use controllers::manager::Latencies;
-use controllers::{ControlPlane, pods};
-use expect_test::{Expect, expect};
-use kube_api::apps::{Deployment, ReplicaSet};
-use kube_api::core::{Event, Namespace, Node, Pod, PodCondition, Service, Taint};
+use controllers::pods;
+use expect_test::expect;
+use kube_api::apps::Deployment;
+use kube_api::core::{Namespace, Pod, Service};
 use kube_api::discovery::EndpointSlice;
-use kube_api::object::{instant, time};
-use kube_api::{Api, ApiConfig, DeleteOptions, Kind, MetaExt, yaml};
-
-struct Cluster {
-    api: Api,
-    controllers: ControlPlane,
-    now: Instant,
-    next_ip: u8,
-}
-
-impl Cluster {
-    /// A control plane with its taint, and workers with 1 CPU each.
-    fn new(workers: usize) -> Cluster {
-        let rng = Rng::new(1);
-        let mut api = Api::new(ApiConfig::default(), rng.fork("api"));
-        for name in ["default", "shop"] {
-            let mut namespace = Namespace::default();
-            namespace.metadata.name = Some(name.into());
-            api.create_typed(namespace, Instant::ZERO).unwrap();
-        }
-        let controllers = ControlPlane::new(&Latencies::default(), rng.fork("controllers"));
-        let mut cluster = Cluster { api, controllers, now: Instant::ZERO, next_ip: 1 };
-        cluster.add_node("control-plane", true);
-        for i in 1..=workers {
-            cluster.add_node(&format!("worker{i}"), false);
-        }
-        cluster
-    }
-
-    fn add_node(&mut self, name: &str, is_control_plane: bool) {
-        let mut node = Node::default();
-        node.metadata.name = Some(name.into());
-        if is_control_plane {
-            let key = "node-role.kubernetes.io/control-plane".to_string();
-            let taint = Taint { key, effect: "NoSchedule".into(), ..Taint::default() };
-            node.spec.get_or_insert_default().taints = Some(vec![taint]);
-        }
-        let quantity =
-            |text: &str| serde_json::from_value(serde_json::Value::String(text.into())).unwrap();
-        let capacity = [("cpu", "1"), ("memory", "1Gi"), ("pods", "110")];
-        let capacity = capacity.map(|(name, amount)| (name.to_string(), quantity(amount)));
-        node.status.get_or_insert_default().capacity = Some(capacity.into());
-        self.api.create_typed(node, self.now).unwrap();
-    }
-
-    fn apply(&mut self, text: &str) {
-        for document in yaml::documents(text) {
-            let node = document.content.unwrap().unwrap();
-            let field = |name: &str| node.get(name).unwrap().as_str().unwrap();
-            let info =
-                self.api.store().kinds().find(field("apiVersion"), field("kind")).unwrap().id;
-            let value = self.api.decode(info, &node).unwrap();
-            let mut object = self.api.object(info, value).unwrap();
-            if object.namespace().is_empty() {
-                object.meta_mut().namespace = Some("default".into());
-            }
-            match self.api.store().get_any(info, object.namespace(), object.name()) {
-                None => self.api.create(object, self.now).unwrap(),
-                Some(_) => self.api.update(object).unwrap(),
-            };
-        }
-    }
-
-    /// Lets time pass, in steps of 10 ms.
-    fn pass(&mut self, millis: u64) {
-        let end = self.now + Duration::from_millis(millis);
-        while self.now < end {
-            self.controllers.run(&mut self.api, self.now);
-            self.kubelet();
-            self.now += Duration::from_millis(10);
-        }
-    }
-
-    fn kubelet(&mut self) {
-        let pods: Vec<Rc<Pod>> = self.api.store().list::<Pod>().cloned().collect();
-        for pod in pods {
-            let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
-            let now = self.now;
-            if let Some(deleted) = &pod.metadata.deletion_timestamp {
-                let asked = instant(deleted).as_secs().saturating_sub(30);
-                if now.as_secs() > asked + 1 {
-                    self.api.remove(Pod::id(), namespace, name);
-                }
-                continue;
-            }
-            if pods::node_name(&pod).is_none() {
-                continue;
-            }
-            if pods::address(&pod).is_none() {
-                let ip = format!("10.244.1.{}", self.next_ip);
-                self.next_ip += 1;
-                self.api.modify::<Pod>(namespace, name, |pod| {
-                    let status = pod.status.get_or_insert_default();
-                    status.pod_ip = Some(ip);
-                    status.start_time = Some(time(now));
-                    status.phase = Some("Running".into());
-                });
-            }
-            let started = pod.status.as_ref().and_then(|s| s.start_time.as_ref()).map(instant);
-            let broken = pod.metadata.label("broken") == Some("yes");
-            if started.is_some_and(|at| now.as_secs() > at.as_secs())
-                && !pods::is_ready(&pod)
-                && !broken
-            {
-                self.api.modify::<Pod>(namespace, name, |pod| {
-                    let ready = PodCondition {
-                        type_: "Ready".into(),
-                        status: "True".into(),
-                        last_transition_time: Some(time(now)),
-                        ..PodCondition::default()
-                    };
-                    pod.status
-                        .get_or_insert_default()
-                        .conditions
-                        .get_or_insert_default()
-                        .push(ready);
-                });
-            }
-        }
-    }
-
-    /// One line an object: what is of interest of Pods, ReplicaSets, slices.
-    fn show(&self) -> String {
-        let mut lines = Vec::new();
-        for set in self.api.store().list::<ReplicaSet>() {
-            let status = set.status.clone().unwrap_or_default();
-            let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
-            let (there, ready) = (status.replicas, status.ready_replicas.unwrap_or(0));
-            lines.push(format!(
-                "rs {} {wanted} wanted {there} there {ready} ready",
-                set.metadata.name()
-            ));
-        }
-        let mut nodes: Vec<String> = Vec::new();
-        for pod in self.api.store().list::<Pod>() {
-            let node = pods::node_name(pod).unwrap_or("nowhere");
-            let ready = if pods::is_ready(pod) { "ready" } else { "not ready" };
-            let end = if pod.metadata.is_terminating() { " ending" } else { "" };
-            nodes.push(format!("pod on {node} {ready}{end}"));
-        }
-        nodes.sort();
-        lines.extend(nodes);
-        for slice in self.api.store().list::<EndpointSlice>() {
-            let mut shown: Vec<String> = slice
-                .endpoints
-                .iter()
-                .map(|e| {
-                    let c = e.conditions.clone().unwrap_or_default();
-                    let flags = [(c.ready, 'r'), (c.serving, 's'), (c.terminating, 't')];
-                    let flags: String =
-                        flags.iter().filter(|(on, _)| *on == Some(true)).map(|(_, f)| *f).collect();
-                    format!("{}({flags})", e.addresses.concat())
-                })
-                .collect();
-            shown.sort();
-            let ports: Vec<String> =
-                slice.ports.iter().flatten().map(|p| p.port.unwrap_or(0).to_string()).collect();
-            lines.push(format!(
-                "slice of {} [{}]: {}",
-                slice.metadata.label("kubernetes.io/service-name").unwrap(),
-                ports.join(" "),
-                shown.join(" ")
-            ));
-        }
-        lines.join("\n")
-    }
-
-    fn events(&self) -> String {
-        let mut events: Vec<&Rc<Event>> = self.api.store().list::<Event>().collect();
-        events.sort_by_key(|e| {
-            (
-                e.first_timestamp.map(|t| t.0),
-                e.metadata.resource_version.as_ref().and_then(|v| v.parse::<u64>().ok()),
-            )
-        });
-        let line = |e: &&Rc<Event>| {
-            format!(
-                "{} {} {}",
-                e.type_.as_deref().unwrap(),
-                e.reason.as_deref().unwrap(),
-                e.message.as_deref().unwrap()
-            )
-        };
-        events.iter().map(line).collect::<Vec<_>>().join("\n")
-    }
-}
-
-fn check(actual: String, expected: Expect) {
-    expected.assert_eq(&actual);
-}
-
-fn deployment(replicas: u32, image: &str, more: &str) -> String {
-    format!(
-        "apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec: {{containers: [{{name: a, image: {image}{more}}}]}}
-"
-    )
-}
+use kube_api::{DeleteOptions, Kind, MetaExt};
+use world::{Cluster, check, deployment};
 
 const SERVICE: &str = "apiVersion: v1
 kind: Service
@@ -259,31 +53,32 @@ fn a_deployment_becomes_pods_on_workers_behind_a_service() {
     check(
         format!("{:#}", serde_json::to_value(&deployment.status).unwrap()),
         expect![[r#"
-        {
-          "availableReplicas": 2,
-          "conditions": [
             {
-              "lastTransitionTime": "2026-01-05T09:00:01Z",
-              "lastUpdateTime": "2026-01-05T09:00:01Z",
-              "message": "Deployment has minimum availability.",
-              "reason": "MinimumReplicasAvailable",
-              "status": "True",
-              "type": "Available"
-            },
-            {
-              "lastTransitionTime": "2026-01-05T09:00:00Z",
-              "lastUpdateTime": "2026-01-05T09:00:01Z",
-              "message": "ReplicaSet \"web-745ff66dbb\" has successfully progressed.",
-              "reason": "NewReplicaSetAvailable",
-              "status": "True",
-              "type": "Progressing"
-            }
-          ],
-          "observedGeneration": 1,
-          "readyReplicas": 2,
-          "replicas": 2,
-          "updatedReplicas": 2
-        }"#]],
+              "availableReplicas": 2,
+              "conditions": [
+                {
+                  "lastTransitionTime": "2026-01-05T09:00:01Z",
+                  "lastUpdateTime": "2026-01-05T09:00:01Z",
+                  "message": "Deployment has minimum availability.",
+                  "reason": "MinimumReplicasAvailable",
+                  "status": "True",
+                  "type": "Available"
+                },
+                {
+                  "lastTransitionTime": "2026-01-05T09:00:00Z",
+                  "lastUpdateTime": "2026-01-05T09:00:01Z",
+                  "message": "ReplicaSet \"web-745ff66dbb\" has successfully progressed.",
+                  "reason": "NewReplicaSetAvailable",
+                  "status": "True",
+                  "type": "Progressing"
+                }
+              ],
+              "observedGeneration": 1,
+              "readyReplicas": 2,
+              "replicas": 2,
+              "terminatingReplicas": 0,
+              "updatedReplicas": 2
+            }"#]],
     );
 }
 
@@ -391,7 +186,7 @@ fn a_pod_that_fits_nowhere_waits_for_room() {
     check(
         told.lines().filter(|line| line.starts_with("Warning")).collect::<Vec<_>>().join("\n"),
         expect![
-            "Warning FailedScheduling 0/3 nodes are available: 1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 2 Insufficient cpu. preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."
+            "Warning FailedScheduling 0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."
         ],
     );
     cluster.add_node("worker3", false);

@@ -21,11 +21,11 @@ pub fn apply(object: &mut AnyObject) {
         AnyObject::DaemonSet(set) => daemon_set(Rc::make_mut(set)),
         AnyObject::Namespace(namespace) => self::namespace(Rc::make_mut(namespace)),
         AnyObject::Node(node) => self::node(Rc::make_mut(node)),
-        _ => {}
+        _ => crate::workloads::apply(object),
     }
 }
 
-fn or<T>(field: &mut Option<T>, default: impl FnOnce() -> T) {
+pub(crate) fn or<T>(field: &mut Option<T>, default: impl FnOnce() -> T) {
     if field.is_none() {
         *field = Some(default());
     }
@@ -62,7 +62,7 @@ fn pod(pod: &mut Pod) {
 }
 
 /// Defaults of a Pod's spec, also inside templates.
-fn pod_spec(spec: &mut PodSpec) {
+pub(crate) fn pod_spec(spec: &mut PodSpec) {
     or(&mut spec.restart_policy, || "Always".to_string());
     or(&mut spec.dns_policy, || "ClusterFirst".to_string());
     or(&mut spec.termination_grace_period_seconds, || 30);

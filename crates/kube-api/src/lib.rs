@@ -5,7 +5,7 @@
 //! - [`schema`]: the shape of every kind; [`mod@decode`]: a node against it, strictly;
 //! - [`types`]: the types of objects that have behaviour; [`shape`]: a JSON value made to fit its type;
 //! - [`kinds`]: the kinds and their names; [`object`]: typed and untyped objects;
-//! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`], [`validate`],
+//! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`] ([`workloads`]), [`validate`],
 //!   addresses and ports, deletion; [`status`]: how it says no;
 //! - [`patch`]: how objects become others; [`managed`]: who manages which field, and the server's apply;
 //! - [`store`]: the objects and their changes; [`index`]: by owner, node and label; [`provenance`]: where in a file each came from;
@@ -32,6 +32,7 @@ pub mod status;
 pub mod store;
 pub mod types;
 pub mod validate;
+pub mod workloads;
 pub mod yaml;
 
 pub use types::{

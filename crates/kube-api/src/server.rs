@@ -26,7 +26,7 @@ use crate::provenance::Provenance;
 use crate::schema::Schema;
 use crate::status::{FieldError, Status};
 use crate::store::Store;
-use crate::{MetaExt, defaults, validate};
+use crate::{MetaExt, defaults, validate, workloads};
 
 pub use deletion::{DeleteOptions, FOREGROUND, ORPHAN, Propagation};
 pub use requests::{Patch, Request};
@@ -168,6 +168,9 @@ impl Api {
     ) -> Result<AnyObject, Status> {
         let info = self.info(&object);
         self.settle_namespace(&info, &mut object)?;
+        if let AnyObject::Pod(pod) = &mut object {
+            workloads::settle_priority(&self.store, Rc::make_mut(pod))?;
+        }
         self.settle_name(&info, &mut object);
         if self.store.get_any(info.id, object.namespace(), object.name()).is_some() {
             return Err(Status::already_exists(&info.resource(), object.name()));
@@ -189,6 +192,9 @@ impl Api {
         meta.generation = has_generation(&info).then_some(1);
         meta.deletion_timestamp = None;
         meta.deletion_grace_period_seconds = None;
+        if let AnyObject::Job(job) = &mut object {
+            workloads::select_by_uid(Rc::make_mut(job));
+        }
         Ok(self.put(object, held))
     }
 

@@ -43,6 +43,8 @@ pub enum Reason {
     UnsupportedMediaType,
     /// 429
     TooManyRequests,
+    /// 500
+    InternalError,
     /// 500, for an error that has no reason of its own
     Unknown,
 }
@@ -56,6 +58,7 @@ impl Reason {
             Reason::NotFound => "NotFound",
             Reason::AlreadyExists => "AlreadyExists",
             Reason::Conflict => "Conflict",
+            Reason::InternalError => "InternalError",
             Reason::Invalid => "Invalid",
             Reason::UnsupportedMediaType => "UnsupportedMediaType",
             Reason::TooManyRequests => "TooManyRequests",
@@ -160,6 +163,16 @@ impl Status {
     /// Not allowed.
     pub fn forbidden(resource: &str, name: &str, why: &str) -> Status {
         Status::new(Reason::Forbidden, format!("{resource} {name:?} is forbidden: {why}"))
+    }
+
+    /// Not now.
+    pub fn too_many_requests(message: impl Into<String>) -> Status {
+        Status::new(Reason::TooManyRequests, message.into())
+    }
+
+    /// The server cannot do that.
+    pub fn internal(message: impl Into<String>) -> Status {
+        Status::new(Reason::InternalError, message.into())
     }
 
     /// The object is not valid.

@@ -4,19 +4,28 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use kube_api::MetaExt;
-use kube_api::discovery::EndpointSlice;
+use kube_api::discovery::{Endpoint, EndpointSlice};
 
+use crate::names;
 use crate::service::{PortName, Protocol};
 
+/// The label that says which Service a slice is for.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
 /// An address and port behind a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EndpointInfo {
     /// Where it is.
     pub ip: Ipv4Addr,
     /// Its port.
     pub port: u16,
+    /// Both: `10.244.1.5:8080`
+    pub text: Rc<str>,
+    /// The chain that leads to it: `KUBE-SEP-…`
+    pub chain: Rc<str>,
     /// Takes new connections.
     pub ready: bool,
     /// Would take them, but is on its way out perhaps.
@@ -25,101 +34,105 @@ pub struct EndpointInfo {
     pub terminating: bool,
     /// Runs on this node.
     pub is_local: bool,
+    /// Its place among the port's endpoints.
+    pub at: u32,
+    /// The slice it is written in, and its place there.
+    slice: (Rc<EndpointSlice>, usize),
+}
+
+impl EndpointInfo {
+    fn endpoint(&self) -> Option<&Endpoint> {
+        self.slice.0.endpoints.get(self.slice.1)
+    }
+
     /// Zones for which it is meant.
-    pub zone_hints: Vec<String>,
+    pub fn zone_hints(&self) -> impl Iterator<Item = &str> {
+        let hints = self.endpoint().and_then(|endpoint| endpoint.hints.as_ref());
+        let zones = hints.and_then(|hints| hints.for_zones.as_ref());
+        zones.into_iter().flatten().map(|zone| zone.name.as_str())
+    }
+
     /// The Pod it is, if any.
-    pub pod: Option<String>,
-    /// The slice it is written in.
-    pub slice: String,
+    pub fn pod(&self) -> Option<&str> {
+        self.endpoint()?.target_ref.as_ref()?.name.as_deref()
+    }
+
+    /// The name of the slice it is written in.
+    pub fn slice(&self) -> &str {
+        self.slice.0.metadata.name()
+    }
 }
 
 impl fmt::Display for EndpointInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.ip, self.port)
+        f.write_str(&self.text)
     }
 }
 
-/// The endpoints of all ports, each port's in the order of their texts, as upstream sorts them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Endpoints {
-    by_port: BTreeMap<PortName, Vec<EndpointInfo>>,
-    total: usize,
-}
+/// The endpoints of a Service's ports, each port's in the order of their texts, as upstream sorts them.
+pub type ByPort = BTreeMap<PortName, Vec<EndpointInfo>>;
 
-impl Endpoints {
-    /// Reads slices, as they are for the node `node_name`.
-    pub fn read<'a>(slices: impl Iterator<Item = &'a EndpointSlice>, node_name: &str) -> Endpoints {
-        let mut found: BTreeMap<PortName, BTreeMap<String, EndpointInfo>> = BTreeMap::new();
-        let mut slices: Vec<&EndpointSlice> = slices.filter(|s| s.address_type == "IPv4").collect();
-        base::order::sort_by_key(&mut slices, |slice| slice.metadata.name().to_string());
-        for slice in slices {
-            let Some(service) = slice.metadata.label("kubernetes.io/service-name") else {
+/// Reads the slices of one Service (by name), as they are for the node `node_name`.
+pub fn read<'a>(slices: impl Iterator<Item = &'a Rc<EndpointSlice>>, node_name: &str) -> ByPort {
+    let mut found = ByPort::new();
+    for slice in slices.filter(|slice| slice.address_type == "IPv4") {
+        let Some(service) = slice.metadata.label(SERVICE_NAME) else { continue };
+        for port in slice.ports.iter().flatten() {
+            let Some(number) = port.port.and_then(|port| u16::try_from(port).ok()) else {
                 continue;
             };
-            for port in slice.ports.iter().flatten() {
-                let Some(number) = port.port.and_then(|port| u16::try_from(port).ok()) else {
-                    continue;
-                };
-                let name = PortName {
-                    namespace: slice.metadata.namespace().to_string(),
-                    service: service.to_string(),
-                    port: port.name.clone().unwrap_or_default(),
-                    protocol: Protocol::parse(port.protocol.as_deref()),
-                };
-                let into = found.entry(name).or_default();
-                for info in infos(slice, number, node_name) {
-                    add(into, info);
-                }
-            }
+            let name = PortName {
+                namespace: slice.metadata.namespace().to_string(),
+                service: service.to_string(),
+                port: port.name.clone().unwrap_or_default(),
+                protocol: Protocol::parse(port.protocol.as_deref()),
+            };
+            let infos = infos(slice, &name, number, node_name);
+            found.entry(name).or_default().extend(infos);
         }
-        let sorted = |by_text: BTreeMap<String, EndpointInfo>| by_text.into_values().collect();
-        let by_port: BTreeMap<PortName, Vec<EndpointInfo>> =
-            base::order::map(found.into_iter().map(|(name, infos)| (name, sorted(infos))));
-        let total = by_port.values().map(Vec::len).sum();
-        Endpoints { by_port, total }
     }
-
-    /// The endpoints of a port.
-    pub fn of(&self, port: &PortName) -> &[EndpointInfo] {
-        self.by_port.get(port).map(Vec::as_slice).unwrap_or_default()
-    }
-
-    /// How many there are in all.
-    pub fn total(&self) -> usize {
-        self.total
-    }
+    found.values_mut().for_each(arrange);
+    found
 }
 
-fn infos<'a>(
-    slice: &'a EndpointSlice,
+fn infos(
+    slice: &Rc<EndpointSlice>,
+    name: &PortName,
     port: u16,
-    node_name: &'a str,
-) -> impl Iterator<Item = EndpointInfo> + 'a {
-    slice.endpoints.iter().filter_map(move |endpoint| {
-        let ip = endpoint.addresses.first()?.parse().ok()?;
+    node_name: &str,
+) -> Vec<EndpointInfo> {
+    let mut chains = names::EndpointChains::new(name);
+    let mut infos = Vec::with_capacity(slice.endpoints.len());
+    for (place, endpoint) in slice.endpoints.iter().enumerate() {
+        let Some(ip) = endpoint.addresses.first().and_then(|ip| ip.parse::<Ipv4Addr>().ok()) else {
+            continue;
+        };
+        let text: Rc<str> = format!("{ip}:{port}").into();
         let conditions = endpoint.conditions.as_ref();
         // What is not said: ready, serving as ready, not terminating.
         let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
-        let hints = endpoint.hints.as_ref().and_then(|hints| hints.for_zones.as_ref());
-        Some(EndpointInfo {
+        infos.push(EndpointInfo {
             ip,
             port,
+            chain: chains.of(&text),
+            text,
             ready,
             serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
             terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
             is_local: endpoint.node_name.as_deref() == Some(node_name),
-            zone_hints: hints.into_iter().flatten().map(|zone| zone.name.clone()).collect(),
-            pod: endpoint.target_ref.as_ref().and_then(|target| target.name.clone()),
-            slice: slice.metadata.name().to_string(),
-        })
-    })
+            at: 0,
+            slice: (slice.clone(), place),
+        });
+    }
+    infos
 }
 
-/// An address that stands in two slices counts once; the one that is ready wins.
-fn add(into: &mut BTreeMap<String, EndpointInfo>, info: EndpointInfo) {
-    let key = info.to_string();
-    let is_better = into.get(&key).is_none_or(|known| !known.ready && info.ready);
-    if is_better {
-        into.insert(key, info);
+/// In the order of their texts. An address that stands in two slices counts once; the one that is ready
+/// wins, and of equal ones the first.
+fn arrange(infos: &mut Vec<EndpointInfo>) {
+    base::order::sort_by(infos, |a, b| a.text.cmp(&b.text).then(b.ready.cmp(&a.ready)));
+    infos.dedup_by(|later, first| later.text == first.text);
+    for (at, info) in (0..).zip(infos) {
+        info.at = at;
     }
 }

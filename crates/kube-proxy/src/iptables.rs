@@ -29,15 +29,15 @@ use netfilter::rule::{AddrMask, Wanted};
 use netfilter::{RuleSpec, Target};
 
 use crate::config::{Balancing, ProxyConfig};
-use crate::endpoint::{EndpointInfo, Endpoints};
-use crate::names::{self, ChainNames};
-use crate::origin::{EndpointOrigin, Origin, Origins};
+use crate::endpoint::EndpointInfo;
+use crate::names::ChainNames;
+use crate::origin::{self, Field};
 use crate::service::{Protocol, ServicePortInfo};
 use crate::topology::{self, Reachable};
 
 /// Above so many endpoints in all, rules for single endpoints go without comments
 /// (`largeClusterEndpointsThreshold`).
-const LARGE_CLUSTER: usize = 1000;
+pub(crate) const LARGE_CLUSTER: usize = 1000;
 
 /// Chains of the `filter` table, in the order in which they are declared.
 pub const FILTER_CHAINS: [&str; 6] = [
@@ -58,7 +58,7 @@ pub struct TablePlan {
     /// Chains, in the order in which they are declared.
     pub chains: Vec<Rc<str>>,
     /// Rules and their chains.
-    pub rules: Vec<(Rc<str>, RuleSpec)>,
+    pub rules: Vec<(Rc<str>, Rc<RuleSpec>)>,
 }
 
 impl TablePlan {
@@ -66,8 +66,8 @@ impl TablePlan {
         TablePlan { chains: chains.iter().map(|name| (*name).into()).collect(), rules: Vec::new() }
     }
 
-    fn rule(&mut self, chain: impl Into<Rc<str>>, spec: impl Into<RuleSpec>) {
-        self.rules.push((chain.into(), spec.into()));
+    fn rule(&mut self, chain: impl Into<Rc<str>>, rule: Rule) {
+        self.rules.push((chain.into(), Rc::new(rule.0)));
     }
 }
 
@@ -78,11 +78,16 @@ pub struct Plan {
     pub filter: TablePlan,
     /// The `nat` table.
     pub nat: TablePlan,
-    /// What the rules were written for.
-    pub origins: Origins,
 }
 
 impl Plan {
+    pub(crate) fn extend(&mut self, other: &Plan) {
+        for (to, from) in [(&mut self.filter, &other.filter), (&mut self.nat, &other.nat)] {
+            to.chains.extend(from.chains.iter().cloned());
+            to.rules.extend(from.rules.iter().cloned());
+        }
+    }
+
     /// How many rules there are.
     pub fn rule_count(&self) -> usize {
         self.filter.rules.len() + self.nat.rules.len()
@@ -92,12 +97,6 @@ impl Plan {
 /// A rule in the making.
 #[derive(Clone)]
 struct Rule(RuleSpec);
-
-impl From<Rule> for RuleSpec {
-    fn from(rule: Rule) -> RuleSpec {
-        rule.0
-    }
-}
 
 fn rule() -> Rule {
     Rule(RuleSpec::new(Target::Continue))
@@ -155,40 +154,55 @@ impl Rule {
     }
 }
 
-/// Writes the rules of a node.
-pub fn plan(config: &ProxyConfig, services: &[ServicePortInfo], endpoints: &Endpoints) -> Plan {
-    let mut services: Vec<&ServicePortInfo> = services.iter().collect();
-    base::order::sort_by_key(&mut services, |service| {
-        (service.name.to_string(), service.name.protocol)
-    });
-    let mut writer = Writer {
-        config,
-        is_large: endpoints.total() > LARGE_CLUSTER,
-        plan: Plan {
-            filter: TablePlan::new(if config.localhost_node_ports {
-                &FILTER_CHAINS
-            } else {
-                // Without node ports on 127.0.0.1 there is nothing to guard.
-                &FILTER_CHAINS[..5]
-            }),
-            nat: TablePlan::new(&NAT_CHAINS),
-            origins: Origins::default(),
-        },
-    };
+/// The chains that are always there.
+pub(crate) fn chains(config: &ProxyConfig) -> Plan {
+    // Without node ports on 127.0.0.1 there is nothing to guard.
+    let filter = if config.localhost_node_ports { &FILTER_CHAINS } else { &FILTER_CHAINS[..5] };
+    Plan { filter: TablePlan::new(filter), nat: TablePlan::new(&NAT_CHAINS) }
+}
+
+/// The rules that stand before those of the Services.
+pub(crate) fn head(config: &ProxyConfig) -> Plan {
+    let mut writer = Writer::new(config, false, 0);
     writer.localnet_firewall();
     writer.masquerading();
-    for service in services {
-        writer.service(service, endpoints.of(&service.name));
-    }
+    writer.plan
+}
+
+/// The rules that stand behind those of the Services.
+pub(crate) fn tail(config: &ProxyConfig) -> Plan {
+    let mut writer = Writer::new(config, false, 0);
     writer.node_ports();
     writer.forwarding();
+    writer.plan
+}
+
+/// The rules of one port of a Service. `serial` stands for the port in what its rules say of their origin.
+pub(crate) fn port_rules(
+    config: &ProxyConfig,
+    is_large: bool,
+    serial: u32,
+    port: &ServicePortInfo,
+    endpoints: &[EndpointInfo],
+) -> Plan {
+    let mut writer = Writer::new(config, is_large, serial);
+    writer.service(port, endpoints);
     writer.plan
 }
 
 struct Writer<'a> {
     config: &'a ProxyConfig,
     is_large: bool,
+    serial: u32,
+    mark_masq: Rc<str>,
     plan: Plan,
+}
+
+impl Writer<'_> {
+    fn new(config: &ProxyConfig, is_large: bool, serial: u32) -> Writer<'_> {
+        let mark_masq = "KUBE-MARK-MASQ".into();
+        Writer { config, is_large, serial, mark_masq, plan: Plan::default() }
+    }
 }
 
 /// What of a port's traffic is dealt with in the `filter` table, and how.
@@ -397,26 +411,12 @@ impl Writer<'_> {
         }
     }
 
-    fn origin(&mut self, port: &Port<'_>, field: &str, endpoint: Option<&EndpointInfo>) -> u64 {
-        self.plan.origins.add(Origin {
-            port: port.info.name.clone(),
-            port_index: port.info.index,
-            field: field.to_string(),
-            endpoint: endpoint.map(|endpoint| EndpointOrigin {
-                address: endpoint.to_string(),
-                pod: endpoint.pod.clone(),
-                slice: endpoint.slice.clone(),
-            }),
-        })
-    }
-
-    fn port_field(&mut self, port: &Port<'_>, field: &str) -> u64 {
-        let path = format!("spec.ports[{}].{field}", port.info.index);
-        self.origin(port, &path, None)
+    fn origin(&self, field: Field) -> u64 {
+        origin::encode(self.serial, field, None)
     }
 
     fn capture_cluster_ip(&mut self, port: &Port<'_>) {
-        let origin = self.port_field(port, "port");
+        let origin = self.origin(Field::Port);
         let base = |comment: String| {
             rule()
                 .comment(comment)
@@ -438,7 +438,7 @@ impl Writer<'_> {
 
     fn capture_external_ips(&mut self, port: &Port<'_>) {
         for ip in &port.info.external_ips {
-            let origin = self.origin(port, "spec.externalIPs", None);
+            let origin = self.origin(Field::ExternalIPs);
             let base = |comment: String| {
                 rule()
                     .comment(comment)
@@ -460,7 +460,7 @@ impl Writer<'_> {
     fn capture_load_balancer_ips(&mut self, port: &Port<'_>) {
         let origin = match port.info.load_balancer_ips.is_empty() {
             true => return,
-            false => self.origin(port, "status.loadBalancer.ingress", None),
+            false => self.origin(Field::LoadBalancerIngress),
         };
         let base = |ip: Ipv4Addr, comment: String| {
             rule()
@@ -492,7 +492,7 @@ impl Writer<'_> {
 
     fn capture_node_port(&mut self, port: &Port<'_>) {
         let Some(node_port) = port.info.node_port else { return };
-        let origin = self.port_field(port, "nodePort");
+        let origin = self.origin(Field::NodePort);
         if port.reachable.has_any {
             let capture = rule()
                 .comment(port.name.clone())
@@ -513,7 +513,7 @@ impl Writer<'_> {
 
     fn health_check(&mut self, port: &Port<'_>) {
         let Some(number) = port.info.health_check_node_port else { return };
-        let origin = self.origin(port, "spec.healthCheckNodePort", None);
+        let origin = self.origin(Field::HealthCheckNodePort);
         let accept = rule()
             .comment(format!("{} health check node port", port.name))
             .port(Protocol::Tcp, Some(number))
@@ -527,7 +527,7 @@ impl Writer<'_> {
         if !port.has_internal() {
             return;
         }
-        let origin = self.port_field(port, "port");
+        let origin = self.origin(Field::Port);
         let to_cluster_ip = rule()
             .comment(format!("{} cluster IP", port.name))
             .port(port.protocol(), Some(port.info.port))
@@ -538,7 +538,7 @@ impl Writer<'_> {
             (false, Some(pods)) => to_cluster_ip.not_from(pods),
             (false, None) => return,
         };
-        self.plan.nat.rule(port.internal_chain(), masquerade.jump("KUBE-MARK-MASQ"));
+        self.plan.nat.rule(port.internal_chain(), masquerade.jump(self.mark_masq.clone()));
     }
 
     fn external(&mut self, port: &Port<'_>) {
@@ -547,10 +547,10 @@ impl Writer<'_> {
         }
         let chain = port.chains.external();
         self.plan.nat.chains.push(chain.clone());
-        let field = if port.info.node_port.is_some() { "nodePort" } else { "port" };
-        let origin = self.port_field(port, field);
+        let has_node_port = port.info.node_port.is_some();
+        let origin = self.origin(if has_node_port { Field::NodePort } else { Field::Port });
         let name = &port.name;
-        let nat = &mut self.plan.nat;
+        let (mark_masq, nat) = (self.mark_masq.clone(), &mut self.plan.nat);
         if port.info.external_local {
             // The sender's address can be kept: the endpoint is on this node. Two kinds of senders are
             // special, as if they had gone out and come back in.
@@ -565,12 +565,12 @@ impl Writer<'_> {
                     .with(Match::Addrtype(Addrtype::src_local()))
                     .origin(origin)
             };
-            nat.rule(chain.clone(), from_node("masquerade").jump("KUBE-MARK-MASQ"));
+            nat.rule(chain.clone(), from_node("masquerade").jump(mark_masq.clone()));
             nat.rule(chain.clone(), from_node("route").jump(port.chains.cluster()));
         } else {
             let comment = format!("masquerade traffic for {name} external destinations");
             let masquerade = rule().comment(comment).origin(origin);
-            nat.rule(chain.clone(), masquerade.jump("KUBE-MARK-MASQ"));
+            nat.rule(chain.clone(), masquerade.jump(mark_masq.clone()));
         }
         if port.has_external() {
             nat.rule(chain, rule().origin(origin).jump(port.external_policy_chain()));
@@ -583,7 +583,7 @@ impl Writer<'_> {
         }
         let chain = port.chains.firewall();
         self.plan.nat.chains.push(chain.clone());
-        let origin = self.origin(port, "spec.loadBalancerSourceRanges", None);
+        let origin = self.origin(Field::SourceRanges);
         let base = rule().comment(format!("{} loadbalancer IP", port.name)).origin(origin);
         let mut allows_this_node = false;
         for range in &port.info.source_ranges {
@@ -614,10 +614,7 @@ impl Writer<'_> {
         };
         let targets: Vec<(&EndpointInfo, Rc<str>, u64)> = endpoints
             .iter()
-            .map(|endpoint| {
-                let to = names::endpoint(&port.info.name, &endpoint.to_string());
-                (*endpoint, to, self.port_endpoint(port, endpoint))
-            })
+            .map(|endpoint| (*endpoint, endpoint.chain.clone(), self.endpoint_origin(endpoint)))
             .collect();
         if let Some(seconds) = port.info.affinity_seconds {
             for (endpoint, to, origin) in &targets {
@@ -638,15 +635,14 @@ impl Writer<'_> {
         }
     }
 
-    fn port_endpoint(&mut self, port: &Port<'_>, endpoint: &EndpointInfo) -> u64 {
-        let path = format!("spec.ports[{}].targetPort", port.info.index);
-        self.origin(port, &path, Some(endpoint))
+    fn endpoint_origin(&self, endpoint: &EndpointInfo) -> u64 {
+        origin::encode(self.serial, Field::TargetPort, Some(endpoint.at))
     }
 
     fn endpoint(&mut self, port: &Port<'_>, endpoint: &EndpointInfo) {
-        let chain = names::endpoint(&port.info.name, &endpoint.to_string());
+        let chain = endpoint.chain.clone();
         self.plan.nat.chains.push(chain.clone());
-        let origin = self.port_endpoint(port, endpoint);
+        let origin = self.endpoint_origin(endpoint);
         let is_large = self.is_large;
         let base = || {
             let rule = rule().origin(origin);
@@ -654,7 +650,7 @@ impl Writer<'_> {
         };
         // An endpoint that reaches itself must see another sender, or it would answer itself directly.
         let hairpin = base().from(AddrMask::host(endpoint.ip));
-        self.plan.nat.rule(chain.clone(), hairpin.jump("KUBE-MARK-MASQ"));
+        self.plan.nat.rule(chain.clone(), hairpin.jump(self.mark_masq.clone()));
         let mut translate = base();
         if port.info.affinity_seconds.is_some() {
             translate = translate.with(Match::Recent(Recent::set(&chain)));

@@ -5,25 +5,31 @@
 //! - [`service`], [`endpoint`]: the objects as a proxy sees them, one entry a port;
 //! - [`topology`]: which endpoints of a port this node may use;
 //! - [`names`]: what the chains are called;
-//! - [`iptables`]: [`iptables::plan`], the rules;
+//! - [`iptables`]: the rules of a port; `rules`: the same, chain by chain;
+//! - [`proxier`]: [`Proxier`], what a node's kube-proxy knows and what has changed;
+//! - [`sync`]: the rules into a node's tables, whole or in part;
+//! - [`conntrack`]: connections that a sync leaves behind;
 //! - [`text`]: the rules as kube-proxy pipes them to `iptables-restore`;
-//! - [`sync`]: the rules into a node's tables, changing only what changed;
 //! - [`origin`]: from a rule back to its Service, port and endpoint.
 //!
-//! **Invariant:** a pure function of the objects and the node's configuration. It knows rules, and nothing
-//! of packets, namespaces or time.
+//! **Invariant:** what is written follows from the objects and the node's configuration alone. It knows rules,
+//! and nothing of packets, namespaces or time.
 
 pub mod config;
+pub mod conntrack;
 pub mod endpoint;
 pub mod iptables;
 pub mod names;
 pub mod origin;
+pub mod proxier;
+mod rules;
 pub mod service;
 pub mod sync;
 pub mod text;
 pub mod topology;
 
 pub use config::{Balancing, ProxyConfig};
-pub use iptables::{Plan, plan};
-pub use origin::{Origin, Origins};
-pub use sync::{SyncReport, Synced};
+pub use iptables::Plan;
+pub use origin::Origin;
+pub use proxier::Proxier;
+pub use sync::SyncReport;

@@ -10,23 +10,26 @@ use crate::service::PortName;
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// Sixteen letters that stand for a text: the beginning of its SHA-256 in base 32.
-fn hash(text: &str) -> String {
+fn hash(text: &str) -> [u8; 16] {
     let digest = Sha256::digest(text.as_bytes());
     let mut bits: u128 = 0;
     for byte in digest.iter().take(10) {
         bits = bits << 8 | u128::from(*byte);
     }
-    let letter = |i: u32| {
-        let index = (bits >> (75 - 5 * i)) & 31;
-        char::from(ALPHABET[index as usize])
-    };
-    (0..16).map(letter).collect()
+    std::array::from_fn(|i| ALPHABET[(bits >> (75 - 5 * i) & 31) as usize])
+}
+
+fn chain(prefix: &str, hash: &[u8; 16]) -> Rc<str> {
+    let mut name = String::with_capacity(32);
+    name.push_str(prefix);
+    name.extend(hash.iter().map(|letter| char::from(*letter)));
+    name.into()
 }
 
 /// The chains of one port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainNames {
-    hash: String,
+    hash: [u8; 16],
 }
 
 impl ChainNames {
@@ -37,28 +40,52 @@ impl ChainNames {
 
     /// `KUBE-SVC-…`: among all endpoints.
     pub fn cluster(&self) -> Rc<str> {
-        format!("KUBE-SVC-{}", self.hash).into()
+        chain("KUBE-SVC-", &self.hash)
     }
 
     /// `KUBE-SVL-…`: among the endpoints of this node.
     pub fn local(&self) -> Rc<str> {
-        format!("KUBE-SVL-{}", self.hash).into()
+        chain("KUBE-SVL-", &self.hash)
     }
 
     /// `KUBE-EXT-…`: from outside.
     pub fn external(&self) -> Rc<str> {
-        format!("KUBE-EXT-{}", self.hash).into()
+        chain("KUBE-EXT-", &self.hash)
     }
 
     /// `KUBE-FW-…`: from outside, if the sender may.
     pub fn firewall(&self) -> Rc<str> {
-        format!("KUBE-FW-{}", self.hash).into()
+        chain("KUBE-FW-", &self.hash)
     }
 }
 
-/// `KUBE-SEP-…`: to one endpoint of a port.
-pub fn endpoint(port: &PortName, endpoint: &str) -> Rc<str> {
-    format!("KUBE-SEP-{}", hash(&format!("{port}{}{endpoint}", port.protocol.name()))).into()
+/// Names the chains of one port's endpoints: `KUBE-SEP-…`.
+#[derive(Debug)]
+pub struct EndpointChains {
+    text: String,
+    len: usize,
+}
+
+impl EndpointChains {
+    /// Those of this port.
+    pub fn new(port: &PortName) -> EndpointChains {
+        let text = format!("{port}{}", port.protocol.name());
+        EndpointChains { len: text.len(), text }
+    }
+
+    /// The chain that leads to `endpoint`, `10.244.1.5:8080`.
+    pub fn of(&mut self, endpoint: &str) -> Rc<str> {
+        self.text.truncate(self.len);
+        self.text.push_str(endpoint);
+        chain("KUBE-SEP-", &hash(&self.text))
+    }
+}
+
+/// Whether a chain is one that kube-proxy makes for a Service or an endpoint (`isServiceChainName`).
+pub fn is_service_chain(chain: &str) -> bool {
+    ["KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-FW-", "KUBE-EXT-"]
+        .iter()
+        .any(|prefix| chain.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -94,6 +121,6 @@ mod tests {
             port: "http".into(),
             protocol: Protocol::Tcp,
         };
-        assert_eq!(&*endpoint(&name, "10.244.1.5:8080"), "KUBE-SEP-AFGSLHOD2HFNCBX4");
+        assert_eq!(&*EndpointChains::new(&name).of("10.244.1.5:8080"), "KUBE-SEP-AFGSLHOD2HFNCBX4");
     }
 }

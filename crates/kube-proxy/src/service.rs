@@ -1,6 +1,7 @@
 //! Services as a proxy sees them: one entry for each port that is to be proxied
 //! (`pkg/proxy/serviceport.go`).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -51,8 +52,8 @@ impl Protocol {
     }
 }
 
-/// Names a port of a Service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Names a port of a Service. In order of their texts, then of their protocols.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortName {
     /// Namespace of the Service.
     pub namespace: String,
@@ -62,6 +63,26 @@ pub struct PortName {
     pub port: String,
     /// Its protocol.
     pub protocol: Protocol,
+}
+
+impl PortName {
+    fn letters(&self) -> impl Iterator<Item = u8> {
+        let port = if self.port.is_empty() { None } else { Some(b':') };
+        let service = self.namespace.bytes().chain([b'/']).chain(self.service.bytes());
+        service.chain(port).chain(self.port.bytes())
+    }
+}
+
+impl Ord for PortName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.letters().cmp(other.letters()).then(self.protocol.cmp(&other.protocol))
+    }
+}
+
+impl PartialOrd for PortName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for PortName {

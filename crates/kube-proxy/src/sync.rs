@@ -1,12 +1,16 @@
-//! The rules into a node's tables, changing only what changed.
+//! The rules into a node's tables: all of them, or those of what has changed (full and partial syncs of
+//! `syncProxyRules`).
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use base::{FastMap, order};
 use netfilter::text::{RestoreOptions, restore};
 use netfilter::{Netfilter, RuleSpec, Table, TableName};
 
-use crate::iptables::{Plan, TablePlan};
+use crate::iptables::{self, Plan};
+use crate::names::is_service_chain;
+use crate::proxier::{PortChange, Proxier};
+use crate::rules::{PortRules, SHARED};
 
 /// The jumps that lead packets into kube-proxy's chains (`iptablesJumpChains`,
 /// `iptablesKubeletJumpChains`), as they stand in the tables when they have been put in.
@@ -46,22 +50,16 @@ pub fn install_jumps(netfilter: &mut Netfilter) {
     let _ = restore(netfilter, JUMPS, options);
 }
 
-/// What is in force, for telling what changes.
-#[derive(Clone, Debug, Default)]
-pub struct Synced {
-    filter: BTreeMap<Rc<str>, Vec<RuleSpec>>,
-    nat: BTreeMap<Rc<str>, Vec<RuleSpec>>,
-    plan: Plan,
-}
-
 /// What a sync did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyncReport {
-    /// Rules written: those of every chain that changed.
+    /// Everything was written, not only what changed.
+    pub is_full: bool,
+    /// Rules written into chains of Services and endpoints, and of those that all share, those that changed.
     pub rules_written: usize,
     /// Chains that are new.
     pub chains_added: Vec<Rc<str>>,
-    /// Chains whose rules changed.
+    /// Chains that were there and were written again.
     pub chains_changed: Vec<Rc<str>>,
     /// Chains that are gone.
     pub chains_deleted: Vec<Rc<str>>,
@@ -74,81 +72,191 @@ impl SyncReport {
     }
 }
 
-impl Synced {
-    /// The plan that is in force.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
+/// More changed ports than this, and the shared chains are written as a whole.
+const SPLICES: usize = 16;
 
-    /// Brings the tables from what is in force to `plan`. Chains that do not change keep their counters and
-    /// whose turn it is.
-    pub fn apply(&mut self, plan: Plan, netfilter: &mut Netfilter) -> SyncReport {
-        let mut report = SyncReport::default();
-        let tables = [
-            (TableName::Filter, &plan.filter, &mut self.filter),
-            (TableName::Nat, &plan.nat, &mut self.nat),
-        ];
-        for (name, new, in_force) in tables {
-            let by_chain = by_chain(new);
-            netfilter.edit(name, |table| change(table, &by_chain, in_force, &mut report));
-            *in_force = by_chain;
+impl Proxier {
+    /// Brings a node's tables up to date. Written are the chains of every Service that has changed and, as
+    /// upstream does, the chains that all Services share, whose counters begin anew; with `full` all chains.
+    /// What is no longer used is deleted.
+    pub fn sync(&mut self, netfilter: &mut Netfilter, full: bool) -> SyncReport {
+        let changes = self.update();
+        let generations = |netfilter: &Netfilter| {
+            [TableName::Filter, TableName::Nat]
+                .map(|name| netfilter.table(name).map_or(0, Table::generation))
+        };
+        let is_full = full || changes.is_all || self.written_at.is_none();
+        // Somebody else has been at the tables.
+        let is_foreign = self.written_at != Some(generations(netfilter));
+        let mut report = SyncReport { is_full, ..SyncReport::default() };
+        if is_full {
+            self.write_all(netfilter, &mut report);
+        } else if !changes.ports.is_empty() || is_foreign {
+            netfilter.edit(TableName::Nat, |nat| write_own(nat, &changes.ports, &mut report));
+            let is_long = changes.ports.len() > SPLICES;
+            for (at, (is_nat, chain)) in SHARED.into_iter().enumerate() {
+                netfilter.edit(table_name(is_nat), |table| {
+                    if is_foreign || is_long {
+                        report.rules_written += changed_rules(&changes.ports, at);
+                        self.write_shared(table, is_nat, chain, Some(at));
+                    } else {
+                        report.rules_written += self.splice(table, chain, at, &changes.ports);
+                    }
+                });
+            }
+            if is_foreign {
+                self.write_fixed(netfilter);
+            }
+            let old = changes.ports.iter().filter_map(|change| change.old.as_ref());
+            let gone = old.flat_map(|rules| &rules.own).map(|(chain, _)| chain);
+            let new = changes.ports.iter().filter_map(|change| change.new.as_ref());
+            let kept = order::set(new.flat_map(|rules| &rules.own).map(|(chain, _)| chain));
+            let gone: Vec<Rc<str>> = gone.filter(|chain| !kept.contains(chain)).cloned().collect();
+            netfilter.edit(TableName::Nat, |nat| delete(nat, gone, &mut report));
         }
-        self.plan = plan;
+        self.written_at = Some(generations(netfilter));
         report
     }
-}
 
-fn by_chain(plan: &TablePlan) -> BTreeMap<Rc<str>, Vec<RuleSpec>> {
-    let mut chains: BTreeMap<Rc<str>, Vec<RuleSpec>> =
-        base::order::map(plan.chains.iter().map(|chain| (chain.clone(), Vec::new())));
-    for (chain, spec) in &plan.rules {
-        chains.entry(chain.clone()).or_default().push(spec.clone());
-    }
-    chains
-}
-
-fn change(
-    table: &mut Table,
-    new: &BTreeMap<Rc<str>, Vec<RuleSpec>>,
-    in_force: &BTreeMap<Rc<str>, Vec<RuleSpec>>,
-    report: &mut SyncReport,
-) {
-    // All chains first, so that rules can lead to them; then rules; then what nothing leads to any more.
-    for chain in new.keys() {
-        if table.chain(chain).is_none() {
-            report.chains_added.push(chain.clone());
-            let _ = table.new_chain(chain);
+    fn write_all(&self, netfilter: &mut Netfilter, report: &mut SyncReport) {
+        let chains = iptables::chains(self.config());
+        let mut active: FastMap<&Rc<str>, ()> = FastMap::default();
+        netfilter.edit(TableName::Nat, |nat| {
+            for chain in &chains.nat.chains {
+                nat.ensure_chain(chain);
+            }
+            for chain in self.all_rules().flat_map(|(_, rules)| &rules.own).map(|(chain, _)| chain)
+            {
+                note(nat.ensure_chain(chain), chain, report);
+                active.insert(chain, ());
+            }
+            for (chain, rules) in self.all_rules().flat_map(|(_, rules)| &rules.own) {
+                report.rules_written += rules.len();
+                let _ = nat.set_rules(chain, rules.iter().cloned());
+            }
+        });
+        netfilter.edit(TableName::Filter, |filter| {
+            for chain in &chains.filter.chains {
+                filter.ensure_chain(chain);
+            }
+        });
+        for (at, (is_nat, chain)) in SHARED.into_iter().enumerate() {
+            netfilter.edit(table_name(is_nat), |table| {
+                report.rules_written += self.write_shared(table, is_nat, chain, Some(at));
+            });
         }
+        report.rules_written += self.write_fixed(netfilter);
+        netfilter.edit(TableName::Nat, |nat| {
+            let stale =
+                nat.names().filter(|name| is_service_chain(name) && !active.contains_key(name));
+            let stale: Vec<Rc<str>> = stale.cloned().collect();
+            delete(nat, stale, report);
+        });
     }
-    let same = |a: &[RuleSpec], b: &[RuleSpec]| {
-        a.len() == b.len()
-            && a.iter().zip(b).all(|(a, b)| {
-                // Where a rule came from may be numbered anew without the rule changing.
-                (&a.header, &a.matches, &a.target) == (&b.header, &b.matches, &b.target)
-            })
+
+    /// The chains that are the same whatever Services there are.
+    fn write_fixed(&self, netfilter: &mut Netfilter) -> usize {
+        let is_fixed = |is_nat: bool, chain: &str| !SHARED.contains(&(is_nat, chain));
+        let all = iptables::chains(self.config());
+        let mut written = 0;
+        for (is_nat, plan) in [(false, &all.filter), (true, &all.nat)] {
+            for chain in plan.chains.iter().filter(|chain| is_fixed(is_nat, chain)) {
+                netfilter.edit(table_name(is_nat), |table| {
+                    written += self.write_shared(table, is_nat, chain, None);
+                });
+            }
+        }
+        written
+    }
+
+    /// Writes a chain that is always there: what stands before the Services' rules, theirs, what follows.
+    fn write_shared(
+        &self,
+        table: &mut Table,
+        is_nat: bool,
+        chain: &str,
+        shared: Option<usize>,
+    ) -> usize {
+        table.ensure_chain(&chain.into());
+        let fixed = |plan: Plan| -> Vec<Rc<RuleSpec>> {
+            let rules = if is_nat { plan.nat.rules } else { plan.filter.rules };
+            rules.into_iter().filter(|(at, _)| **at == *chain).map(|(_, rule)| rule).collect()
+        };
+        let mut rules = fixed(iptables::head(self.config()));
+        if let Some(shared) = shared {
+            for (_, port) in self.all_rules() {
+                rules.extend(port.in_shared(shared).iter().cloned());
+            }
+        }
+        rules.extend(fixed(iptables::tail(self.config())));
+        let len = rules.len();
+        let _ = table.set_rules(chain, rules.into_iter());
+        len
+    }
+
+    /// Changes in a chain that all share what has to be changed. Gives the number of rules that are new.
+    fn splice(&self, table: &mut Table, chain: &str, at: usize, ports: &[PortChange]) -> usize {
+        let mut written = 0;
+        let mut sorted: Vec<&PortChange> = ports.iter().collect();
+        order::sort_by(&mut sorted, |a, b| a.name.cmp(&b.name));
+        for change in sorted {
+            let rules = |rules: &Option<Rc<PortRules>>| -> Vec<Rc<RuleSpec>> {
+                rules.as_ref().map(|r| r.in_shared(at).to_vec()).unwrap_or_default()
+            };
+            let (old, new) = (rules(&change.old), rules(&change.new));
+            if old == new {
+                continue;
+            }
+            written += new.len();
+            // None of the shared chains has rules before those of the Services.
+            let before = self.all_rules().take_while(|(name, _)| **name < change.name);
+            let place: usize = before.map(|(_, rules)| rules.in_shared(at).len()).sum();
+            let _ = table.splice_rules(chain, place, old.len(), new.into_iter());
+        }
+        let _ = table.zero(chain);
+        written
+    }
+}
+
+fn table_name(is_nat: bool) -> TableName {
+    if is_nat { TableName::Nat } else { TableName::Filter }
+}
+
+fn note(is_new: bool, chain: &Rc<str>, report: &mut SyncReport) {
+    let list = if is_new { &mut report.chains_added } else { &mut report.chains_changed };
+    list.push(chain.clone());
+}
+
+/// Rules of changed ports that stand in a shared chain and were not there before.
+fn changed_rules(ports: &[PortChange], at: usize) -> usize {
+    let of = |rules: &Option<Rc<PortRules>>| -> Vec<Rc<RuleSpec>> {
+        rules.as_ref().map(|rules| rules.in_shared(at).to_vec()).unwrap_or_default()
     };
-    for (chain, rules) in new {
-        let before = in_force.get(chain);
-        if before.is_some_and(|before| same(before, rules)) {
-            table.renumber_origins(chain, rules.iter().map(|rule| rule.origin));
-            continue;
-        }
-        if before.is_some() {
-            report.chains_changed.push(chain.clone());
-        }
+    let changed = ports.iter().filter(|change| of(&change.old) != of(&change.new));
+    changed.map(|change| of(&change.new).len()).sum()
+}
+
+/// Writes the own chains of the ports that have changed.
+fn write_own(nat: &mut Table, ports: &[PortChange], report: &mut SyncReport) {
+    let new = || ports.iter().filter_map(|change| change.new.as_ref()).flat_map(|r| &r.own);
+    for (chain, _) in new() {
+        note(nat.ensure_chain(chain), chain, report);
+    }
+    for (chain, rules) in new() {
         report.rules_written += rules.len();
-        let _ = table.flush(chain);
-        for rule in rules {
-            let _ = table.append(chain, rule.clone());
+        let _ = nat.set_rules(chain, rules.iter().cloned());
+    }
+}
+
+/// Deletes chains that nothing leads to any more.
+fn delete(nat: &mut Table, chains: Vec<Rc<str>>, report: &mut SyncReport) {
+    for chain in &chains {
+        let _ = nat.flush(chain);
+    }
+    for chain in chains {
+        if nat.delete_chain(&chain).is_ok() {
+            report.chains_deleted.push(chain);
         }
-    }
-    let gone: Vec<&Rc<str>> = in_force.keys().filter(|chain| !new.contains_key(*chain)).collect();
-    for chain in &gone {
-        let _ = table.flush(chain);
-    }
-    for chain in gone {
-        let _ = table.delete_chain(chain);
-        report.chains_deleted.push(chain.clone());
     }
 }
 

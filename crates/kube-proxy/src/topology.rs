@@ -4,7 +4,7 @@ use crate::endpoint::EndpointInfo;
 use crate::service::ServicePortInfo;
 
 /// The endpoints of a port, as this node sees them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reachable<'a> {
     /// For the traffic policy Cluster.
     pub cluster: Vec<&'a EndpointInfo>,
@@ -27,7 +27,7 @@ pub fn categorize<'a>(
     let on_its_way_out = |e: &&EndpointInfo| e.serving && e.terminating;
     if service.uses_cluster_endpoints() {
         let fits = |e: &&EndpointInfo| {
-            e.ready && zone.is_none_or(|zone| e.zone_hints.iter().any(|hint| hint == zone))
+            e.ready && zone.is_none_or(|zone| e.zone_hints().any(|hint| hint == zone))
         };
         reachable.cluster = endpoints.iter().filter(fits).collect();
         if reachable.cluster.is_empty() {
@@ -56,7 +56,7 @@ pub fn categorize<'a>(
         reachable.cluster.clone()
     } else {
         let both = reachable.cluster.iter().chain(&reachable.local);
-        base::order::map(both.map(|e| (e.to_string(), *e))).into_values().collect()
+        base::order::map(both.map(|e| (e.at, *e))).into_values().collect()
     };
     reachable
 }
@@ -73,10 +73,8 @@ fn zone_for_hints<'z>(
     ready.peek()?;
     let mut is_for_zone = false;
     for endpoint in ready {
-        if endpoint.zone_hints.is_empty() {
-            return None;
-        }
-        is_for_zone |= endpoint.zone_hints.iter().any(|hint| hint == zone);
+        endpoint.zone_hints().next()?;
+        is_for_zone |= endpoint.zone_hints().any(|hint| hint == zone);
     }
     is_for_zone.then_some(zone)
 }

@@ -9,15 +9,16 @@ use controllers::ControlPlane;
 use controllers::manager::Latencies;
 use kube_api::core::{Node, Pod, Service};
 use kube_api::discovery::EndpointSlice;
-use kube_api::{Api, ApiConfig, Change};
+use kube_api::{Api, ApiConfig, Change, KindId};
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Cidr, Net, NsId};
 use programs::Container;
 
+use crate::dns::ClusterDns;
 use crate::journal::{Journal, Topic};
 use crate::kind::{KindConfig, KindError, Role};
-use crate::kubelet::Inbox;
+use crate::kubelet::{Inbox, Surroundings};
 use crate::machine::Machine;
 use crate::node::{NodeParts, NodeRuntime, node_object};
 use crate::proxy::SyncNews;
@@ -35,12 +36,15 @@ pub struct Cluster {
     pub config: KindConfig,
     /// Its objects.
     pub api: Api,
-    net: Net,
-    control_plane: ControlPlane,
-    nodes: BTreeMap<String, NodeRuntime>,
+    pub(crate) net: Net,
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) nodes: BTreeMap<String, NodeRuntime>,
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
-    inbox: Inbox,
+    dns: ClusterDns,
+    pub(crate) inbox: Inbox,
+    /// What Pods show as files.
+    config_kinds: Vec<KindId>,
     /// The revision up to which changes have been handed out.
     seen: u64,
     /// When something is to be done without anything changing first.
@@ -89,10 +93,16 @@ impl Cluster {
             nodes: BTreeMap::new(),
             joining: VecDeque::new(),
             inbox: Inbox::default(),
+            dns: ClusterDns::default(),
+            config_kinds: Vec::new(),
             seen: 0,
             due: Some(now),
             changed: Notify::new(net),
         };
+        for kind in ["ConfigMap", "Secret"] {
+            let found = cluster.api.store().kinds().find("v1", kind).map(|info| info.id);
+            cluster.config_kinds.extend(found);
+        }
         let is_tainted = config.nodes.iter().any(|node| node.role == Role::Worker);
         let api_server = containers.first().map_or(services.addr, |first| first.ip);
         let mut has_begun = false;
@@ -109,6 +119,7 @@ impl Cluster {
                 balancing,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
+            runtime.kubelet.set_dns(cluster.dns.clone());
             runtime.kubelet.set_commands(commands.clone());
             system::IMAGES.iter().for_each(|image| runtime.kubelet.preload(image));
             let is_control_plane = node_config.role == Role::ControlPlane;
@@ -166,8 +177,7 @@ impl Cluster {
     /// Says how all nodes' rules are to choose among endpoints from now on.
     pub(crate) fn set_balancing(&mut self, balancing: Balancing, now: Instant) {
         for node in self.nodes.values_mut() {
-            node.proxy.config.balancing = balancing;
-            node.proxy.ask(now);
+            node.proxy.set_balancing(balancing, now);
         }
         self.due = Some(now);
     }
@@ -178,6 +188,11 @@ impl Cluster {
         node.proxy.set_stopped(stopped, now);
         self.due = Some(now);
         true
+    }
+
+    /// There is something to do now.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.due = Some(now);
     }
 
     // ---- the way of changes --------------------------------------------------------------------------
@@ -205,8 +220,10 @@ impl Cluster {
         loop {
             self.hand_out(journal, now);
             self.control_plane.run(&mut self.api, now);
-            for node in self.nodes.values_mut() {
-                node.kubelet.work(&mut self.api, &self.net, &self.inbox, now);
+            let Cluster { api, net, inbox, nodes, .. } = &mut *self;
+            let mut around = Surroundings { api, net, inbox, now };
+            for node in nodes.values_mut() {
+                node.kubelet.work(&mut around);
             }
             if self.seen == self.api.store().revision() {
                 break;
@@ -231,8 +248,9 @@ impl Cluster {
     fn read_reports(&mut self, now: Instant) {
         loop {
             let Some((node, report)) = self.inbox.borrow_mut().pop_front() else { return };
-            if let Some(node) = self.nodes.get_mut(&node) {
-                node.kubelet.report(report, &mut self.api, now);
+            let Cluster { api, net, inbox, nodes, .. } = &mut *self;
+            if let Some(node) = nodes.get_mut(&node) {
+                node.kubelet.report(report, &mut Surroundings { api, net, inbox, now });
             }
         }
     }
@@ -245,10 +263,14 @@ impl Cluster {
                 let write = if news.is_bad { Journal::complain } else { Journal::note };
                 write(journal, now, news.topic, &news.place, news.text);
             }
-            if let Some(pod) = change.of::<Pod>() {
+            self.dns.observe(change, now);
+            if change.of::<Pod>().is_some() {
                 if let Some(node) = node_of(change).and_then(|name| self.nodes.get_mut(name)) {
-                    node.kubelet.observe(pod, now);
+                    node.kubelet.observe(change, now);
                 }
+            } else if self.config_kinds.contains(&change.object().kind()) {
+                let namespace = change.object().namespace();
+                self.nodes.values_mut().for_each(|n| n.kubelet.observe_config(namespace, now));
             } else if change.of::<Service>().is_some() || change.of::<EndpointSlice>().is_some() {
                 self.nodes.values_mut().for_each(|node| node.proxy.observe(change, now));
             }
@@ -258,7 +280,7 @@ impl Cluster {
 
     fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {
         for node in self.nodes.values_mut() {
-            let Some(news) = node.proxy.work(&self.api, &self.net, now) else { continue };
+            let Some(news) = node.proxy.work(&self.net, now) else { continue };
             if news.report.is_empty() {
                 continue;
             }
@@ -271,7 +293,7 @@ impl Cluster {
 
     /// A node becomes known to the API server and to the other nodes.
     fn join(&mut self, joining: Joining, now: Instant) {
-        let Joining { runtime, object } = joining;
+        let Joining { mut runtime, object } = joining;
         let Ok(object) = self.api.create_typed(object, now) else { return };
         if runtime.role == Role::ControlPlane {
             system::create_static_pods(&mut self.api, &object, now);
@@ -280,7 +302,11 @@ impl Cluster {
             cni::add_peer(&self.net, runtime.ns, runtime.eth0, other.ip, other.pod_cidr);
             cni::add_peer(&self.net, other.ns, other.eth0, runtime.ip, runtime.pod_cidr);
         }
-        self.nodes.insert(runtime.name.clone(), runtime);
+        runtime.proxy.list(&self.api);
+        let name = runtime.name.clone();
+        let joined = runtime.joined;
+        self.nodes.insert(name.clone(), runtime);
+        self.renew_lease(&name, joined, now);
     }
 }
 

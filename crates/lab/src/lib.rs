@@ -7,7 +7,8 @@
 //! - [`cluster`]: [`cluster::Cluster`], objects, controllers and nodes of one cluster;
 //!   [`mod@system`]: what is in it from the beginning;
 //! - [`node`]: a node's parts; [`cni`]: how Pods get their addresses; [`kubelet`]: how they live and die;
-//!   [`proxy`]: when a node's rules follow;
+//!   [`proxy`]: when a node's rules follow; [`mod@dns`]: names, and who is asked for them;
+//!   [`outage`]: nodes that fail, and heartbeats;
 //! - [`requests`]: what people have sent, and what became of it;
 //! - [`path`]: a request's packets, hop by hop; [`place`]: where something is, as people say it;
 //! - [`journal`]: what has happened, a line each, and the session's fingerprint; [`mod@news`]: a change as
@@ -20,12 +21,14 @@
 
 pub mod cluster;
 pub mod cni;
+mod dns;
 pub mod journal;
 pub mod kind;
 pub mod kubelet;
 pub mod machine;
 mod news;
 pub mod node;
+pub mod outage;
 pub mod path;
 pub mod place;
 pub mod proxy;

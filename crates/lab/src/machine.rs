@@ -6,8 +6,8 @@ use netfilter::TableName;
 use netfilter::text::{RestoreOptions, parse_rule, restore};
 use netsim::{Cause, Cidr, IfId, LinkConfig, Net, NsId, Process, Route};
 use programs::proxy;
-use programs::resolve::Names;
 
+use crate::dns::docker::{self, Containers};
 use crate::kind::PortMapping;
 use crate::place::MACHINE;
 
@@ -49,6 +49,8 @@ pub struct Machine {
     published: Vec<Published>,
     /// Addresses on the bridge that are in use.
     taken: Vec<Ipv4Addr>,
+    /// What Docker's name server knows.
+    containers: Containers,
 }
 
 /// The port is published already.
@@ -66,18 +68,14 @@ impl Machine {
             restore(netfilter, DOCKER_RULES, RestoreOptions::default())
                 .expect("Docker's rules, written above, are rules");
         });
-        let published = Vec::new();
-        Machine { net: net.clone(), ns, bridge, published, taken: vec![GATEWAY] }
+        let (published, containers) = (Vec::new(), Containers::default());
+        docker::start(net, ns, &containers);
+        Machine { net: net.clone(), ns, bridge, published, taken: vec![GATEWAY], containers }
     }
 
     /// Its namespace.
     pub fn ns(&self) -> NsId {
         self.ns
-    }
-
-    /// The names it knows.
-    pub fn names(&self) -> Names {
-        Names::localhost()
     }
 
     /// The published ports, in the order of publishing.
@@ -102,12 +100,14 @@ impl Machine {
         // A new namespace has no other default route.
         let _ = self.net.add_route(ns, Route::via(Cidr::DEFAULT, GATEWAY, eth0));
         self.taken.push(addr);
+        self.containers.borrow_mut().insert(container.to_string(), addr);
         eth0
     }
 
     /// A container is gone.
     pub(crate) fn disconnect(&mut self, container: &str, addr: Ipv4Addr) {
         self.taken.retain(|taken| *taken != addr);
+        self.containers.borrow_mut().remove(container);
         let gone: Vec<Published> = {
             let is_its = |published: &Published| published.container == container;
             let gone = self.published.iter().filter(|p| is_its(p)).cloned().collect();

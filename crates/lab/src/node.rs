@@ -16,6 +16,7 @@ use netsim::{Cidr, IfId, Net, NsId};
 use crate::KUBERNETES_VERSION;
 use crate::kind::{NodeConfig, Role};
 use crate::kubelet::Kubelet;
+use crate::outage::Outage;
 use crate::proxy::NodeProxy;
 
 /// The taint of control planes.
@@ -39,6 +40,11 @@ pub struct NodeRuntime {
     pub kubelet: Kubelet,
     /// What writes its rules.
     pub proxy: NodeProxy,
+    /// When it was made; its heartbeats count from there.
+    pub(crate) joined: Instant,
+    /// What has happened to it, and the last heartbeat that was heard.
+    pub(crate) outage: Option<Outage>,
+    pub(crate) silent: Option<Instant>,
 }
 
 /// What a node is made with.
@@ -70,6 +76,9 @@ impl NodeRuntime {
             role: parts.config.role,
             kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr),
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
+            joined: net.now(),
+            outage: None,
+            silent: None,
         }
     }
 }
@@ -129,14 +138,6 @@ fn status(parts: &NodeParts<'_>, now: Instant) -> NodeStatus {
         .map(|(name, amount)| (name.to_string(), quantity(amount))),
     );
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_string(), address };
-    let condition = |kind: &str, status: &str, reason: &str, message: &str| NodeCondition {
-        type_: kind.to_string(),
-        status: status.to_string(),
-        reason: Some(reason.to_string()),
-        message: Some(message.to_string()),
-        last_heartbeat_time: Some(time(now)),
-        last_transition_time: Some(time(now)),
-    };
     NodeStatus {
         addresses: Some(vec![
             address("InternalIP", parts.ip.to_string()),
@@ -144,27 +145,7 @@ fn status(parts: &NodeParts<'_>, now: Instant) -> NodeStatus {
         ]),
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
-        conditions: Some(vec![
-            condition(
-                "MemoryPressure",
-                "False",
-                "KubeletHasSufficientMemory",
-                "kubelet has sufficient memory available",
-            ),
-            condition(
-                "DiskPressure",
-                "False",
-                "KubeletHasNoDiskPressure",
-                "kubelet has no disk pressure",
-            ),
-            condition(
-                "PIDPressure",
-                "False",
-                "KubeletHasSufficientPID",
-                "kubelet has sufficient PID available",
-            ),
-            condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-        ]),
+        conditions: Some(conditions(now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(kube_api::core::DaemonEndpoint { port: 10250 }),
         }),
@@ -180,4 +161,28 @@ fn status(parts: &NodeParts<'_>, now: Instant) -> NodeStatus {
         }),
         ..NodeStatus::default()
     }
+}
+
+/// What a node that is well says about itself.
+pub(crate) fn conditions(now: Instant) -> Vec<NodeCondition> {
+    let condition = |(kind, status, reason, message): (&str, &str, &str, &str)| NodeCondition {
+        type_: kind.to_string(),
+        status: status.to_string(),
+        reason: Some(reason.to_string()),
+        message: Some(message.to_string()),
+        last_heartbeat_time: Some(time(now)),
+        last_transition_time: Some(time(now)),
+    };
+    let all = [
+        (
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+    ];
+    all.map(condition).into()
 }

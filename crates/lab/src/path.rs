@@ -265,6 +265,12 @@ impl PacketPath {
         ends(&first.bytes)
     }
 
+    /// It asks for a name, or answers.
+    pub fn is_dns(&self) -> bool {
+        const PORT: u16 = 53;
+        self.ends().is_some_and(|(from, to)| from.port() == PORT || to.port() == PORT)
+    }
+
     /// Where it was lost, and why.
     pub fn lost(&self) -> Option<(&Place, String)> {
         self.stays.iter().find_map(|stay| match stay.ending() {
@@ -287,7 +293,12 @@ impl Journey {
     /// brief.
     pub fn places(&self) -> Vec<Place> {
         let mut places: Vec<Place> = Vec::new();
-        let first = |packet: &&PacketPath| matches!(packet.kind, PacketKind::Syn | PacketKind::Udp);
+        // Asking for the name comes first; where it ended there, that is the path.
+        let is_all_dns = self.packets.iter().all(PacketPath::is_dns);
+        let first = |packet: &&PacketPath| {
+            matches!(packet.kind, PacketKind::Syn | PacketKind::Udp)
+                && (is_all_dns || !packet.is_dns())
+        };
         for stay in self.packets.iter().filter(first).flat_map(|packet| &packet.stays) {
             if places.last() != Some(&stay.place) && !stay.is_switched() {
                 places.push(stay.place.clone());
@@ -298,7 +309,9 @@ impl Journey {
 
     /// The Pod that took the request, if one did.
     pub fn pod(&self) -> Option<&Place> {
-        let first = |packet: &&PacketPath| matches!(packet.kind, PacketKind::Syn | PacketKind::Udp);
+        let first = |packet: &&PacketPath| {
+            matches!(packet.kind, PacketKind::Syn | PacketKind::Udp) && !packet.is_dns()
+        };
         let taken =
             self.packets.iter().rev().filter(first).find_map(|packet| packet.stays.last())?;
         let is_pod = matches!(taken.place, Place::Pod { .. });

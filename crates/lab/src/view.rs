@@ -142,7 +142,7 @@ pub fn cluster(cluster: &Cluster) -> ClusterView {
             is_cordoned: object
                 .and_then(|node| node.spec.as_ref()?.unschedulable)
                 .unwrap_or_default(),
-            rules: node.proxy.synced().plan().rule_count(),
+            rules: node.proxy.proxier().rule_count(),
             pods: by_node.remove(&node.name).unwrap_or_default(),
         });
     }

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use base::{Duration, Instant, Rng};
-use controllers::pods;
-use kube_api::core::Pod;
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Advance, Cause, Host, Net, NsId, Process, Sim, StepKind, TraceMode};
 use programs::Commands;
-use programs::resolve::Names;
+use programs::dns::Resolver;
 
 use crate::cluster::Cluster;
+use crate::dns::files;
 use crate::journal::{Journal, Topic};
 use crate::kind::{KindConfig, KindError};
 use crate::machine::Machine;
@@ -303,27 +302,39 @@ impl Lab {
         found
     }
 
+    /// Does something with the clusters that is worth writing down.
+    pub(crate) fn with_clusters<R>(
+        &self,
+        act: impl FnOnce(&mut BTreeMap<String, Cluster>, &mut Journal) -> R,
+    ) -> R {
+        let mut state = self.state.borrow_mut();
+        let State { clusters, journal, .. } = &mut *state;
+        act(clusters, journal)
+    }
+
     /// The network namespace of a place, while it exists.
     pub fn ns(&self, place: &Place) -> Option<NsId> {
         self.net.namespace(&place.ns_name())
     }
 
-    /// The names that a place knows without asking anybody: its hosts file, and in containers the names of
-    /// the containers on the same Docker network.
-    pub fn names(&self, place: &Place) -> Names {
+    /// How programs of your machine and of nodes ask for names. Those of Pods have their container's own files
+    /// ([`programs::Container::resolver`]).
+    pub fn resolver(&self, place: &Place) -> Resolver {
         let state = self.state.borrow();
-        let mut names = state.machine.names();
-        if let Place::Node(_) = place {
-            let nodes = state.clusters.values().flat_map(Cluster::nodes);
-            names.hosts.extend(nodes.map(|node| (node.name.clone(), node.ip)));
+        files::resolver_of(&state.hosts(place), state.resolv_conf(place))
+    }
+
+    /// A file that whoever made your machine or a node has written there: `/etc/hosts`, `/etc/hostname`,
+    /// `/etc/resolv.conf`.
+    pub fn etc(&self, place: &Place, path: &str) -> Option<String> {
+        let state = self.state.borrow();
+        match path {
+            "/etc/hosts" => Some(state.hosts(place)),
+            "/etc/resolv.conf" => Some(state.resolv_conf(place).to_string()),
+            "/etc/hostname" if *place == Place::Machine => Some("podwire\n".to_string()),
+            "/etc/hostname" => Some(format!("{}\n", place.short())),
+            _ => None,
         }
-        if let Place::Pod { cluster, namespace, name } = place {
-            let cluster = state.clusters.get(cluster);
-            let pod = cluster.and_then(|c| c.api.store().get::<Pod>(namespace, name));
-            let ip = pod.and_then(|pod| pods::address(pod)?.parse().ok());
-            names.hosts.extend(ip.map(|ip| (name.clone(), ip)));
-        }
-        names
     }
 
     /// Starts a program somewhere.
@@ -337,6 +348,20 @@ impl Lab {
         F: Future<Output = i32> + 'static,
     {
         Some(self.net.start(self.ns(place)?, name, Cause::default(), program))
+    }
+}
+
+impl State {
+    fn hosts(&self, place: &Place) -> String {
+        let mut nodes = self.clusters.values().flat_map(Cluster::nodes);
+        match nodes.find(|node| *place == Place::Node(node.name.clone())) {
+            Some(node) => files::node_hosts(&node.name, node.ip),
+            None => files::machine_hosts(),
+        }
+    }
+
+    fn resolv_conf(&self, place: &Place) -> &'static str {
+        if *place == Place::Machine { files::MACHINE_RESOLV } else { files::NODE_RESOLV }
     }
 }
 

@@ -144,8 +144,8 @@ fn a_new_lab_has_a_running_cluster() {
     check(
         &pods(world.lab()),
         expect![[r#"
-            coredns-7bbfbf57dd-p4bnz 10.244.0.2 1/1 Running kind-control-plane
-            coredns-7bbfbf57dd-rfzk6 10.244.0.3 1/1 Running kind-control-plane
+            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
+            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -181,34 +181,34 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:00.000 000 rules kind-control-plane: first sync: 17 rules written
             00:00:00.010 000 object: Pod kube-system/kindnet-dwd76 created
             00:00:00.010 000 object: Pod kube-system/kube-proxy-h8f7w created
-            00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 goes to kind-control-plane
             00:00:00.015 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w goes to kind-control-plane
-            00:00:00.020 000 object: Pod kube-system/coredns-7bbfbf57dd-p4bnz created
-            00:00:00.020 000 object: Pod kube-system/coredns-7bbfbf57dd-rfzk6 created
-            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-p4bnz goes to kind-control-plane
-            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-rfzk6 goes to kind-control-plane
+            00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 goes to kind-control-plane
+            00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-8hpk4 created
+            00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-whrjz created
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-964985cdb-8hpk4 goes to kind-control-plane
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-964985cdb-whrjz goes to kind-control-plane
             00:00:00.400 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w is ready at 172.18.0.2
-            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-p4bnz is ready at 10.244.0.2
-            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-7bbfbf57dd-rfzk6 is ready at 10.244.0.3
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-964985cdb-8hpk4 is ready at 10.244.0.2
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-964985cdb-whrjz is ready at 10.244.0.3
             00:00:00.445 000 endpoints: kube-system/kube-dns is served by 10.244.0.2, 10.244.0.3
             00:00:01.000 000 object: Node kind-worker created
             00:00:01.000 000 object: Node kind-worker2 created
-            00:00:01.000 000 rules kind-control-plane: 1 EndpointSlice changed: 26 rules written
+            00:00:01.000 000 rules kind-control-plane: 1 EndpointSlice changed: 24 rules written
             00:00:01.000 000 rules kind-worker: first sync: 38 rules written
             00:00:01.000 000 rules kind-worker2: first sync: 38 rules written
             00:00:01.010 000 object: Pod kube-system/kindnet-h845l created
             00:00:01.010 000 object: Pod kube-system/kindnet-cbtmk created
             00:00:01.010 000 object: Pod kube-system/kube-proxy-jzs26 created
             00:00:01.010 000 object: Pod kube-system/kube-proxy-lbp4w created
-            00:00:01.015 000 object kind-worker2: Pod kube-system/kindnet-cbtmk goes to kind-worker2
-            00:00:01.015 000 object kind-worker: Pod kube-system/kindnet-h845l goes to kind-worker
             00:00:01.015 000 object kind-worker: Pod kube-system/kube-proxy-jzs26 goes to kind-worker
             00:00:01.015 000 object kind-worker2: Pod kube-system/kube-proxy-lbp4w goes to kind-worker2
+            00:00:01.015 000 object kind-worker2: Pod kube-system/kindnet-cbtmk goes to kind-worker2
+            00:00:01.015 000 object kind-worker: Pod kube-system/kindnet-h845l goes to kind-worker
             00:00:01.415 000 object kind-worker: Pod kube-system/kindnet-h845l is ready at 172.18.0.3
             00:00:01.415 000 object kind-worker: Pod kube-system/kube-proxy-jzs26 is ready at 172.18.0.3
             00:00:01.415 000 object kind-worker2: Pod kube-system/kindnet-cbtmk is ready at 172.18.0.4
@@ -238,8 +238,8 @@ fn the_story() {
         expect![[r#"
             nginx-646f446d94-6ct8s 10.244.1.2 1/1 Running kind-worker
             nginx-646f446d94-sgs5x 10.244.2.2 1/1 Running kind-worker2
-            coredns-7bbfbf57dd-p4bnz 10.244.0.2 1/1 Running kind-control-plane
-            coredns-7bbfbf57dd-rfzk6 10.244.0.3 1/1 Running kind-control-plane
+            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
+            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -298,8 +298,8 @@ fn the_story() {
         expect![[r#"
             nginx-646f446d94-sgs5x 10.244.2.2 1/1 Running kind-worker2
             nginx-646f446d94-thljw 10.244.1.3 1/1 Running kind-worker
-            coredns-7bbfbf57dd-p4bnz 10.244.0.2 1/1 Running kind-control-plane
-            coredns-7bbfbf57dd-rfzk6 10.244.0.3 1/1 Running kind-control-plane
+            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
+            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -350,9 +350,9 @@ fn the_story() {
             00:01:01.625 200 object kind-worker: Pod default/nginx-646f446d94-6ct8s is ready at 10.244.1.2
             00:01:01.625 200 object kind-worker2: Pod default/nginx-646f446d94-sgs5x is ready at 10.244.2.2
             00:01:01.645 200 endpoints: default/web is served by 10.244.1.2, 10.244.2.2
-            00:01:01.647 418 rules kind-worker: 1 EndpointSlice changed: 16 rules written
-            00:01:01.652 105 rules kind-control-plane: 1 EndpointSlice changed: 16 rules written
-            00:01:01.657 988 rules kind-worker2: 1 EndpointSlice changed: 16 rules written
+            00:01:01.647 418 rules kind-worker: 1 EndpointSlice changed: 11 rules written
+            00:01:01.652 105 rules kind-control-plane: 1 EndpointSlice changed: 11 rules written
+            00:01:01.657 988 rules kind-worker2: 1 EndpointSlice changed: 11 rules written
             00:01:05.000 200 request: #3 curl
             00:01:05.000 860 request: #3 200 from nginx-646f446d94-6ct8s
             00:01:05.000 860 request: #4 curl
@@ -369,15 +369,15 @@ fn the_story() {
             00:01:05.013 060 object: Pod default/nginx-646f446d94-thljw created
             00:01:05.018 060 object kind-worker: Pod default/nginx-646f446d94-thljw goes to kind-worker
             00:01:05.023 060 endpoints: default/web is served by 10.244.2.2
-            00:01:05.025 278 rules kind-worker: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
-            00:01:05.029 965 rules kind-control-plane: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
-            00:01:05.035 848 rules kind-worker2: 1 EndpointSlice changed: 2 rules written, 1 chain deleted
+            00:01:05.025 278 rules kind-worker: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
+            00:01:05.029 965 rules kind-control-plane: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
+            00:01:05.035 848 rules kind-worker2: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
             00:01:05.203 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is not ready any more at 10.244.1.2
             00:01:05.518 060 object kind-worker: Pod default/nginx-646f446d94-thljw is ready at 10.244.1.3
             00:01:05.538 060 endpoints: default/web is served by 10.244.2.2, 10.244.1.3
-            00:01:06.025 278 rules kind-worker: 1 EndpointSlice changed: 5 rules written
-            00:01:06.029 965 rules kind-control-plane: 1 EndpointSlice changed: 5 rules written
-            00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 5 rules written
+            00:01:06.025 278 rules kind-worker: 1 EndpointSlice changed: 9 rules written
+            00:01:06.029 965 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
+            00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
             00:01:06.303 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is gone
             00:01:10.003 060 request: #9 curl
             00:01:10.003 580 request: #9 200 from nginx-646f446d94-thljw
@@ -395,9 +395,9 @@ fn the_story() {
             00:01:11.630 080 object kind-worker: Pod default/httpd-874b9d656-gqnps is ready at 10.244.1.4
             00:01:11.630 080 object kind-worker2: Pod default/httpd-874b9d656-pnl8r is ready at 10.244.2.3
             00:01:11.650 080 endpoints: default/web is served by 10.244.2.2, 10.244.1.3, 10.244.1.4, 10.244.2.3
-            00:01:11.652 298 rules kind-worker: 1 EndpointSlice changed: 9 rules written
-            00:01:11.656 985 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
-            00:01:11.662 868 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
+            00:01:11.652 298 rules kind-worker: 1 EndpointSlice changed: 15 rules written
+            00:01:11.656 985 rules kind-control-plane: 1 EndpointSlice changed: 15 rules written
+            00:01:11.662 868 rules kind-worker2: 1 EndpointSlice changed: 15 rules written
             00:01:15.005 080 request: #13 curl
             00:01:15.005 580 request: #13 200 from nginx-646f446d94-thljw
             00:01:15.005 580 request: #14 curl

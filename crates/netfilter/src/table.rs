@@ -1,9 +1,9 @@
 //! Tables: chains of rules, their references, counters and edits.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
+use base::FastMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -62,6 +62,16 @@ pub struct Rule {
     pub(crate) asks: bool,
     /// What those matches remember that remember something (`--mode nth`, `limit`), in their order.
     pub(crate) state: SmallVec<[State; 1]>,
+}
+
+impl Rule {
+    /// Has counted nothing and remembers nothing.
+    fn begin(&mut self) {
+        self.counters = Counters::default();
+        if !self.state.is_empty() {
+            self.state = self.spec.matches.iter().filter_map(|m| m.initial_state()).collect();
+        }
+    }
 }
 
 /// A target with its chain looked up.
@@ -216,7 +226,7 @@ pub enum Place {
 pub struct Table {
     name: TableName,
     chains: Slab<Chain>,
-    by_name: BTreeMap<Rc<str>, ChainId>,
+    by_name: FastMap<Rc<str>, ChainId>,
     builtin: [Option<ChainId>; 5],
     /// Rules that ask about connections.
     conntrack_rules: u32,
@@ -230,13 +240,13 @@ impl Table {
         let mut table = Table {
             name,
             chains: Slab::new(),
-            by_name: BTreeMap::new(),
+            by_name: FastMap::default(),
             builtin: [None; 5],
             conntrack_rules: 0,
             generation: 0,
         };
         for &hook in name.hooks() {
-            let id = table.add_chain(hook.chain(), Some(Policy::Accept));
+            let id = table.add_chain(hook.chain().into(), Some(Policy::Accept));
             table.at_mut(id).hooks = 1 << hook as u8;
             if let Some(slot) = table.builtin.get_mut(hook as usize) {
                 *slot = Some(id);
@@ -255,8 +265,7 @@ impl Table {
         self.generation
     }
 
-    fn add_chain(&mut self, name: &str, policy: Option<Policy>) -> ChainId {
-        let name: Rc<str> = name.into();
+    fn add_chain(&mut self, name: Rc<str>, policy: Option<Policy>) -> ChainId {
         let id = ChainId(self.chains.insert(Chain {
             name: name.clone(),
             policy,
@@ -302,8 +311,15 @@ impl Table {
     /// Chains in the order in which they are printed: the built-in ones by hook, then the others by name.
     pub fn chains(&self) -> impl Iterator<Item = &Chain> {
         let builtin = self.name.hooks().iter().filter_map(|hook| self.builtin(*hook));
-        let others = self.by_name.values().copied().filter(|id| self.at(*id).policy.is_none());
-        builtin.chain(others).map(|id| self.at(id))
+        let others = self.chains.iter().map(|(_, chain)| chain);
+        let mut others: Vec<&Chain> = others.filter(|chain| chain.policy.is_none()).collect();
+        base::order::sort_by(&mut others, |a, b| a.name.cmp(&b.name));
+        builtin.map(|id| self.at(id)).chain(others)
+    }
+
+    /// The names of all chains, in no order that means anything.
+    pub fn names(&self) -> impl Iterator<Item = &Rc<str>> {
+        self.chains.iter().map(|(_, chain)| &chain.name)
     }
 
     /// Rules ask about connections.
@@ -317,8 +333,70 @@ impl Table {
             return Err(EditError::ChainExists(name.to_string()));
         }
         self.generation += 1;
-        self.add_chain(name, None);
+        self.add_chain(name.into(), None);
         Ok(())
+    }
+
+    /// Makes a chain unless it is there; whether it was made.
+    pub fn ensure_chain(&mut self, name: &Rc<str>) -> bool {
+        let is_new = !self.by_name.contains_key(name);
+        if is_new {
+            self.generation += 1;
+            self.add_chain(name.clone(), None);
+        }
+        is_new
+    }
+
+    /// Gives a chain other rules, with counters at zero. On an error the rules before the refused one are in
+    /// the chain.
+    pub fn set_rules(
+        &mut self,
+        chain: &str,
+        rules: impl Iterator<Item = Rc<RuleSpec>>,
+    ) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        let rules: SmallVec<[Rc<RuleSpec>; 4]> = rules.collect();
+        let old = &self.at(id).rules;
+        let pairs = || old.iter().zip(&rules);
+        if old.len() == rules.len() && pairs().all(|(old, new)| Rc::ptr_eq(&old.spec, new)) {
+            // The same rules again: they begin anew, and everything found out about them holds.
+            self.generation += 1;
+            self.at_mut(id).rules.iter_mut().for_each(Rule::begin);
+            return Ok(());
+        }
+        let len = old.len();
+        self.splice_rules(chain, 0, len, rules.into_iter())
+    }
+
+    /// Replaces `count` rules from the one at `at` (counting from 0) by others, with counters at zero. On an
+    /// error those before the refused one are in the chain.
+    pub fn splice_rules(
+        &mut self,
+        chain: &str,
+        at: usize,
+        count: usize,
+        rules: impl Iterator<Item = Rc<RuleSpec>>,
+    ) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        self.generation += 1;
+        let old = self.rules_mut(id);
+        let at = at.min(old.len());
+        let end = at.saturating_add(count).min(old.len());
+        let gone: SmallVec<[Rule; 4]> = old.drain(at..end).collect();
+        gone.iter().for_each(|rule| self.unlink(rule));
+        let mut result = Ok(());
+        let mut new: SmallVec<[Rule; 4]> = SmallVec::new();
+        for spec in rules {
+            match self.link(id, spec, Counters::default()) {
+                Ok(rule) => new.push(rule),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.rules_mut(id).splice(at..at, new);
+        result
     }
 
     /// `-F chain`
@@ -333,7 +411,7 @@ impl Table {
 
     /// `-F`
     pub fn flush_all(&mut self) {
-        for id in self.by_name.values().copied().collect::<Vec<_>>() {
+        for id in self.chains.iter().map(|(id, _)| ChainId(id as u32)).collect::<Vec<_>>() {
             for rule in std::mem::take(self.rules_mut(id)) {
                 self.unlink(&rule);
             }
@@ -450,6 +528,21 @@ impl Table {
         counters: Counters,
     ) -> Result<(), EditError> {
         let id = self.id(chain)?;
+        let rule = self.link(id, Rc::new(spec), counters)?;
+        let rules = self.rules_mut(id);
+        let at = (at as usize).min(rules.len());
+        rules.insert(at, rule);
+        self.generation += 1;
+        Ok(())
+    }
+
+    /// Makes a rule for a chain, and counts what it refers to.
+    fn link(
+        &mut self,
+        id: ChainId,
+        spec: Rc<RuleSpec>,
+        counters: Counters,
+    ) -> Result<Rule, EditError> {
         let action = self.resolve(id, &spec)?;
         self.admit(id, &spec, action)?;
         self.conntrack_rules += u32::from(spec.uses_conntrack());
@@ -457,12 +550,8 @@ impl Table {
             self.at_mut(to).references += 1;
         }
         let state = spec.matches.iter().filter_map(|m| m.initial_state()).collect();
-        let rules = self.rules_mut(id);
-        let at = (at as usize).min(rules.len());
         let asks = spec.matches.iter().any(|m| !matches!(m, Match::Comment(_)));
-        rules.insert(at, Rule { spec: Rc::new(spec), counters, action, asks, state });
-        self.generation += 1;
-        Ok(())
+        Ok(Rule { spec, counters, action, asks, state })
     }
 
     fn resolve(&self, chain: ChainId, spec: &RuleSpec) -> Result<Action, EditError> {
@@ -515,7 +604,8 @@ impl Table {
 
     /// A packet of `hooks` may now get to `chain`. `false`: a rule there does not allow it.
     fn spread(&mut self, chain: ChainId, hooks: u8) -> bool {
-        let mut open = vec![chain];
+        let mut open: SmallVec<[ChainId; 8]> = SmallVec::new();
+        open.push(chain);
         while let Some(id) = open.pop() {
             let found = self.at_mut(id);
             if hooks & !found.hooks == 0 {
@@ -565,13 +655,16 @@ impl Table {
 
     /// Whether a packet in chain `from` can get to chain `to`.
     fn leads_to(&self, from: ChainId, to: ChainId) -> bool {
-        let mut seen = vec![false; self.chains.capacity()];
-        let mut open = vec![from];
+        // What is looked through is mostly a few chains of many.
+        let mut seen: FastMap<u32, ()> = FastMap::default();
+        let mut open: SmallVec<[ChainId; 16]> = SmallVec::new();
+        open.push(from);
         while let Some(id) = open.pop() {
             if id == to {
                 return true;
             }
-            if std::mem::replace(&mut seen[id.0 as usize], true) {
+            let leads_on = |rule: &Rule| matches!(rule.action, Action::Jump(_) | Action::Goto(_));
+            if !self.at(id).rules.iter().any(leads_on) || seen.insert(id.0, ()).is_some() {
                 continue;
             }
             open.extend(self.at(id).rules.iter().filter_map(|rule| match rule.action {

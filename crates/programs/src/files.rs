@@ -138,6 +138,14 @@ impl Files {
         Ok(())
     }
 
+    /// Puts a file there that the image has. What is mounted over it hides it; what was written before stays.
+    pub fn bake(&self, path: &str, content: impl Into<Rc<[u8]>>) {
+        let path = path.trim_matches('/');
+        if self.own.read(path).is_none() {
+            self.own.write(path, content);
+        }
+    }
+
     /// Takes a file away. `false`: there is none.
     pub fn remove(&self, path: &str) -> Result<bool, ReadOnly> {
         let (volume, inside, is_read_only) = self.locate(path);

@@ -124,8 +124,25 @@ fn nginx_answers_as_nginx() {
     check(
         machine.log.lines().into_iter().map(|(_, line)| line + "\n").collect(),
         expect![[r#"
+            /docker-entrypoint.sh: /docker-entrypoint.d/ is not empty, will attempt to perform configuration
+            /docker-entrypoint.sh: Looking for shell scripts in /docker-entrypoint.d/
+            /docker-entrypoint.sh: Launching /docker-entrypoint.d/10-listen-on-ipv6-by-default.sh
+            10-listen-on-ipv6-by-default.sh: info: Getting the checksum of /etc/nginx/conf.d/default.conf
+            10-listen-on-ipv6-by-default.sh: info: Enabled listen on IPv6 in /etc/nginx/conf.d/default.conf
+            /docker-entrypoint.sh: Sourcing /docker-entrypoint.d/15-local-resolvers.envsh
+            /docker-entrypoint.sh: Launching /docker-entrypoint.d/20-envsubst-on-templates.sh
+            /docker-entrypoint.sh: Launching /docker-entrypoint.d/30-tune-worker-processes.sh
+            /docker-entrypoint.sh: Configuration complete; ready for start up
+            2026/01/05 09:00:00 [notice] 1#1: using the "epoll" event method
+            2026/01/05 09:00:00 [notice] 1#1: nginx/1.27.5
+            2026/01/05 09:00:00 [notice] 1#1: built by gcc 12.2.0 (Debian 12.2.0-14) 
+            2026/01/05 09:00:00 [notice] 1#1: OS: Linux 6.12.0-podwire
+            2026/01/05 09:00:00 [notice] 1#1: getrlimit(RLIMIT_NOFILE): 1048576:1048576
+            2026/01/05 09:00:00 [notice] 1#1: start worker processes
+            2026/01/05 09:00:00 [notice] 1#1: start worker process 29
             127.0.0.1 - - [05/Jan/2026:09:00:00 +0000] "HEAD / HTTP/1.1" 200 0 "-" "test" "-"
             127.0.0.1 - - [05/Jan/2026:09:00:00 +0000] "GET / HTTP/1.1" 200 615 "-" "test" "-"
+            2026/01/05 09:00:00 [error] 29#29: *3 open() "/usr/share/nginx/html/nope" failed (2: No such file or directory), client: 127.0.0.1, server: localhost, request: "GET /nope HTTP/1.1", host: "localhost:80"
             127.0.0.1 - - [05/Jan/2026:09:00:00 +0000] "GET /nope HTTP/1.1" 404 153 "-" "test" "-"
         "#]],
     );

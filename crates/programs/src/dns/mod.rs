@@ -9,7 +9,7 @@ pub mod resolver;
 pub mod server;
 
 pub use message::{Data, Kind, Message, Name, Record, ResponseCode};
-pub use resolver::{Flavour, ResolvConf, ResolveError, Resolver};
+pub use resolver::{Flavour, ResolvConf, ResolveError, Resolver, Unheard};
 pub use server::{Answer, Zone, serve};
 
 /// Where a server listens.

@@ -7,7 +7,7 @@ use netsim::exec::timeout;
 use netsim::{Host, SockError, UdpSocket};
 
 use super::PORT;
-use super::message::{Data, Kind, Message, Name, ResponseCode};
+use super::message::{Data, Kind, Message, Name, Record, ResponseCode};
 use super::server::{framed, read_framed};
 use crate::resolve::Names;
 
@@ -134,8 +134,8 @@ enum Outcome {
     Answer(Message),
     /// No server answered in time.
     Silence,
-    /// Nobody listens at any of the servers.
-    Refused,
+    /// The question got to none of the servers: nobody listens, or there is no way.
+    Unsent(SockError),
     /// The last server could not, or would not, find out.
     Failed(Message),
 }
@@ -151,14 +151,34 @@ pub struct Resolver {
     pub flavour: Flavour,
     /// IPv6 addresses are asked for beside IPv4 ones, as programs do that can speak both.
     pub asks_both: bool,
+    /// How long a datagram may be that comes back, where it says so (RFC 6891).
+    pub udp_size: Option<u16>,
+}
+
+/// Why there is no answer at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// Nobody answered in time.
+    TimedOut,
+    /// The question did not get there.
+    Failed(SockError),
 }
 
 impl Resolver {
     /// The addresses of a name, in the order in which they are to be tried.
     pub async fn addresses(&self, host: &Host, name: &str) -> Result<Vec<Ipv4Addr>, ResolveError> {
+        self.lookup(host, name).await.map(|(_, addrs)| addrs)
+    }
+
+    /// The name that was found in the end, without the dot at its end, and its addresses.
+    pub async fn lookup(
+        &self,
+        host: &Host,
+        name: &str,
+    ) -> Result<(String, Vec<Ipv4Addr>), ResolveError> {
         let known = self.names.resolve(name);
         if !known.is_empty() {
-            return Ok(known);
+            return Ok((name.to_string(), known));
         }
         let candidates = self.conf.candidates(name);
         if candidates.is_empty() {
@@ -171,7 +191,10 @@ impl Resolver {
                 Outcome::Answer(message) if message.code == ResponseCode::NoError => {
                     let addrs = addresses_of(&message);
                     if !addrs.is_empty() {
-                        return Ok(addrs);
+                        let is_addr = |record: &&Record| matches!(record.data, Data::A(_));
+                        let found = message.answers.iter().find(is_addr);
+                        let found = found.map_or(&candidate, |record| &record.name);
+                        return Ok((found.to_string().trim_end_matches('.').to_string(), addrs));
                     }
                     ResolveError::NoAddress
                 }
@@ -183,7 +206,7 @@ impl Resolver {
                     ResolveError::TryAgain
                 }
                 // Without a server there is no use in other names.
-                Outcome::Failed(_) | Outcome::Silence | Outcome::Refused => {
+                Outcome::Failed(_) | Outcome::Silence | Outcome::Unsent(_) => {
                     return Err(ResolveError::TryAgain);
                 }
             };
@@ -206,10 +229,11 @@ impl Resolver {
     }
 
     /// One question without the search list, as `dig` asks: the answer, whatever it says.
-    pub async fn query(&self, host: &Host, name: &Name, kind: Kind) -> Option<Message> {
+    pub async fn query(&self, host: &Host, name: &Name, kind: Kind) -> Result<Message, Unheard> {
         match self.ask(host, name, kind).await {
-            Outcome::Answer(message) | Outcome::Failed(message) => Some(message),
-            Outcome::Silence | Outcome::Refused => None,
+            Outcome::Answer(message) | Outcome::Failed(message) => Ok(message),
+            Outcome::Silence => Err(Unheard::TimedOut),
+            Outcome::Unsent(error) => Err(Unheard::Failed(error)),
         }
     }
 
@@ -219,7 +243,8 @@ impl Resolver {
         let servers = if servers.is_empty() { &[Ipv4Addr::LOCALHOST][..] } else { servers };
         let mut rng = host.rng(&format!("dns/{name}/{}/{}", kind.number(), host.now().as_micros()));
         let id = rng.next_u32() as u16;
-        let question = Message::question(id, name.clone(), kind);
+        let mut question = Message::question(id, name.clone(), kind);
+        question.udp_size = self.udp_size;
         let beside = (self.asks_both && kind == Kind::A)
             .then(|| Message::question(rng.next_u32() as u16, name.clone(), Kind::Aaaa));
         let questions: Vec<Message> = std::iter::once(question).chain(beside).collect();
@@ -235,7 +260,7 @@ impl Resolver {
         servers: &[Ipv4Addr],
         questions: &[Message],
     ) -> Outcome {
-        let mut last = Outcome::Refused;
+        let mut last = Outcome::Unsent(SockError::Refused);
         for _ in 0..self.conf.attempts.max(1) {
             for (number, server) in servers.iter().enumerate() {
                 // Later servers are waited for longer, but all together not much longer than the first.
@@ -244,12 +269,15 @@ impl Resolver {
                     secs /= servers.len() as u64;
                 }
                 let wait = Duration::from_secs(secs.max(1));
-                match over_udp(host, &[*server], questions, wait, |_| true).await {
+                match over_udp(host, &[*server], questions, wait, Flavour::Glibc).await {
                     Ok(Some((message, _))) if is_of_use(&message) => {
                         return self.complete(host, *server, questions, message, wait).await;
                     }
                     Ok(Some((message, _))) => last = Outcome::Failed(message),
                     Ok(None) => last = Outcome::Silence,
+                    Err(error) if matches!(last, Outcome::Unsent(_)) => {
+                        last = Outcome::Unsent(error);
+                    }
                     Err(_) => {}
                 }
             }
@@ -261,7 +289,7 @@ impl Resolver {
         let attempts = self.conf.attempts.max(1);
         for _ in 0..attempts {
             let wait = self.conf.timeout / attempts;
-            let answered = over_udp(host, servers, questions, wait, is_of_use).await;
+            let answered = over_udp(host, servers, questions, wait, Flavour::Musl).await;
             if let Ok(Some((message, server))) = answered {
                 return self.complete(host, server, questions, message, wait).await;
             }
@@ -304,17 +332,21 @@ fn addresses_of(message: &Message) -> Vec<Ipv4Addr> {
 }
 
 /// Sends the questions and waits for the answers to all of them; the answer to the first is what is wanted.
-/// An answer that does not count is passed over, as if it had not come.
 async fn over_udp(
     host: &Host,
     servers: &[Ipv4Addr],
     questions: &[Message],
     wait: Duration,
-    counts: fn(&Message) -> bool,
+    flavour: Flavour,
 ) -> Result<Option<(Message, Ipv4Addr)>, SockError> {
+    // musl passes over an answer that is of no use, as if it had not come.
+    let counts: fn(&Message) -> bool = match flavour {
+        Flavour::Glibc => |_| true,
+        Flavour::Musl => is_of_use,
+    };
     let socket = host.bind_udp(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
-    if let [server] = servers {
-        // Connected, so that a closed port is heard of.
+    // Connected, so that a closed port is heard of; musl does not, and waits.
+    if let (Flavour::Glibc, [server]) = (flavour, servers) {
         socket.connect(SocketAddrV4::new(*server, PORT))?;
     }
     for server in servers {

@@ -10,6 +10,7 @@ use netsim::{Host, SockError, TcpListener, TcpStream, UdpSocket};
 
 use super::PORT;
 use super::message::{Data, Kind, Message, Name, Record, ResponseCode};
+use super::resolver::{ResolvConf, Resolver};
 
 /// Datagrams without EDNS (RFC 1035 §4.2.1).
 const PLAIN_UDP_MAX: usize = 512;
@@ -19,6 +20,8 @@ const UDP_MAX: u16 = 1232;
 const TCP_IDLE: Duration = Duration::from_secs(10);
 /// Names that stand for names that stand for names.
 const CNAMES_MAX: usize = 8;
+/// How long another server is waited for (`forward`'s `readTimeout`).
+const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a zone says of a name and type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +51,19 @@ pub trait Zone {
         Vec::new()
     }
 
-    /// Whether it asks others for names that are not its own.
+    /// Whether it knows by itself, and not from somebody else.
+    fn is_authoritative(&self) -> bool {
+        true
+    }
+
+    /// Whether it says of its own answers that it would have asked others.
     fn is_recursive(&self) -> bool {
         true
+    }
+
+    /// Who is asked for names that are not its own; nobody: such questions are refused.
+    fn upstream(&self) -> Vec<Ipv4Addr> {
+        Vec::new()
     }
 }
 
@@ -61,11 +74,12 @@ pub async fn serve(host: Host, addr: Ipv4Addr, zone: Rc<dyn Zone>) -> Result<(),
     let listener = host.listen(local)?;
     let turns = Rc::new(Cell::new(0));
     host.spawn(over_tcp(host.clone(), listener, zone.clone(), turns.clone()));
-    over_udp(socket, zone, turns).await;
+    over_udp(host, socket, zone, turns).await;
     Ok(())
 }
 
-async fn over_udp(socket: UdpSocket, zone: Rc<dyn Zone>, turns: Rc<Cell<usize>>) {
+async fn over_udp(host: Host, socket: UdpSocket, zone: Rc<dyn Zone>, turns: Rc<Cell<usize>>) {
+    let socket = Rc::new(socket);
     loop {
         // An error is about a datagram that was sent; the socket goes on.
         let Ok((bytes, from, to)) = socket.recv_from().await else { continue };
@@ -73,9 +87,16 @@ async fn over_udp(socket: UdpSocket, zone: Rc<dyn Zone>, turns: Rc<Cell<usize>>)
         let limit = question
             .udp_size
             .map_or(PLAIN_UDP_MAX, |size| usize::from(size.min(UDP_MAX)).max(PLAIN_UDP_MAX));
-        if let Some(answer) = answer(&question, &*zone, &turns) {
+        let Some((answer, rest)) = answer(&question, &*zone, &turns) else { continue };
+        let Some(rest) = rest else {
             let _ = socket.send_to(&answer.to_bytes(limit), from, to);
-        }
+            continue;
+        };
+        let (here, zone, socket) = (host.clone(), zone.clone(), socket.clone());
+        host.spawn(async move {
+            let answer = forward(&here, &*zone, answer, rest).await;
+            let _ = socket.send_to(&answer.to_bytes(limit), from, to);
+        });
     }
 }
 
@@ -87,7 +108,10 @@ async fn over_tcp(host: Host, listener: TcpListener, zone: Rc<dyn Zone>, turns: 
             while let Some(Some(bytes)) = timeout(here.sleep(TCP_IDLE), read_framed(&stream)).await
             {
                 let Some(question) = Message::parse(&bytes) else { return };
-                let Some(answer) = answer(&question, &*zone, &turns) else { return };
+                let Some((mut answer, rest)) = answer(&question, &*zone, &turns) else { return };
+                if let Some(rest) = rest {
+                    answer = forward(&here, &*zone, answer, rest).await;
+                }
                 let answer = answer.to_bytes(usize::from(u16::MAX));
                 if stream.write_all(&framed(&answer)).await.is_err() {
                     return;
@@ -95,6 +119,28 @@ async fn over_tcp(host: Host, listener: TcpListener, zone: Rc<dyn Zone>, turns: 
             }
         });
     }
+}
+
+/// Asks others for the rest of an answer.
+async fn forward(host: &Host, zone: &dyn Zone, mut answer: Message, name: Name) -> Message {
+    let kind = answer.questions.first().map_or(Kind::A, |(_, kind)| *kind);
+    let conf = ResolvConf {
+        nameservers: zone.upstream(),
+        timeout: UPSTREAM_TIMEOUT,
+        ..ResolvConf::default()
+    };
+    let resolver = Resolver { conf, ..Resolver::default() };
+    match resolver.query(host, &name, kind).await {
+        Ok(told) => {
+            answer.code = told.code;
+            answer.is_authoritative |= told.is_authoritative;
+            answer.recursion_available = told.recursion_available;
+            answer.answers.extend(told.answers);
+            answer.authorities.extend(told.authorities);
+        }
+        Err(_) => answer.code = ResponseCode::ServFail,
+    }
+    answer
 }
 
 /// A message after its length.
@@ -123,8 +169,13 @@ async fn read_exact(stream: &TcpStream, mut into: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// What is said to a message; nothing to one that is itself an answer.
-fn answer(question: &Message, zone: &dyn Zone, turns: &Cell<usize>) -> Option<Message> {
+/// What is said to a message; nothing to one that is itself an answer. With a name, others have to be asked
+/// for it first.
+fn answer(
+    question: &Message,
+    zone: &dyn Zone,
+    turns: &Cell<usize>,
+) -> Option<(Message, Option<Name>)> {
     if question.is_response {
         return None;
     }
@@ -133,38 +184,39 @@ fn answer(question: &Message, zone: &dyn Zone, turns: &Cell<usize>) -> Option<Me
     answer.recursion_available = zone.is_recursive();
     if question.opcode != 0 {
         answer.code = ResponseCode::NotImp;
-        return Some(answer);
+        return Some((answer, None));
     }
     let [(name, kind)] = question.questions.as_slice() else {
         answer.code = ResponseCode::FormErr;
-        return Some(answer);
+        return Some((answer, None));
     };
-    fill(&mut answer, zone, name.clone(), *kind);
+    let rest = fill(&mut answer, zone, name.clone(), *kind);
     rotate(&mut answer.answers, turns);
     answer.additionals = zone.additional(&answer.answers);
-    Some(answer)
+    Some((answer, rest))
 }
 
-/// Follows names that stand for others.
-fn fill(answer: &mut Message, zone: &dyn Zone, mut name: Name, kind: Kind) {
+/// Follows names that stand for others, up to one that is not the zone's own.
+fn fill(answer: &mut Message, zone: &dyn Zone, mut name: Name, kind: Kind) -> Option<Name> {
     for _ in 0..CNAMES_MAX {
         let found = match zone.lookup(&name, kind) {
             Answer::Records(found) => found,
             Answer::NoSuchName => {
-                answer.is_authoritative = true;
+                answer.is_authoritative = zone.is_authoritative();
                 answer.code = ResponseCode::NxDomain;
                 answer.authorities.extend(zone.authority(&name));
-                return;
+                return None;
             }
+            Answer::NotMine if !zone.upstream().is_empty() => return Some(name),
             // Of a name that is not its own, reached by way of its own, it says no more.
             Answer::NotMine => {
                 if answer.answers.is_empty() {
                     answer.code = ResponseCode::Refused;
                 }
-                return;
+                return None;
             }
         };
-        answer.is_authoritative = true;
+        answer.is_authoritative = zone.is_authoritative();
         let next = found.iter().find_map(|(_, data)| match data {
             Data::Cname(target) if kind != Kind::Cname && kind != Kind::Any => Some(target.clone()),
             _ => None,
@@ -174,12 +226,10 @@ fn fill(answer: &mut Message, zone: &dyn Zone, mut name: Name, kind: Kind) {
         }
         let records = found.into_iter().map(|(ttl, data)| Record { name: name.clone(), ttl, data });
         answer.answers.extend(records);
-        match next {
-            Some(target) => name = target,
-            None => return,
-        }
+        name = next?;
     }
     answer.code = ResponseCode::ServFail;
+    None
 }
 
 /// Several addresses take turns in being the first.

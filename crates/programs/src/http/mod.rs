@@ -12,4 +12,4 @@ pub mod server;
 
 pub use client::{FetchError, Fetched, fetch};
 pub use message::{Headers, Request, Response};
-pub use server::{Limits, serve, serve_with};
+pub use server::{Answering, Handler, Limits, serve, serve_slowly, serve_with};

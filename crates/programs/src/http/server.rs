@@ -1,5 +1,7 @@
 //! An HTTP server: keep-alive, pipelining, bodies with a length or in chunks, `Expect`, HEAD.
 
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::rc::Rc;
 
 use base::Duration;
@@ -43,7 +45,17 @@ pub async fn serve_with(
     limits: Limits,
     handler: impl Fn(&Request) -> Response + 'static,
 ) {
-    let handler = Rc::new(handler);
+    let handler: Handler = Rc::new(move |request| Box::pin(ready(handler(&request))));
+    serve_slowly(host, listener, limits, handler).await;
+}
+
+/// An answer that takes its time.
+pub type Answering = Pin<Box<dyn Future<Output = Response>>>;
+/// Answers requests, each when it can.
+pub type Handler = Rc<dyn Fn(Rc<Request>) -> Answering>;
+
+/// As [`serve_with`], by answers that have to be waited for.
+pub async fn serve_slowly(host: Host, listener: TcpListener, limits: Limits, handler: Handler) {
     while let Ok((stream, _)) = listener.accept().await {
         let (here, handler) = (host.clone(), handler.clone());
         host.spawn(async move {
@@ -78,7 +90,7 @@ impl From<Over> for Refused {
 
 impl Connection {
     /// Answers request after request until one side closes the connection.
-    async fn run(&mut self, handler: &dyn Fn(&Request) -> Response) -> Result<(), Over> {
+    async fn run(&mut self, handler: &dyn Fn(Rc<Request>) -> Answering) -> Result<(), Over> {
         let mut left = self.limits.requests_max;
         loop {
             let request = match self.request().await {
@@ -90,7 +102,8 @@ impl Connection {
                 *left = left.saturating_sub(1);
             }
             let keeps_alive = request.keeps_alive() && left != Some(0);
-            let response = handler(&request);
+            let request = Rc::new(request);
+            let response = handler(request.clone()).await;
             let bytes = to_bytes(response, &request, keeps_alive);
             self.stream.write_all(&bytes).await.map_err(|_| Over)?;
             if !keeps_alive {

@@ -1,25 +1,39 @@
 //! A program for every container image, found by the repository's name whatever its registry or tag.
 //!
-//! - [`web`]: nginx, httpd and the servers that say who they are;
+//! - [`nginx`] with [`nginx_conf`], [`httpd`]: web servers with files and configuration; [`site`]: their files;
+//! - [`echo`], [`agnhost`]: servers that say who they are and who has asked;
+//! - [`redis`]; [`greet`]: databases and others, as far as their first answer;
+//! - [`web`]: what they have in common, and the server that stands for images that are not known;
 //! - [`system`]: what Kubernetes itself runs.
 //!
 //! A container opens exactly the ports that its program opens. Declaring a port opens nothing; an image
 //! that is not known stands for a server on the ports it declares, and says so in every answer.
 
+mod agnhost;
+mod echo;
+mod greet;
+mod httpd;
+mod nginx;
+mod nginx_conf;
+mod redis;
+mod site;
 pub mod system;
-pub mod web;
+mod web;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use base::Duration;
 use netsim::Host;
 
+use crate::dns::{Flavour, ResolvConf, Resolver, Zone};
 use crate::files::Files;
 use crate::log::Log;
+use crate::resolve::Names;
 
 /// What a container is started with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Container {
     /// `nginx:1.27`
     pub image: String,
@@ -37,6 +51,8 @@ pub struct Container {
     pub working_dir: String,
     /// Its files: ConfigMaps and other volumes among them.
     pub files: Files,
+    /// What a name server in it answers from.
+    pub zone: Option<Rc<dyn Zone>>,
 }
 
 /// Images whose only program is a shell with its tools.
@@ -44,7 +60,26 @@ const SHELLS: &str = "alpine alpine/curl amazonlinux bash busybox centos curlima
     nicolaka/netshoot radial/busyboxplus ubuntu e2e-test-images/busybox appropriate/curl alpine/git \
     jonlabelle/network-tools wbitt/network-multitool praqma/network-multitool";
 
+/// Images of this kind are built on Alpine, whose C library is musl.
+const ALPINE: [&str; 5] = ["alpine", "curlimages/", "netshoot", "http-https-echo", "ealen/"];
+
 impl Container {
+    /// How programs in it ask for names: by its files, with its image's C library.
+    pub fn resolver(&self) -> Resolver {
+        let text = |path: &str| {
+            let content = self.files.read(path).unwrap_or_default();
+            String::from_utf8_lossy(&content).into_owned()
+        };
+        let is_alpine = ALPINE.iter().any(|part| self.image.contains(part));
+        Resolver {
+            names: Names::parse(&text("/etc/hosts")),
+            conf: ResolvConf::parse(&text("/etc/resolv.conf")),
+            flavour: if is_alpine { Flavour::Musl } else { Flavour::Glibc },
+            asks_both: true,
+            udp_size: None,
+        }
+    }
+
     /// The command line, when it is one for a shell and its tools: [`crate::Commands`] run it. `None` when
     /// the image's own program runs.
     pub fn command_line(&self) -> Option<Vec<String>> {
@@ -116,11 +151,38 @@ pub fn pull(image: &str) -> Result<(), NoSuchImage> {
 
 /// The program of a container.
 pub fn program(host: Host, container: Container, log: Log) -> Program {
-    match repository(&container.image) {
-        "nginx" | "nginxinc/nginx-unprivileged" => Box::pin(web::nginx(host, container, log)),
-        "httpd" => Box::pin(web::httpd(host, log)),
-        "hashicorp/http-echo" => Box::pin(web::http_echo(host, container, log)),
-        "traefik/whoami" => Box::pin(web::whoami(host, container, log)),
+    let name = repository(&container.image).to_string();
+    let words = container.words();
+    if words.iter().any(|word| word == "http.server") {
+        return Box::pin(web::python(host, container, log));
+    }
+    if let Some(web) = echo::find(&name) {
+        return Box::pin(echo::run(host, container, log, web));
+    }
+    if let Some(number) = greet::find(&name) {
+        return Box::pin(greet::run(host, container, log, number));
+    }
+    // `bitnami/redis`, `gb-redis-follower`, `redis-slave`
+    let last = name.rsplit('/').next().unwrap_or_default();
+    if ["redis", "valkey", "gb-redis"].iter().any(|known| last.starts_with(known)) {
+        return Box::pin(redis::redis(host, container, log));
+    }
+    match name.as_str() {
+        "nginx"
+        | "nginxinc/nginx-unprivileged"
+        | "bitnami/nginx"
+        | "nginx-slim"
+        | "google-containers/nginx" => Box::pin(nginx::nginx(host, container, log, None)),
+        "google-samples/hello-frontend" => {
+            Box::pin(nginx::nginx(host, container, log, Some(FRONTEND)))
+        }
+        "httpd" => Box::pin(httpd::httpd(host, container, log)),
+        "hashicorp/http-echo" => Box::pin(echo::http_echo(host, container, log)),
+        "e2e-test-images/agnhost" | "agnhost" => Box::pin(agnhost::agnhost(host, container, log)),
+        "lab/slow" => Box::pin(web::slow(host, container, log)),
+        "lab/crash" => Box::pin(crash(host, log)),
+        // It declares one port, and listens on another.
+        "lab/broken" => Box::pin(web::generic(host, container, log, &[8081])),
         "kindest/kindnetd"
         | "kube-proxy"
         | "kube-controller-manager"
@@ -130,10 +192,31 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
         | "coredns"
         | "kube-apiserver"
         | "kindest/local-path-provisioner" => system::program(host, container, log),
-        "busybox" | "alpine" | "curlimages/curl" | "nicolaka/netshoot" | "ubuntu" | "debian"
-        | "pause" => Box::pin(shell(host, container, log)),
-        _ => Box::pin(web::generic(host, container, log)),
+        "pause" | "kubernetes/pause" | "google_containers/pause" => {
+            Box::pin(async move { web::until_asked(&host, Duration::ZERO).await })
+        }
+        _ if SHELLS.split_whitespace().any(|shell| shell == name) => {
+            Box::pin(shell(host, container, log))
+        }
+        _ => {
+            let known = greet::known_ports(&name);
+            Box::pin(async move { web::generic(host, container, log, &known).await })
+        }
     }
+}
+
+/// The configuration of the front end in Kubernetes' own tutorial.
+const FRONTEND: &str = "# The identifier Backend is internal to nginx, and used to name this specific upstream\n\
+    upstream Backend {\n    # hello is the internal DNS name used by the backend Service inside Kubernetes\n    server hello;\n}\n\n\
+    server {\n    listen 80;\n\n    location / {\n        # The following statement will proxy traffic to the upstream named Backend\n        \
+    proxy_pass http://Backend;\n    }\n}\n";
+
+/// `lab/crash`: ends a second after it was started.
+async fn crash(host: Host, log: Log) -> i32 {
+    log.line(host.now(), "starting");
+    host.sleep(Duration::from_secs(1)).await;
+    log.line(host.now(), "fatal: nothing works");
+    1
 }
 
 /// An image whose program is a shell: it ends when its command ends. Commands that wait are understood;
@@ -141,9 +224,7 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
 async fn shell(host: Host, container: Container, log: Log) -> i32 {
     let words: Vec<&str> =
         container.command.iter().chain(&container.args).map(String::as_str).collect();
-    let line = words.join(" ");
-    let is_pause = repository(&container.image) == "pause";
-    if line.is_empty() && !is_pause {
+    if words.is_empty() {
         return 0;
     }
     if let Some(said) = words.strip_prefix(&["echo"]) {

@@ -6,6 +6,7 @@ use base::Duration;
 use netsim::{Host, TcpListener};
 
 use super::{Container, Program, repository, until_terminated};
+use crate::dns;
 use crate::http::{Response, serve};
 use crate::log::Log;
 
@@ -18,29 +19,64 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
         "kube-controller-manager" => &[10257],
         "kube-scheduler" => &[10259],
         "kube-proxy" => &[10256],
-        "coredns/coredns" | "coredns" => &[8080, 8181, 9153],
+        "coredns/coredns" | "coredns" => return Box::pin(coredns(host, container, log)),
         _ => &[],
     };
     let ports = ports.to_vec();
     Box::pin(async move {
-        for port in ports {
-            match host.listen(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
-                Ok(listener) => host.spawn(health(host.clone(), listener)),
-                Err(error) => {
-                    log.line(host.now(), format!("listen tcp :{port}: bind: {error}"));
-                    return 1;
-                }
-            }
+        if let Err(why) = open(&host, &ports) {
+            log.line(host.now(), why);
+            return 1;
         }
         until_terminated(&host, std::future::pending(), Duration::from_millis(50)).await
     })
 }
 
+/// Answers health checks on these ports.
+fn open(host: &Host, ports: &[u16]) -> Result<(), String> {
+    for port in ports {
+        let listener = host
+            .listen(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port))
+            .map_err(|error| format!("listen tcp :{port}: bind: {error}"))?;
+        host.spawn(health(host.clone(), listener));
+    }
+    Ok(())
+}
+
+/// What CoreDNS prints of the configuration that kubeadm gives it.
+const CONFIGURATION: &str = "[INFO] plugin/reload: Running configuration SHA512 = \
+    591cf328cccc12bc490481273e738df59329c62c0b729d94e8b61db9961c2fa5f046dd37f1cf888b953814040d180f52594972691cd6ff41be96639138a43908";
+
+/// CoreDNS with the Corefile that kubeadm writes: health on 8080, readiness on 8181, metrics on 9153, names on 53.
+async fn coredns(host: Host, container: Container, log: Log) -> i32 {
+    if let Err(why) = open(&host, &[8080, 8181, 9153]) {
+        log.line(host.now(), why);
+        return 1;
+    }
+    if let Some(zone) = container.zone {
+        let here = host.clone();
+        host.spawn(async move {
+            // The namespace is its own: nobody else has the port.
+            let _ = dns::serve(here, Ipv4Addr::UNSPECIFIED, zone).await;
+        });
+    }
+    for line in [".:53", CONFIGURATION, "CoreDNS-1.13.1", "linux/amd64, go1.25.2, 1db4568"] {
+        log.line(host.now(), line);
+    }
+    host.terminated().await;
+    log.line(host.now(), "[INFO] SIGTERM: Shutting down servers then terminating");
+    log.line(host.now(), "[INFO] plugin/health: Going into lameduck mode for 5s");
+    // It goes on answering meanwhile, while nodes hear that it is going.
+    host.sleep(Duration::from_secs(5)).await;
+    0
+}
+
 async fn health(host: Host, listener: TcpListener) {
     serve(host, listener, |request| match request.path() {
-        "/healthz" | "/livez" | "/readyz" | "/health" | "/ready" => {
+        "/healthz" | "/livez" | "/readyz" | "/health" => {
             Response::new(200, "text/plain; charset=utf-8", "ok")
         }
+        "/ready" => Response::new(200, "text/plain; charset=utf-8", "OK"),
         _ => Response::new(404, "text/plain; charset=utf-8", "404 page not found\n"),
     })
     .await;

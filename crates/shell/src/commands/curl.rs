@@ -397,8 +397,19 @@ impl Transfer<'_> {
             .map(|(_, _, addr)| *addr)
             .collect();
         if addrs.is_empty() {
-            let session = &self.ctx.session;
-            addrs = session.lab.names(&session.place).resolve(&url.host);
+            let (host, resolver) = (&self.ctx.host, self.ctx.resolver());
+            let asked = resolver.addresses(host, &url.host);
+            let limit = [self.options.connect_timeout, self.options.max_time];
+            let found = match limit.into_iter().flatten().min() {
+                None => Some(asked.await),
+                Some(limit) => timeout(host.net().sleep_until(begun + limit), asked).await,
+            };
+            let Some(found) = found else {
+                let millis = (host.now() - begun).as_millis();
+                let message = format!("Resolving timed out after {millis} milliseconds");
+                return Ok(Err(Trouble(28, message)));
+            };
+            addrs = found.unwrap_or_default();
         }
         if addrs.is_empty() {
             let message = format!("Could not resolve host: {}", url.host);

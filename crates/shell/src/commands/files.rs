@@ -316,6 +316,9 @@ pub async fn seq(ctx: Ctx) -> Exit {
 pub async fn sleep(ctx: Ctx) -> Exit {
     let mut total = 0.0;
     for arg in &ctx.args {
+        if matches!(arg.as_str(), "infinity" | "inf") {
+            std::future::pending::<()>().await;
+        }
         let (number, unit) = match arg.char_indices().last() {
             Some((at, c)) if c.is_alphabetic() => arg.split_at(at),
             _ => (arg.as_str(), "s"),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use ::lab::outage::Outage;
 use ::lab::path::{Ending, Journey, PacketPath, Stay};
 use kube_proxy::Balancing;
 use netsim::Cause;
@@ -14,7 +15,8 @@ use crate::io::Exit;
 const USAGE: &str = "Usage: lab status
        lab set load-balancing round-robin|random
        lab fault kube-proxy-stop NODE
-       lab heal kube-proxy-stop NODE
+       lab fault node-down|node-cut|kubelet-stop NODE
+       lab heal FAULT NODE
        lab trace COMMAND…   the path of each packet that the command causes, and the rules that matched
        lab path [NUMBER]    the same of a request that was sent already; without a number, of the last
        lab seed";
@@ -41,6 +43,13 @@ pub async fn run(ctx: Ctx) -> Exit {
                 return Ok(0);
             }
             ctx.fail(format!("lab: there is no node {node:?}"), 1).await
+        }
+        [verb @ ("fault" | "heal"), fault, node] if Outage::parse(fault).is_some() => {
+            let outage = Outage::parse(fault).unwrap_or(Outage::Kubelet);
+            match lab.set_outage(node, outage, *verb == "fault") {
+                Ok(()) => Ok(0),
+                Err(error) => ctx.fail(format!("lab: {error}"), 1).await,
+            }
         }
         ["trace", command @ ..] if !command.is_empty() => trace(&ctx).await,
         ["path"] => {

@@ -1,13 +1,15 @@
 //! The programs, one file each or one file a family.
 //!
 //! - [`files`], [`filters`], [`grep`], [`sed`]: the small tools of every Unix;
-//! - [`curl`]: a request, as packets;
+//! - [`curl`], [`wget`], [`nc`]: a request, a connection, as packets;
+//! - [`dig`], [`nslookup`]: names;
 //! - [`crate::kubectl`]; [`kind`]; [`docker`]: clusters and their containers;
 //! - [`iptables`], [`conntrack`], [`ip`]: what a network namespace has;
 //! - [`lab`]: what only this world has.
 
 pub mod conntrack;
 pub mod curl;
+pub mod dig;
 pub mod docker;
 pub(crate) mod exec;
 pub mod files;
@@ -17,7 +19,10 @@ pub mod ip;
 pub mod iptables;
 pub mod kind;
 pub mod lab;
+pub mod nc;
+pub mod nslookup;
 pub mod sed;
+pub mod wget;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +30,7 @@ use std::rc::Rc;
 
 use ::lab::Place;
 use netsim::Host;
+use programs::dns::Resolver;
 
 use crate::io::{Closed, Exit, Input, Io};
 use crate::session::Session;
@@ -76,14 +82,17 @@ programs! {
     "curl" => curl::run,
     "cut" => filters::cut,
     "date" => files::date,
+    "dig" => dig::run,
     "dirname" => files::dirname,
     "docker" => docker::run,
     "echo" => files::echo,
     "env" => files::env,
     "false" => files::failure,
+    "getent" => nslookup::getent,
     "grep" => grep::run,
     "head" => filters::head,
     "help" => files::help,
+    "host" => nslookup::host,
     "hostname" => files::hostname,
     "ip" => ip::run,
     "ipset" => iptables::sets,
@@ -94,6 +103,8 @@ programs! {
     "kubectl" => crate::kubectl::run,
     "lab" => lab::run,
     "ls" => files::ls,
+    "nc" => nc::run,
+    "nslookup" => nslookup::run,
     "printf" => files::printf,
     "pwd" => files::pwd,
     "rm" => files::rm,
@@ -109,6 +120,7 @@ programs! {
     "true" => files::success,
     "uniq" => filters::uniq,
     "wc" => filters::wc,
+    "wget" => wget::run,
     "whoami" => files::whoami,
     "xargs" => filters::xargs,
 }
@@ -162,8 +174,32 @@ impl Ctx {
         match path {
             "-" | "/dev/stdin" => Ok(self.io.stdin.read_to_end().await),
             "/dev/null" => Ok(Vec::new()),
-            path => self.session.files.read(&self.session.path(path)),
+            path => {
+                let path = self.session.path(path);
+                let etc = match self.session.container {
+                    Some(_) => None,
+                    None => self.session.lab.etc(&self.session.place, &path),
+                };
+                match etc {
+                    Some(text) => Ok(text.into_bytes()),
+                    None => self.session.files.read(&path),
+                }
+            }
         }
+    }
+
+    /// How programs here ask for names.
+    pub(crate) fn resolver(&self) -> Resolver {
+        match &self.session.container {
+            Some(container) => container.resolver(),
+            None => self.session.lab.resolver(&self.session.place),
+        }
+    }
+
+    /// Whether the small tools are busybox's here: those of its own image and of Alpine's.
+    pub(crate) fn is_busybox(&self) -> bool {
+        let image = self.session.container.as_ref().map(|container| container.image.as_str());
+        image.is_some_and(|image| image.contains("busybox") || image.contains("alpine"))
     }
 
     /// A variable that the program sees.

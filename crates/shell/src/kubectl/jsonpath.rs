@@ -72,12 +72,6 @@ fn fill(parts: &[Part], here: &Value, out: &mut String) -> Result<(), String> {
             Part::Text(text) => out.push_str(text),
             Part::Path(path) => {
                 let values = path.walk(here);
-                if let (true, [.., Step::Field(name)]) = (values.is_empty(), path.steps.as_slice())
-                    && path.steps.iter().all(|step| matches!(step, Step::Field(_)))
-                    && path.steps.len() == 1
-                {
-                    return Err(format!("{name} is not found"));
-                }
                 let texts: Vec<String> = values.into_iter().map(show).collect();
                 out.push_str(&texts.join(" "));
             }

@@ -128,7 +128,13 @@ impl<'a> Kube<'a> {
     /// The kind that people mean.
     pub(crate) fn kind(&self, typed: &str) -> Result<KindInfo, Fail> {
         let found = self.api(|api| api.store().kinds().by_name(typed).cloned())?;
-        found.map_err(|unknown| Fail::Message(unknown.to_string()))
+        let kind = found.map_err(|unknown| Fail::Message(unknown.to_string()))?;
+        if matches!(kind.plural.as_str(), "leases" | "nodes") {
+            // Heartbeats are written down when somebody looks.
+            let now = self.now();
+            self.cluster(|cluster| cluster.beat(now))?;
+        }
+        Ok(kind)
     }
 
     /// The namespace that objects of a kind are asked for in; empty where the kind has none.

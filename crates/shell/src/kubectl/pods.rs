@@ -50,15 +50,19 @@ fn first_of(kube: &Kube<'_>, object: &AnyObject) -> Result<Rc<Pod>, Fail> {
 async fn container(kube: &Kube<'_>, args: &Args, pod: &Pod) -> Result<String, Fail> {
     let names: Vec<String> =
         pod.spec.iter().flat_map(|spec| &spec.containers).map(|c| c.name.clone()).collect();
+    let mut init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     match args.get("container") {
         Some(name) if names.iter().any(|known| known == name) => Ok(name.to_string()),
+        Some(name) if init.any(|known| known.name == *name) => Ok(name.to_string()),
         Some(name) => {
             Err(error(format!("container {name} is not valid for pod {}", pod.metadata.name())))
         }
         None => {
             let first = names.first().cloned().unwrap_or_default();
             if names.len() > 1 && !args.is_on("quiet") {
-                kube.err(format!("Defaulted container {first:?} out of: {}\n", names.join(", ")))
+                let all = names.into_iter().chain(init.map(|c| format!("{} (init)", c.name)));
+                let all: Vec<String> = all.collect();
+                kube.err(format!("Defaulted container {first:?} out of: {}\n", all.join(", ")))
                     .await?;
             }
             Ok(first)
@@ -130,6 +134,17 @@ fn lines(
     })
 }
 
+/// Why a container does not run yet.
+fn waits_for(pod: &Pod, container: &str) -> String {
+    let status = pod.status.as_ref();
+    let main = status.into_iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let init = status.into_iter().flat_map(|s| s.init_container_statuses.iter().flatten());
+    let found = main.chain(init).find(|status| status.name == container);
+    let waiting = found.and_then(|status| status.state.as_ref()?.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.clone());
+    reason.unwrap_or_else(|| "ContainerCreating".to_string())
+}
+
 async fn print_log(
     kube: &Kube<'_>,
     args: &Args,
@@ -150,9 +165,16 @@ async fn print_log(
                 true => {
                     format!("previous terminated container {container:?} in pod {name:?} not found")
                 }
-                false => format!(
-                    "container {container:?} in pod {name:?} is waiting to start: ContainerCreating"
-                ),
+                false => {
+                    let reason = waits_for(pod, container);
+                    let pod = format!("container {container:?} in pod {name:?}");
+                    match reason.as_str() {
+                        "ErrImagePull" | "ImagePullBackOff" => {
+                            format!("{pod} is waiting to start: trying and failing to pull image")
+                        }
+                        reason => format!("{pod} is waiting to start: {reason}"),
+                    }
+                }
             };
             return Err(Fail::Message(format!("Error from server (BadRequest): {why}")));
         };
