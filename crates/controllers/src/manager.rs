@@ -9,6 +9,7 @@ use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::disruption::Disruptions;
 use crate::endpointslice::EndpointSlices;
+use crate::endpointslice::mirror::Mirror;
 use crate::events::Expiry;
 use crate::hpa::Autoscalers;
 use crate::job::Jobs;
@@ -55,6 +56,7 @@ pub struct ControlPlane {
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
     namespaces: Namespaces,
+    mirror: Mirror,
     cleanup: Cleanup,
     node_lifecycle: NodeLifecycle,
 }
@@ -76,6 +78,7 @@ impl ControlPlane {
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
             namespaces: Namespaces::new(latencies.workloads),
+            mirror: Mirror::new(latencies.endpoints),
             cleanup: Cleanup::new(latencies.workloads),
             node_lifecycle: NodeLifecycle::new(latencies.workloads),
         }
@@ -99,7 +102,8 @@ impl ControlPlane {
                 | self.endpoint_slices.work(api, now)
                 | self.namespaces.work(api, now)
                 | self.cleanup.work(api, now)
-                | self.node_lifecycle.work(api, now);
+                | self.node_lifecycle.work(api, now)
+                | self.mirror.work(api, now);
             if !worked {
                 return;
             }
@@ -120,6 +124,7 @@ impl ControlPlane {
             self.expiry.observe(change, now);
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
+            self.mirror.observe(change, now);
             self.namespaces.observe(change, store, now);
             self.cleanup.observe(change, store, now);
             self.node_lifecycle.observe(change, now);
@@ -152,6 +157,7 @@ impl ControlPlane {
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
             self.namespaces.next_at(),
+            self.mirror.next_at(),
             self.cleanup.next_at(),
             self.node_lifecycle.next_at(),
         ]

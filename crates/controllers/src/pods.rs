@@ -57,6 +57,24 @@ pub fn disrupt(api: &mut Api, pod: &Pod, reason: &str, message: &str, now: Insta
     });
 }
 
+/// The number of a named port of its containers, sidecars among them.
+pub fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
+    let spec = pod.spec.as_ref()?;
+    let sidecars = spec.init_containers.iter().flatten().filter(|container| {
+        container.rest.get("restartPolicy").and_then(|policy| policy.as_str()) == Some("Always")
+    });
+    for container in spec.containers.iter().chain(sidecars) {
+        for port in container.ports.iter().flatten() {
+            if port.name.as_deref() == Some(name)
+                && port.protocol.as_deref().unwrap_or("TCP") == protocol
+            {
+                return Some(port.container_port);
+            }
+        }
+    }
+    None
+}
+
 /// A Pod in a few words, as its row in a list says it (`pkg/printers/internalversion`, `printPod`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {

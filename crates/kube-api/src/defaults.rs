@@ -160,8 +160,6 @@ fn service(service: &mut Service) {
         return;
     }
     or(&mut spec.internal_traffic_policy, || "Cluster".to_string());
-    or(&mut spec.ip_families, || vec!["IPv4".to_string()]);
-    or(&mut spec.ip_family_policy, || "SingleStack".to_string());
     let has_external = spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty());
     if kind == "NodePort" || kind == "LoadBalancer" || has_external {
         or(&mut spec.external_traffic_policy, || "Cluster".to_string());

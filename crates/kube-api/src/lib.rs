@@ -6,7 +6,7 @@
 //! - [`types`]: the types of objects that have behaviour; [`shape`]: a JSON value made to fit its type;
 //! - [`kinds`]: the kinds and their names; [`object`]: typed and untyped objects;
 //! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`] ([`workloads`]), [`validate`],
-//!   addresses and ports, deletion; [`status`]: how it says no;
+//!   deletion; [`allocate`]: addresses and ports of Services; [`status`]: how it says no;
 //! - [`patch`]: how objects become others; [`managed`]: who manages which field, and the server's apply;
 //! - [`store`]: the objects and their changes; [`index`]: by owner, node and label; [`provenance`]: where in a file each came from;
 //! - [`labels`], [`quantity`]: the small languages inside objects.
@@ -14,6 +14,7 @@
 //! **Invariant:** knows no networks; an address is a text or a number to be handed out.
 //! **Invariant:** whatever a user writes is an object or an error in the server's words, never a panic.
 
+pub mod allocate;
 pub mod decode;
 pub mod defaults;
 pub mod index;

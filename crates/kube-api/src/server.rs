@@ -8,7 +8,7 @@
 mod deletion;
 mod requests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -16,7 +16,8 @@ use std::rc::Rc;
 use base::{Instant, Rng};
 use serde_json::Value;
 
-use crate::core::{Namespace, Pod, Service, ServiceSpec};
+use crate::allocate::{self, Allocator};
+use crate::core::{Namespace, Pod};
 use crate::decode::{Decoded, decode};
 use crate::kinds::{KindId, KindInfo};
 use crate::managed::{self, Writer};
@@ -55,8 +56,7 @@ impl Default for ApiConfig {
 pub struct Api {
     store: Store,
     config: ApiConfig,
-    addresses: BTreeSet<Ipv4Addr>,
-    node_ports: BTreeSet<u16>,
+    allocator: Allocator,
     provenance: Provenance,
     rng: Rng,
     births: Births,
@@ -94,8 +94,7 @@ impl Api {
         Api {
             store: Store::default(),
             config,
-            addresses: BTreeSet::new(),
-            node_ports: BTreeSet::new(),
+            allocator: Allocator::default(),
             provenance: Provenance::default(),
             rng,
             births: Births::default(),
@@ -182,7 +181,8 @@ impl Api {
         self.refuse(&info, &object, validate::create(&object))?;
         let held = self.held_if(request.is_some_and(|request| request.dry_run));
         if let AnyObject::Service(service) = &mut object {
-            let errors = self.allocate(None, Rc::make_mut(service));
+            let service = Rc::make_mut(service);
+            let errors = self.allocator.allocate(&self.config, &self.rng, None, service);
             self.refuse(&info, &object, errors)?;
         }
         let uid = self.uid(&info, &object, now);
@@ -199,19 +199,15 @@ impl Api {
     }
 
     /// Addresses and ports that are held now, if nothing is to come of what follows.
-    fn held_if(&self, dry_run: bool) -> Option<(BTreeSet<Ipv4Addr>, BTreeSet<u16>)> {
-        dry_run.then(|| (self.addresses.clone(), self.node_ports.clone()))
+    fn held_if(&self, dry_run: bool) -> Option<Allocator> {
+        dry_run.then(|| self.allocator.clone())
     }
 
     /// Stores an object, or goes back to what was held.
-    fn put(
-        &mut self,
-        object: AnyObject,
-        held: Option<(BTreeSet<Ipv4Addr>, BTreeSet<u16>)>,
-    ) -> AnyObject {
+    fn put(&mut self, object: AnyObject, held: Option<Allocator>) -> AnyObject {
         match held {
             Some(held) => {
-                (self.addresses, self.node_ports) = held;
+                self.allocator = held;
                 object
             }
             None => self.store.put(object),
@@ -330,7 +326,7 @@ impl Api {
         defaults::apply(&mut object);
         keep_identity(&old, &mut object);
         if let (AnyObject::Service(old), AnyObject::Service(new)) = (&old, &mut object) {
-            keep_allocations(old, Rc::make_mut(new));
+            allocate::carry_over(old, Rc::make_mut(new));
         }
         if let Some(request) = request {
             object = self.noted(&info, Some(&old), object, request);
@@ -340,7 +336,8 @@ impl Api {
         self.refuse(&info, &object, errors)?;
         let held = self.held_if(request.is_some_and(|request| request.dry_run));
         if let (AnyObject::Service(old), AnyObject::Service(new)) = (&old, &mut object) {
-            let errors = self.allocate(Some(old), Rc::make_mut(new));
+            let new = Rc::make_mut(new);
+            let errors = self.allocator.allocate(&self.config, &self.rng, Some(old), new);
             self.refuse(&info, &object, errors)?;
         }
         let is_annotated = matches!(object, AnyObject::Deployment(_))
@@ -383,190 +380,6 @@ impl Api {
         let put = self.store.put(T::wrap(Rc::new(new)));
         self.finish(&put);
         T::of(&put).cloned()
-    }
-
-    // ---- addresses and ports of Services -------------------------------------------------------------
-
-    fn network(&self) -> (u32, u32) {
-        let (first, len) = self.config.service_network;
-        let size = 1u32.checked_shl(32 - u32::from(len.min(32))).unwrap_or(u32::MAX);
-        (u32::from(first), size)
-    }
-
-    /// Gives a Service what it needs and does not have, and takes back what it needs no more
-    /// (`pkg/registry/core/service/storage/alloc.go`).
-    fn allocate(&mut self, old: Option<&Service>, service: &mut Service) -> Vec<FieldError> {
-        let name = format!("{}/{}", service.metadata.namespace(), service.metadata.name());
-        let old_spec = old.and_then(|old| old.spec.as_ref());
-        let Some(spec) = &mut service.spec else { return Vec::new() };
-        let kind = spec.type_.clone().unwrap_or_default();
-        if kind == "ExternalName" {
-            spec.cluster_ip = None;
-            spec.cluster_ips = None;
-        } else if let Err(error) = self.allocate_address(&name, old_spec, spec) {
-            return vec![error];
-        }
-        let wants_node_ports = kind == "NodePort"
-            || (kind == "LoadBalancer" && spec.allocate_load_balancer_node_ports != Some(false));
-        let held: Vec<u16> = old_spec.map(node_ports).unwrap_or_default();
-        if let Err(error) = self.allocate_node_ports(&name, &held, spec, wants_node_ports) {
-            if old.is_none() {
-                self.release(service);
-            }
-            return vec![error];
-        }
-        let kept = node_ports(spec);
-        for port in held {
-            if !kept.contains(&port) {
-                self.node_ports.remove(&port);
-            }
-        }
-        Vec::new()
-    }
-
-    fn allocate_address(
-        &mut self,
-        name: &str,
-        old: Option<&ServiceSpec>,
-        spec: &mut ServiceSpec,
-    ) -> Result<(), FieldError> {
-        let wanted =
-            spec.cluster_ip.clone().or_else(|| spec.cluster_ips.as_ref()?.first().cloned());
-        let wanted = wanted.filter(|ip| !ip.is_empty());
-        let held = old.and_then(|old| old.cluster_ip.clone());
-        let addr = match wanted.as_deref() {
-            Some("None") => "None".to_string(),
-            Some(text) if held.as_deref() == Some(text) => text.to_string(),
-            Some(text) => self.claim_address(text)?.to_string(),
-            None => self.pick_address(name)?.to_string(),
-        };
-        spec.cluster_ips = Some(vec![addr.clone()]);
-        spec.cluster_ip = Some(addr);
-        Ok(())
-    }
-
-    fn claim_address(&mut self, text: &str) -> Result<Ipv4Addr, FieldError> {
-        let field = "spec.clusterIPs[0]";
-        let refuse =
-            |detail: &str| FieldError::invalid(field, format!("[]string{{{text:?}}}"), detail);
-        let Ok(addr) = text.parse::<Ipv4Addr>() else {
-            return Err(refuse("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
-        };
-        let (first, size) = self.network();
-        let offset = u32::from(addr).wrapping_sub(first);
-        if offset == 0 || offset >= size - 1 {
-            let (first, len) = self.config.service_network;
-            let detail = format!(
-                "failed to allocate IP {addr}: the provided IP ({addr}) is not in the valid range. The range of valid IPs is {first}/{len}"
-            );
-            return Err(refuse(&detail));
-        }
-        if !self.addresses.insert(addr) {
-            let detail = format!("failed to allocate IP {addr}: provided IP is already allocated");
-            return Err(refuse(&detail));
-        }
-        Ok(addr)
-    }
-
-    /// A free address, from above the band that is kept for addresses asked for by number (KEP-3070).
-    fn pick_address(&mut self, name: &str) -> Result<Ipv4Addr, FieldError> {
-        let (first, size) = self.network();
-        let band = (size / 16).clamp(16, 256).min(size.saturating_sub(2));
-        let upper = (band + 1, size - 2);
-        let lower = (1, band);
-        let mut rng = self.rng.fork(&format!("clusterip/{name}"));
-        for (from, to) in [upper, lower] {
-            let count = to.saturating_sub(from) + 1;
-            let start = rng.below(count);
-            let free = (0..count)
-                .map(|i| Ipv4Addr::from(first + from + (start + i) % count))
-                .find(|addr| !self.addresses.contains(addr));
-            if let Some(addr) = free {
-                self.addresses.insert(addr);
-                return Ok(addr);
-            }
-        }
-        Err(FieldError::invalid("spec.clusterIPs", "[]string(nil)", "range is full"))
-    }
-
-    fn allocate_node_ports(
-        &mut self,
-        name: &str,
-        held: &[u16],
-        spec: &mut ServiceSpec,
-        wants: bool,
-    ) -> Result<(), FieldError> {
-        let range = self.config.node_ports.clone();
-        let mut claimed: Vec<u16> = Vec::new();
-        for (index, port) in spec.ports.iter_mut().flatten().enumerate() {
-            let asked = port.node_port.filter(|port| *port != 0);
-            let Some(asked) = asked else {
-                port.node_port = None;
-                continue;
-            };
-            let refuse = |detail: &str| {
-                FieldError::invalid(format!("spec.ports[{index}].nodePort"), asked, detail)
-            };
-            let Some(number) = u16::try_from(asked).ok().filter(|number| range.contains(number))
-            else {
-                self.give_back(&claimed);
-                let detail = format!(
-                    "provided port is not in the valid range. The range of valid ports is {}-{}",
-                    range.start(),
-                    range.end()
-                );
-                return Err(refuse(&detail));
-            };
-            // One number may serve TCP and UDP of the same Service.
-            if held.contains(&number) || claimed.contains(&number) {
-                continue;
-            }
-            if !self.node_ports.insert(number) {
-                self.give_back(&claimed);
-                return Err(refuse("provided port is already allocated"));
-            }
-            claimed.push(number);
-        }
-        if !wants {
-            return Ok(());
-        }
-        let mut rng = self.rng.fork(&format!("nodeport/{name}"));
-        for port in spec.ports.iter_mut().flatten().filter(|port| port.node_port.is_none()) {
-            port.node_port = self.pick_node_port(&mut rng).map(i32::from);
-        }
-        Ok(())
-    }
-
-    /// A free port, from above the band that is kept for ports asked for by number (KEP-3668).
-    fn pick_node_port(&mut self, rng: &mut Rng) -> Option<u16> {
-        let (first, last) = (*self.config.node_ports.start(), *self.config.node_ports.end());
-        let size = u32::from(last - first) + 1;
-        let band = (size / 32).clamp(16, 128).min(size);
-        for (from, count) in [(band, size - band), (0, band)] {
-            let start = rng.below(count);
-            let free = (0..count)
-                .map(|i| first + (from + (start + i) % count) as u16)
-                .find(|port| !self.node_ports.contains(port));
-            if let Some(port) = free {
-                self.node_ports.insert(port);
-                return Some(port);
-            }
-        }
-        None
-    }
-
-    fn give_back(&mut self, ports: &[u16]) {
-        for port in ports {
-            self.node_ports.remove(port);
-        }
-    }
-
-    fn release(&mut self, service: &Service) {
-        let Some(spec) = &service.spec else { return };
-        self.give_back(&node_ports(spec));
-        if let Some(addr) = spec.cluster_ip.as_ref().and_then(|ip| ip.parse().ok()) {
-            self.addresses.remove(&addr);
-        }
     }
 }
 
@@ -624,13 +437,6 @@ fn new_finalizers(old: &AnyObject, new: &AnyObject) -> Vec<FieldError> {
     vec![FieldError::forbidden("metadata.finalizers", &detail)]
 }
 
-/// The node ports a Service holds.
-fn node_ports(spec: &ServiceSpec) -> Vec<u16> {
-    let ports = spec.ports.iter().flatten();
-    let numbers = ports.filter_map(|port| u16::try_from(port.node_port?).ok());
-    base::order::set(numbers.filter(|number| *number != 0)).into_iter().collect()
-}
-
 /// What cannot be changed about an object by writing another.
 fn keep_identity(old: &AnyObject, new: &mut AnyObject) {
     let old = old.meta().clone();
@@ -641,37 +447,4 @@ fn keep_identity(old: &AnyObject, new: &mut AnyObject) {
     meta.resource_version = old.resource_version;
     meta.deletion_timestamp = old.deletion_timestamp;
     meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
-}
-
-/// A Service that is written without its address or node ports keeps them.
-fn keep_allocations(old: &Service, new: &mut Service) {
-    let (Some(old), Some(new)) = (&old.spec, &mut new.spec) else { return };
-    let is_external_name = |spec: &ServiceSpec| spec.type_.as_deref() == Some("ExternalName");
-    if !is_external_name(old) && !is_external_name(new) {
-        if new.cluster_ip.as_deref().unwrap_or_default().is_empty() {
-            new.cluster_ip = old.cluster_ip.clone();
-        }
-        if new.cluster_ips.is_none() {
-            new.cluster_ips = old.cluster_ips.clone();
-        }
-    }
-    let needs =
-        |spec: &ServiceSpec| matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"));
-    if !needs(old) || !needs(new) {
-        if needs(old) && !needs(new) {
-            // Going back to ClusterIP, node ports that were not asked for anew are dropped.
-            for port in new.ports.iter_mut().flatten() {
-                let held = old.ports.iter().flatten().any(|o| o.node_port == port.node_port);
-                if held {
-                    port.node_port = None;
-                }
-            }
-        }
-        return;
-    }
-    for port in new.ports.iter_mut().flatten().filter(|port| port.node_port.is_none()) {
-        let same =
-            |o: &&crate::core::ServicePort| o.port == port.port && o.protocol == port.protocol;
-        port.node_port = old.ports.iter().flatten().find(same).and_then(|o| o.node_port);
-    }
 }

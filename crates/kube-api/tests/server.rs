@@ -166,10 +166,10 @@ fn addresses_taken_and_outside() {
             .join("---\n"),
         expect![[r#"
             service/a ok
-            The Service "b" is invalid: spec.clusterIPs[0]: Invalid value: []string{"10.96.0.10"}: failed to allocate IP 10.96.0.10: provided IP is already allocated
-            The Service "c" is invalid: spec.clusterIPs[0]: Invalid value: []string{"10.97.0.1"}: failed to allocate IP 10.97.0.1: the provided IP (10.97.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/16
-            The Service "d" is invalid: spec.clusterIPs[0]: Invalid value: []string{"10.96.0.0"}: failed to allocate IP 10.96.0.0: the provided IP (10.96.0.0) is not in the valid range. The range of valid IPs is 10.96.0.0/16
-            The Service "e" is invalid: spec.clusterIPs[0]: Invalid value: []string{"nonsense"}: must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)
+            The Service "b" is invalid: spec.clusterIPs: Invalid value: []string{"10.96.0.10"}: failed to allocate IP 10.96.0.10: provided IP is already allocated
+            The Service "c" is invalid: spec.clusterIPs: Invalid value: []string{"10.97.0.1"}: failed to allocate IP 10.97.0.1: the provided network does not match the current range
+            The Service "d" is invalid: spec.clusterIPs: Invalid value: []string{"10.96.0.0"}: failed to allocate IP 10.96.0.0: the provided IP (10.96.0.0) is not in the valid range. The range of valid IPs is 10.96.0.0/16
+            The Service "e" is invalid: spec.clusterIPs[0]: Invalid value: "nonsense": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)
             service/f ok"#]],
     );
 }
@@ -335,4 +335,140 @@ fn the_same_seed_gives_the_same_names_and_addresses() {
     };
     assert_eq!(made(1), made(1));
     assert_ne!(made(1), made(2));
+}
+
+/// What a Service has been given: type, cluster IP, node ports, health check, families.
+fn given(api: &Api, name: &str) -> String {
+    let service = api.store().get::<Service>("default", name).unwrap();
+    let spec = service.spec.clone().unwrap();
+    let ports: Vec<String> = spec
+        .ports
+        .iter()
+        .flatten()
+        .map(|port| format!("{}:{}", port.port, port.node_port.unwrap_or(0)))
+        .collect();
+    format!(
+        "{} ip={} ports={} check={} families={} {} etp={} alloc={:?}",
+        spec.type_.unwrap_or_default(),
+        if spec.cluster_ip.as_deref().is_some_and(|ip| ip.starts_with("10.96.")) {
+            "given"
+        } else {
+            spec.cluster_ip.as_deref().unwrap_or("-")
+        },
+        ports.join(","),
+        spec.health_check_node_port.unwrap_or(0) != 0,
+        spec.ip_families.unwrap_or_default().join("+"),
+        spec.ip_family_policy.unwrap_or_default(),
+        spec.external_traffic_policy.unwrap_or_default(),
+        spec.allocate_load_balancer_node_ports,
+    )
+}
+
+#[test]
+fn a_service_that_changes_its_type_keeps_and_loses_what_upstream_says() {
+    let mut api = api();
+    let mut told = String::new();
+    let mut at = |api: &mut Api, spec: &str| {
+        told.push_str(&format!("{}\n  {}\n", apply(api, &service("a", spec)), given(api, "a")));
+    };
+    at(&mut api, "{type: NodePort, ports: [{name: x, port: 80, nodePort: 30080}]}");
+    // Another port, and the one that is there under its name keeps its number.
+    at(
+        &mut api,
+        "{type: NodePort, ports: [{name: x, port: 81}, {name: z, port: 82, nodePort: 30082}]}",
+    );
+    at(&mut api, "{type: ClusterIP, ports: [{name: x, port: 81}]}");
+    at(&mut api, "{type: ExternalName, externalName: example.com}");
+    at(&mut api, "{type: ClusterIP, ports: [{name: x, port: 81}]}");
+    at(
+        &mut api,
+        "{type: LoadBalancer, allocateLoadBalancerNodePorts: false, ports: [{name: x, port: 81}]}",
+    );
+    at(
+        &mut api,
+        "{type: LoadBalancer, externalTrafficPolicy: Local, ports: [{name: x, port: 81, nodePort: 30080}]}",
+    );
+    at(&mut api, "{type: ClusterIP, ports: [{name: x, port: 81}]}");
+    // What was given back can be had again.
+    at(&mut api, "{type: NodePort, ports: [{name: x, port: 80, nodePort: 30082}]}");
+    expect![[r#"
+        service/a ok
+          NodePort ip=given ports=80:30080 check=false families=IPv4 SingleStack etp=Cluster alloc=None
+        service/a ok
+          NodePort ip=given ports=81:30080,82:30082 check=false families=IPv4 SingleStack etp=Cluster alloc=None
+        service/a ok
+          ClusterIP ip=given ports=81:0 check=false families=IPv4 SingleStack etp= alloc=None
+        service/a ok
+          ExternalName ip=- ports= check=false families=  etp= alloc=None
+        service/a ok
+          ClusterIP ip=given ports=81:0 check=false families=IPv4 SingleStack etp= alloc=None
+        service/a ok
+          LoadBalancer ip=given ports=81:0 check=false families=IPv4 SingleStack etp=Cluster alloc=Some(false)
+        service/a ok
+          LoadBalancer ip=given ports=81:30080 check=true families=IPv4 SingleStack etp=Local alloc=Some(true)
+        service/a ok
+          ClusterIP ip=given ports=81:0 check=false families=IPv4 SingleStack etp= alloc=None
+        service/a ok
+          NodePort ip=given ports=80:30082 check=false families=IPv4 SingleStack etp=Cluster alloc=None
+    "#]].assert_eq(&told);
+}
+
+#[test]
+fn node_ports_of_one_number() {
+    check(
+        &[
+            service("tcp", "{type: NodePort, ports: [{port: 53, nodePort: 30053}]}"),
+            service("udp", "{type: NodePort, ports: [{port: 53, protocol: UDP, nodePort: 30053}]}"),
+            service(
+                "both",
+                "{type: NodePort, ports: [{name: a, port: 53, nodePort: 30054}, {name: b, port: 53, protocol: UDP, nodePort: 30054}]}",
+            ),
+        ]
+        .join("---\n"),
+        expect![[r#"
+            service/tcp ok
+            The Service "udp" is invalid: spec.ports[0].nodePort: Invalid value: 30053: provided port is already allocated
+            service/both ok"#]],
+    );
+    let mut api = api();
+    let spec = "{type: NodePort, ports: [{name: a, port: 53}, {name: b, port: 53, protocol: UDP}]}";
+    apply(&mut api, &service("dns", spec));
+    let dns = api.store().get::<Service>("default", "dns").unwrap().spec.clone().unwrap();
+    let numbers: Vec<_> = dns.ports.unwrap().iter().map(|port| port.node_port).collect();
+    assert_eq!(numbers[0], numbers[1], "the same port of another protocol shares its number");
+}
+
+#[test]
+fn families_of_a_cluster_that_knows_ipv4() {
+    let mut api = api();
+    let ports = "ports: [{port: 80}]";
+    let texts = [
+        service("prefer", &format!("{{ipFamilyPolicy: PreferDualStack, {ports}}}")),
+        service("require", &format!("{{ipFamilyPolicy: RequireDualStack, {ports}}}")),
+        service("six", &format!("{{ipFamilies: [IPv6], {ports}}}")),
+        service("two", &format!("{{ipFamilies: [IPv4, IPv6], {ports}}}")),
+        service("bare", "{clusterIP: None}"),
+        service("headless", "{clusterIP: None, selector: {a: b}}"),
+    ];
+    let told = apply(&mut api, &texts.join("---\n"));
+    let shown = ["prefer", "bare", "headless"].map(|name| given(&api, name));
+    expect![[r#"
+        service/prefer ok
+        The Service "require" is invalid: spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services
+        The Service "six" is invalid: spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster
+        The Service "two" is invalid: spec.ipFamilyPolicy: Invalid value: "SingleStack": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified
+        service/bare ok
+        service/headless ok
+        ClusterIP ip=given ports=80:0 check=false families=IPv4 PreferDualStack etp= alloc=None
+        ClusterIP ip=None ports= check=false families=IPv4+IPv6 RequireDualStack etp= alloc=None
+        ClusterIP ip=None ports= check=false families=IPv4 SingleStack etp= alloc=None"#]].assert_eq(&format!("{told}\n{}", shown.join("\n")));
+}
+
+#[test]
+fn what_a_refused_service_asked_for_is_free_again() {
+    let mut api = api();
+    let refused = "{type: NodePort, clusterIP: 10.96.0.77, ports: [{name: a, port: 1, nodePort: 30001}, {name: b, port: 2, nodePort: 99}]}";
+    let fine = "{type: NodePort, clusterIP: 10.96.0.77, ports: [{port: 1, nodePort: 30001}]}";
+    let told = apply(&mut api, &[service("a", refused), service("b", fine)].join("---\n"));
+    assert!(told.ends_with("service/b ok"), "{told}");
 }

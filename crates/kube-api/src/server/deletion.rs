@@ -103,7 +103,7 @@ impl Api {
         let removed = self.store.remove(kind, namespace, name)?;
         self.provenance.forget(kind, namespace, name);
         if let AnyObject::Service(service) = &removed {
-            self.release(service);
+            self.allocator.release(service);
         }
         Some(removed)
     }

@@ -26,8 +26,8 @@ objects! { "discovery/v1", "discovery.k8s.io/v1";
     }
 
     struct EndpointHints {
+        for_nodes: Option<Vec<ForNode>> = "forNodes",
         for_zones: Option<Vec<ForZone>> = "forZones",
-        rest: Rest = "",
     }
 
     struct EndpointPort {
@@ -42,6 +42,10 @@ objects! { "discovery/v1", "discovery.k8s.io/v1";
         endpoints: Vec<Endpoint> = "endpoints",
         metadata: ObjectMeta = "metadata",
         ports: Option<Vec<EndpointPort>> = "ports",
+    }
+
+    struct ForNode {
+        name: String = "name",
     }
 
     struct ForZone {
