@@ -18,6 +18,7 @@ use crate::nodelifecycle::NodeLifecycle;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
 use crate::statefulset::StatefulSets;
+use crate::volumes::Volumes;
 
 /// How long after a change each controller has dealt with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub struct ControlPlane {
     mirror: Mirror,
     cleanup: Cleanup,
     node_lifecycle: NodeLifecycle,
+    volumes: Volumes,
 }
 
 impl ControlPlane {
@@ -81,6 +83,7 @@ impl ControlPlane {
             mirror: Mirror::new(latencies.endpoints),
             cleanup: Cleanup::new(latencies.workloads),
             node_lifecycle: NodeLifecycle::new(latencies.workloads),
+            volumes: Volumes::new(latencies.workloads),
         }
     }
 
@@ -103,7 +106,8 @@ impl ControlPlane {
                 | self.namespaces.work(api, now)
                 | self.cleanup.work(api, now)
                 | self.node_lifecycle.work(api, now)
-                | self.mirror.work(api, now);
+                | self.mirror.work(api, now)
+                | self.volumes.work(api, now);
             if !worked {
                 return;
             }
@@ -128,6 +132,7 @@ impl ControlPlane {
             self.namespaces.observe(change, store, now);
             self.cleanup.observe(change, store, now);
             self.node_lifecycle.observe(change, now);
+            self.volumes.observe(change, api, now);
         }
         self.seen = store.revision();
     }
@@ -160,6 +165,7 @@ impl ControlPlane {
             self.mirror.next_at(),
             self.cleanup.next_at(),
             self.node_lifecycle.next_at(),
+            self.volumes.next_at(),
         ]
         .into_iter()
         .flatten()
