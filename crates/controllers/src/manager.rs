@@ -56,8 +56,8 @@ pub struct ControlPlane {
     expiry: Expiry,
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
-    namespaces: Namespaces,
     mirror: Mirror,
+    namespaces: Namespaces,
     cleanup: Cleanup,
     node_lifecycle: NodeLifecycle,
     volumes: Volumes,
@@ -79,8 +79,8 @@ impl ControlPlane {
             expiry: Expiry::default(),
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
-            namespaces: Namespaces::new(latencies.workloads),
             mirror: Mirror::new(latencies.endpoints),
+            namespaces: Namespaces::new(latencies.workloads),
             cleanup: Cleanup::new(latencies.workloads),
             node_lifecycle: NodeLifecycle::new(latencies.workloads),
             volumes: Volumes::new(latencies.workloads),
@@ -103,11 +103,11 @@ impl ControlPlane {
                 | self.expiry.work(api, now)
                 | self.scheduler.work(api, now)
                 | self.endpoint_slices.work(api, now)
-                | self.namespaces.work(api, now)
                 | self.cleanup.work(api, now)
                 | self.node_lifecycle.work(api, now)
                 | self.mirror.work(api, now)
-                | self.volumes.work(api, now);
+                | self.volumes.work(api, now)
+                | self.namespaces.work(api, now);
             if !worked {
                 return;
             }
@@ -129,10 +129,10 @@ impl ControlPlane {
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
             self.mirror.observe(change, now);
-            self.namespaces.observe(change, store, now);
-            self.cleanup.observe(change, store, now);
             self.node_lifecycle.observe(change, now);
             self.volumes.observe(change, api, now);
+            self.namespaces.observe(change, store, now);
+            self.cleanup.observe(change, store, now);
         }
         self.seen = store.revision();
     }
@@ -161,8 +161,8 @@ impl ControlPlane {
             self.expiry.next_at(),
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
-            self.namespaces.next_at(),
             self.mirror.next_at(),
+            self.namespaces.next_at(),
             self.cleanup.next_at(),
             self.node_lifecycle.next_at(),
             self.volumes.next_at(),

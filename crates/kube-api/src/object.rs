@@ -97,6 +97,18 @@ macro_rules! typed_kinds {
                 types::to_value(object)
             }
 
+            /// Becomes what `value` says; of one that does not fit the kind nothing is taken.
+            pub(crate) fn set_value(&mut self, value: Value) {
+                match self {
+                    $(AnyObject::$kind(object) => {
+                        if let Ok(read) = types::from_value::<$kind>(value) {
+                            *object = Rc::new(read);
+                        }
+                    })*
+                    AnyObject::Dynamic(object) => Rc::make_mut(object).set_value(value),
+                }
+            }
+
             /// Reads an object of a kind from JSON that has been checked against the kind's schema.
             pub fn from_value(info: &KindInfo, value: Value) -> Result<AnyObject, Mismatch> {
                 $(
@@ -179,6 +191,16 @@ impl Dynamic {
             body
         };
         spec(&self.body) == spec(&other.body)
+    }
+
+    fn set_value(&mut self, value: Value) {
+        let Value::Object(mut body) = value else { return };
+        body.remove("apiVersion");
+        body.remove("kind");
+        if let Some(Ok(metadata)) = body.remove("metadata").map(types::from_value) {
+            self.metadata = metadata;
+        }
+        self.body = body;
     }
 
     fn to_value(&self) -> Value {

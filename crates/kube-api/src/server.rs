@@ -18,16 +18,15 @@ use serde_json::Value;
 
 use crate::allocate::{self, Allocator};
 use crate::core::{Namespace, Pod};
-use crate::decode::{Decoded, decode};
+use crate::decode::{Decoded, decode, decode_custom};
 use crate::kinds::{KindId, KindInfo};
 use crate::managed::{self, Writer};
 use crate::node::Node;
 use crate::object::{self, AnyObject, Kind};
 use crate::provenance::Provenance;
-use crate::schema::Schema;
 use crate::status::{FieldError, Status};
 use crate::store::Store;
-use crate::{MetaExt, defaults, validate, workloads};
+use crate::{MetaExt, crd, defaults, validate, workloads};
 
 pub use deletion::{DeleteOptions, FOREGROUND, ORPHAN, Propagation};
 pub use requests::{Patch, Request};
@@ -129,13 +128,19 @@ impl Api {
     /// Reads a manifest as an object of a kind: everything that is wrong with its form, or its value.
     pub fn decode(&self, kind: KindId, node: &Node) -> Result<Value, Box<(Status, Decoded)>> {
         let info = self.store.kinds().get(kind);
-        let Some(schema) = Schema::get().kind(&info.api_version(), &info.kind) else {
-            return Ok(node.to_value());
-        };
-        let decoded = decode(node, schema);
-        match decoded.server_message(schema) {
+        let decoded = self.decoded(kind, node);
+        match decoded.server_message(&info.kind, &info.version) {
             None => Ok(decoded.value),
             Some(message) => Err(Box::new((Status::bad_request(message), decoded))),
+        }
+    }
+
+    /// Reads a manifest as an object of a kind; the value, and what is wrong with its form.
+    pub fn decoded(&self, kind: KindId, node: &Node) -> Decoded {
+        match (kind.schema(), &self.store.kinds().get(kind).custom) {
+            (_, Some(custom)) => decode_custom(node, custom),
+            (Some(schema), None) => decode(node, schema),
+            (None, None) => Decoded { value: node.to_value(), problems: Vec::new() },
         }
     }
 
@@ -178,7 +183,7 @@ impl Api {
         if let Some(request) = request {
             object = self.noted(&info, None, object, request);
         }
-        self.refuse(&info, &object, validate::create(&object))?;
+        self.refuse(&info, &object, validate::create(&info, &object))?;
         let held = self.held_if(request.is_some_and(|request| request.dry_run));
         if let AnyObject::Service(service) = &mut object {
             let service = Rc::make_mut(service);
@@ -192,6 +197,7 @@ impl Api {
         meta.generation = has_generation(&info).then_some(1);
         meta.deletion_timestamp = None;
         meta.deletion_grace_period_seconds = None;
+        crd::accept(&mut object, now);
         if let AnyObject::Job(job) = &mut object {
             workloads::select_by_uid(Rc::make_mut(job));
         }
@@ -332,7 +338,7 @@ impl Api {
             object = self.noted(&info, Some(&old), object, request);
         }
         let mut errors = new_finalizers(&old, &object);
-        errors.extend(validate::update(&old, &object));
+        errors.extend(validate::update(&info, &old, &object));
         self.refuse(&info, &object, errors)?;
         let held = self.held_if(request.is_some_and(|request| request.dry_run));
         if let (AnyObject::Service(old), AnyObject::Service(new)) = (&old, &mut object) {

@@ -195,6 +195,31 @@ impl Status {
     }
 }
 
+/// A text in quotes, as Go writes it with `%q`: what cannot be printed as `\u00a0`.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            c if c == ' ' || !(c.is_control() || c.is_whitespace() || is_unseen(c)) => {
+                quoted.push(c)
+            }
+            c if u32::from(c) < 0x80 => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if u32::from(c) < 0x10000 => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{ad}')
+}
+
 /// Something that is wrong with a field (`apimachinery/pkg/util/validation/field/errors.go`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
@@ -227,8 +252,8 @@ impl FieldError {
     /// Is none of the values it may have.
     pub fn not_supported(field: impl Into<String>, value: &str, supported: &[&str]) -> FieldError {
         let supported: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
-        let body =
-            format!("Unsupported value: {value:?}: supported values: {}", supported.join(", "));
+        let (value, supported) = (quoted(value), supported.join(", "));
+        let body = format!("Unsupported value: {value}: supported values: {supported}");
         FieldError { field: field.into(), body }
     }
 

@@ -263,8 +263,8 @@ impl EndpointSlices {
         let Some(held) = self.services.get_mut(key) else { return };
         let slices: Vec<_> = pack::slices_of(api, &held.uid).collect();
         for slice in slices {
-            let (namespace, name) = (slice.metadata.namespace(), slice.metadata.name());
             let options = DeleteOptions::default();
+            let (namespace, name) = (slice.metadata.namespace(), slice.metadata.name());
             let _ = api.delete(EndpointSlice::id(), namespace, name, options, now);
         }
         if !is_replaced {

@@ -105,6 +105,15 @@ impl Api {
         if let AnyObject::Service(service) = &removed {
             self.allocator.release(service);
         }
+        // With a definition go the objects of its kind.
+        for kind in self.store.forget_kinds(&removed) {
+            let objects = self.store.list_any(kind);
+            let places: Vec<(String, String)> =
+                objects.map(|o| (o.namespace().to_string(), o.name().to_string())).collect();
+            for (namespace, name) in places {
+                self.store.remove(kind, &namespace, &name);
+            }
+        }
         Some(removed)
     }
 

@@ -1,7 +1,6 @@
 //! `kubectl apply`, and what `create -f` and `replace` share with it (`kubectl/pkg/cmd/apply`).
 
 use kube_api::patch::{LAST_APPLIED, three_way};
-use kube_api::provenance::Origin;
 use kube_api::{AnyObject, Api, DeleteOptions, KindInfo, MetaExt, Patch, Reason, Request, Status};
 use serde_json::{Map, Value};
 
@@ -302,7 +301,9 @@ pub(super) async fn each(
     mut act: impl AsyncFnMut(&Manifest) -> Result<bool, Fail>,
 ) -> Result<i32, Fail> {
     let mut code = 0;
-    for manifest in manifest::read(kube, args).await? {
+    let manifests = manifest::read(kube, args).await?;
+    manifest::warn_of_stored(kube, &manifests).await?;
+    for manifest in manifests {
         let told = match manifest {
             Ok(manifest) => match act(&manifest).await {
                 Ok(true) => continue,
@@ -331,7 +332,7 @@ async fn tell(
         Ok(done) => done,
         Err(refused) => {
             let Refused { status, doing } = *refused;
-            let line = line_of(manifest, &status);
+            let places = manifest.places(&status);
             let text = if status.invalid.is_some() {
                 status.to_string()
             } else if doing.starts_with("error: ") {
@@ -339,14 +340,14 @@ async fn tell(
             } else {
                 status.while_doing(&doing).in_list()
             };
-            kube.err(format!("{text}\npodwire: {}:{line}\n", manifest.file)).await?;
+            kube.err(format!("{text}\n{places}\n")).await?;
             return Ok(None);
         }
     };
     if told.dry_run == DryRun::No {
         kube.api(|api| {
-            let origin = Origin::new(&manifest.file, &manifest.node);
-            api.provenance_mut().set(manifest.kind.id, object.namespace(), object.name(), origin);
+            let (namespace, name) = (object.namespace(), object.name());
+            api.provenance_mut().set(manifest.kind.id, namespace, name, manifest.origin());
         })?;
     }
     for warning in warnings {
@@ -354,13 +355,6 @@ async fn tell(
     }
     told.tell(&manifest.kind, &object.to_value(), what).await?;
     Ok(Some(object))
-}
-
-/// The line that the first thing that is wrong stands on.
-fn line_of(manifest: &Manifest, status: &Status) -> u32 {
-    let origin = Origin::new(&manifest.file, &manifest.node);
-    let field = status.invalid.as_ref().and_then(|invalid| invalid.causes.first());
-    field.map_or(origin.line, |cause| origin.line_of(&cause.field))
 }
 
 /// The manifest with a note of itself, as apply leaves it.
