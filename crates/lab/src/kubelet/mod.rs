@@ -302,7 +302,7 @@ impl Kubelet {
         let Some(pod) = pod else { return };
         if !self.workers.contains_key(key) {
             if pod.metadata.is_terminating() {
-                let options = DeleteOptions { grace_seconds: Some(0) };
+                let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
                 let _ = around.api.delete(Pod::id(), &key.0, &key.1, options, around.now);
                 return;
             }
