@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use base::{Duration, Instant};
+use base::Instant;
 use controllers::events::{self, Severity};
 use controllers::queue::{Key, WorkQueue};
 use kube_api::core::{EventSource, ObjectReference, Pod};
@@ -36,7 +36,7 @@ use programs::{Container as Program, Log, Volume};
 
 use self::containers::{full_name, is_init, sooner};
 use self::probes::{Answer, ProbeKind};
-use self::worker::{End, State, Worker, restart_policy, restarts_again, spec_at};
+use self::worker::{End, State, Worker, restart_policy, restarts_again};
 use crate::cni::Ipam;
 use crate::dns::ClusterDns;
 use crate::world::CommandsSlot;
@@ -429,75 +429,6 @@ impl Job<'_> {
             Happened::PostStarted(result) => self.post_started(at, &result),
             Happened::PreStopped(result) => self.pre_stopped(at, &result),
         }
-    }
-
-    /// Counts a probe's answer.
-    fn probed(&mut self, at: usize, kind: ProbeKind, answer: Answer) {
-        let pod = self.pod.clone();
-        let Some(probe) = spec_at(&pod, at).and_then(|spec| kind.of(spec)) else { return };
-        let is_good = match &answer {
-            Answer::Good => true,
-            Answer::Bad(why) => {
-                let message = format!("{} probe failed: {why}", kind.name());
-                self.tell(at, Severity::Warning, "Unhealthy", &message);
-                false
-            }
-            Answer::Errored(why) => {
-                let message =
-                    format!("{} probe errored and resulted in unknown state: {why}", kind.name());
-                return self.tell(at, Severity::Warning, "Unhealthy", &message);
-            }
-        };
-        let Some(container) = self.worker.containers.get_mut(at) else { return };
-        if !container.is_running() {
-            return;
-        }
-        let streak = container.streaks.entry(kind).or_default();
-        *streak = match is_good {
-            true => (*streak).max(0).saturating_add(1),
-            false => (*streak).min(0).saturating_sub(1),
-        };
-        let threshold = match is_good {
-            true => probe.success_threshold.unwrap_or(1),
-            false => probe.failure_threshold.unwrap_or(3),
-        };
-        if streak.abs() < threshold {
-            return;
-        }
-        match (kind, is_good) {
-            (ProbeKind::Readiness, is_good) => container.is_ready = is_good,
-            (ProbeKind::Liveness, true) => {}
-            (ProbeKind::Startup, true) => self.has_started(at),
-            (ProbeKind::Startup | ProbeKind::Liveness, false) => {
-                let own = probe.termination_grace_period_seconds;
-                let own = own.and_then(|n| u64::try_from(n).ok()).map(Duration::from_secs);
-                let grace = own.unwrap_or_else(|| self.grace());
-                self.fail(at, kind, grace);
-            }
-        }
-    }
-
-    /// The startup probe has succeeded: now the others begin.
-    fn has_started(&mut self, at: usize) {
-        let has_readiness = spec_at(&self.pod, at).is_some_and(|s| s.readiness_probe.is_some());
-        let Some(container) = self.worker.containers.get_mut(at) else { return };
-        container.is_started = true;
-        container.is_ready = !has_readiness;
-        if let Some(probe) = container.probes.remove(&ProbeKind::Startup) {
-            probe.kill();
-        }
-        self.start_probe(at, ProbeKind::Readiness);
-        self.start_probe(at, ProbeKind::Liveness);
-    }
-
-    /// A probe has failed too often.
-    fn fail(&mut self, at: usize, kind: ProbeKind, grace: Duration) {
-        let Some(container) = self.worker.containers.get(at) else { return };
-        let what = if kind == ProbeKind::Startup { "startup" } else { "liveness" };
-        let restarts = restarts_again(container.role, restart_policy(&self.pod), 1);
-        let then = if restarts { ", will be restarted" } else { "" };
-        let message = format!("Container {} failed {what} probe{then}", container.name);
-        self.stop_container(at, &message, grace);
     }
 
     /// Its network has gone with all that ran there; it begins anew.

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 
 use base::{Duration, Instant};
+use controllers::events::Severity;
 use kube_api::core::{Container as Spec, Probe};
 use netsim::{Host, NsId, Process};
 use programs::http::Headers;
@@ -15,7 +16,7 @@ use programs::http::client::{Ask, Fetched, fetch};
 use programs::{Commands, Container as Program, Log};
 use serde_json::Value;
 
-use super::worker::json;
+use super::worker::{json, restart_policy, restarts_again, spec_at};
 use super::{Happened, Job, Report};
 
 /// What a probe is for.
@@ -147,7 +148,7 @@ impl Job<'_> {
     /// Starts a probe of a container that runs.
     pub(super) fn start_probe(&mut self, at: usize, kind: ProbeKind) {
         let pod = self.pod.clone();
-        let Some(spec) = super::worker::spec_at(&pod, at) else { return };
+        let Some(spec) = spec_at(&pod, at) else { return };
         let Some(probe) = kind.of(spec) else { return };
         let Some(container) = self.worker.containers.get(at) else { return };
         let super::worker::State::Running { since } = container.state else { return };
@@ -170,6 +171,75 @@ impl Job<'_> {
         }
     }
 
+    /// Counts a probe's answer.
+    pub(super) fn probed(&mut self, at: usize, kind: ProbeKind, answer: Answer) {
+        let pod = self.pod.clone();
+        let Some(probe) = spec_at(&pod, at).and_then(|spec| kind.of(spec)) else { return };
+        let is_good = match &answer {
+            Answer::Good => true,
+            Answer::Bad(why) => {
+                let message = format!("{} probe failed: {why}", kind.name());
+                self.tell(at, Severity::Warning, "Unhealthy", &message);
+                false
+            }
+            Answer::Errored(why) => {
+                let message =
+                    format!("{} probe errored and resulted in unknown state: {why}", kind.name());
+                return self.tell(at, Severity::Warning, "Unhealthy", &message);
+            }
+        };
+        let Some(container) = self.worker.containers.get_mut(at) else { return };
+        if !container.is_running() {
+            return;
+        }
+        let streak = container.streaks.entry(kind).or_default();
+        *streak = match is_good {
+            true => (*streak).max(0).saturating_add(1),
+            false => (*streak).min(0).saturating_sub(1),
+        };
+        let threshold = match is_good {
+            true => probe.success_threshold.unwrap_or(1),
+            false => probe.failure_threshold.unwrap_or(3),
+        };
+        if streak.abs() < threshold {
+            return;
+        }
+        match (kind, is_good) {
+            (ProbeKind::Readiness, is_good) => container.is_ready = is_good,
+            (ProbeKind::Liveness, true) => {}
+            (ProbeKind::Startup, true) => self.has_started(at),
+            (ProbeKind::Startup | ProbeKind::Liveness, false) => {
+                let own = probe.termination_grace_period_seconds;
+                let own = own.and_then(|n| u64::try_from(n).ok()).map(Duration::from_secs);
+                let grace = own.unwrap_or_else(|| self.grace());
+                self.fail(at, kind, grace);
+            }
+        }
+    }
+
+    /// The startup probe has succeeded: now the others begin.
+    fn has_started(&mut self, at: usize) {
+        let has_readiness = spec_at(&self.pod, at).is_some_and(|s| s.readiness_probe.is_some());
+        let Some(container) = self.worker.containers.get_mut(at) else { return };
+        container.is_started = true;
+        container.is_ready = !has_readiness;
+        if let Some(probe) = container.probes.remove(&ProbeKind::Startup) {
+            probe.kill();
+        }
+        self.start_probe(at, ProbeKind::Readiness);
+        self.start_probe(at, ProbeKind::Liveness);
+    }
+
+    /// A probe has failed too often.
+    fn fail(&mut self, at: usize, kind: ProbeKind, grace: Duration) {
+        let Some(container) = self.worker.containers.get(at) else { return };
+        let what = if kind == ProbeKind::Startup { "startup" } else { "liveness" };
+        let restarts = restarts_again(container.role, restart_policy(&self.pod), 1);
+        let then = if restarts { ", will be restarted" } else { "" };
+        let message = format!("Container {} failed {what} probe{then}", container.name);
+        self.stop_container(at, &message, grace);
+    }
+
     /// Runs a handler of a container's life once, and reports what came of it.
     pub(super) fn start_hook(
         &mut self,
@@ -178,7 +248,7 @@ impl Job<'_> {
         happened: fn(Result<(), String>) -> Happened,
     ) -> Option<Process> {
         let pod = self.pod.clone();
-        let spec = super::worker::spec_at(&pod, at)?;
+        let spec = spec_at(&pod, at)?;
         let handler = json(spec, &format!("/lifecycle/{which}")).filter(Value::is_object)?;
         let container = self.worker.containers.get(at)?;
         let (generation, runs_with) = (container.generation, container.runs_with.clone()?);
