@@ -8,7 +8,8 @@
 //! - [`disruption`]: how many Pods may be missing; [`hpa`]: how many there are to be;
 //! - [`endpointslice`]: Services to the addresses of their Pods, in slices and in `Endpoints`;
 //! - [`nodelifecycle`]: nodes that are not heard of, and Pods that must leave;
-//! - [`cleanup`]: what has lost its owner or its namespace;
+//! - [`volumes`]: claims to volumes;
+//! - [`cleanup`]: what has lost its owner; [`namespaces`]: what each has, and how it ends;
 //! - [`queue`]: work that waits for its time; [`events`]: what people read about it all;
 //! - [`pods`]: what is asked of Pods everywhere.
 //!
@@ -30,11 +31,13 @@ pub mod hpa;
 mod indexes;
 pub mod job;
 pub mod manager;
+pub mod namespaces;
 pub mod nodelifecycle;
 pub mod pods;
 pub mod queue;
 pub mod replicaset;
 pub mod scheduler;
 pub mod statefulset;
+pub mod volumes;
 
 pub use manager::ControlPlane;

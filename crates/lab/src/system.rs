@@ -74,8 +74,12 @@ pub(crate) fn create_static_pods(api: &mut Api, node: &Node, now: Instant) {
         let labels = [("component", name), ("tier", "control-plane")];
         let labels = labels.map(|(key, value)| (key.to_string(), value.to_string()));
         pod.metadata.labels = Some(labels.into());
-        let source = ("kubernetes.io/config.source".to_string(), "file".to_string());
-        pod.metadata.annotations = Some(base::order::map([source]));
+        // kubelet names what it read by a hash of the file.
+        let hash = format!("{:032x}", u128::from_le_bytes(file_hash(name)));
+        let marks =
+            [("config.hash", hash.as_str()), ("config.mirror", &hash), ("config.source", "file")]
+                .map(|(mark, value)| (format!("kubernetes.io/{mark}"), value.to_string()));
+        pod.metadata.annotations = Some(base::order::map(marks));
         pod.metadata.owner_references = Some(vec![controller_ref(node)]);
         let mut container =
             Container { name: name.to_string(), image: Some(image), ..Container::default() };
@@ -97,4 +101,12 @@ pub(crate) fn create_static_pods(api: &mut Api, node: &Node, now: Instant) {
         });
         api.create_typed(pod, now).expect("a new control plane has no Pods");
     }
+}
+
+/// Stands for the hash of a static Pod's file.
+fn file_hash(name: &str) -> [u8; 16] {
+    use sha2::{Digest, Sha256};
+    let mut hash = [0; 16];
+    hash.iter_mut().zip(Sha256::digest(name)).for_each(|(to, from)| *to = from);
+    hash
 }

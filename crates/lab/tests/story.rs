@@ -181,8 +181,8 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:00.000 000 rules kind-control-plane: first sync: 17 rules written
             00:00:00.010 000 object: Pod kube-system/kindnet-dwd76 created
             00:00:00.010 000 object: Pod kube-system/kube-proxy-h8f7w created
-            00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 goes to kind-control-plane
             00:00:00.015 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w goes to kind-control-plane
+            00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 goes to kind-control-plane
             00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-8hpk4 created
             00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-whrjz created
             00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-964985cdb-8hpk4 goes to kind-control-plane
@@ -205,10 +205,10 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:01.010 000 object: Pod kube-system/kindnet-cbtmk created
             00:00:01.010 000 object: Pod kube-system/kube-proxy-jzs26 created
             00:00:01.010 000 object: Pod kube-system/kube-proxy-lbp4w created
-            00:00:01.015 000 object kind-worker2: Pod kube-system/kindnet-cbtmk goes to kind-worker2
-            00:00:01.015 000 object kind-worker: Pod kube-system/kindnet-h845l goes to kind-worker
             00:00:01.015 000 object kind-worker: Pod kube-system/kube-proxy-jzs26 goes to kind-worker
             00:00:01.015 000 object kind-worker2: Pod kube-system/kube-proxy-lbp4w goes to kind-worker2
+            00:00:01.015 000 object kind-worker2: Pod kube-system/kindnet-cbtmk goes to kind-worker2
+            00:00:01.015 000 object kind-worker: Pod kube-system/kindnet-h845l goes to kind-worker
             00:00:01.415 000 object kind-worker: Pod kube-system/kindnet-h845l is ready at 172.18.0.3
             00:00:01.415 000 object kind-worker: Pod kube-system/kube-proxy-jzs26 is ready at 172.18.0.3
             00:00:01.415 000 object kind-worker2: Pod kube-system/kindnet-cbtmk is ready at 172.18.0.4
@@ -379,9 +379,6 @@ fn the_story() {
             00:01:06.029 965 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
             00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
             00:01:06.303 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is gone
-            00:01:07.025 278 rules kind-worker: 1 EndpointSlice changed: 9 rules written
-            00:01:07.029 965 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
-            00:01:07.035 848 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
             00:01:10.003 060 request: #9 curl
             00:01:10.003 580 request: #9 200 from nginx-646f446d94-thljw
             00:01:10.003 580 request: #10 curl

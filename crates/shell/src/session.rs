@@ -1,6 +1,6 @@
 //! What a shell remembers between commands: variables, functions, directory, the last exit code.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -22,6 +22,10 @@ pub struct Session {
     pub files: Rc<dyn Files>,
     /// The container it runs in, in a Pod.
     pub container: Option<Rc<Container>>,
+    /// It is what the container was started for.
+    pub is_main: bool,
+    /// SIGTERM has come and has not been dealt with.
+    pub(crate) signals: Rc<Cell<bool>>,
     state: RefCell<State>,
 }
 
@@ -36,6 +40,8 @@ struct State {
     /// `set -e`, `-u`, `-o pipefail`, …
     options: Vec<String>,
     jobs: Vec<Job>,
+    /// What is to be done on a signal, by its name.
+    traps: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Default)]
@@ -60,7 +66,15 @@ impl Session {
         let home = if place == Place::Machine { files.home() } else { "/root".to_string() };
         let state = State { cwd: home.clone(), ..State::default() };
         let state = RefCell::new(state);
-        let session = Session { lab: lab.clone(), place, files, container: None, state };
+        let session = Session {
+            lab: lab.clone(),
+            place,
+            files,
+            container: None,
+            is_main: false,
+            signals: Rc::default(),
+            state,
+        };
         for (name, value) in [("HOME", home.as_str()), ("USER", user), ("PWD", home.as_str())] {
             session.set(name, value);
             session.export(name);
@@ -75,7 +89,15 @@ impl Session {
         let state = State { cwd: cwd.to_string(), ..State::default() };
         let state = RefCell::new(state);
         let container = Some(container.clone());
-        let session = Session { lab: lab.clone(), place, files, container, state };
+        let session = Session {
+            lab: lab.clone(),
+            place,
+            files,
+            container,
+            is_main: false,
+            signals: Rc::default(),
+            state,
+        };
         for (name, value) in [("HOME", "/root"), ("PWD", cwd)] {
             session.set(name, value);
             session.export(name);
@@ -94,6 +116,8 @@ impl Session {
             place: self.place.clone(),
             files: self.files.clone(),
             container: self.container.clone(),
+            is_main: self.is_main,
+            signals: Rc::default(),
             state: RefCell::new(self.state.borrow().clone()),
         }
     }
@@ -190,6 +214,19 @@ impl Session {
         if is_on {
             state.options.push(name.to_string());
         }
+    }
+
+    /// What is to be done on a signal.
+    pub(crate) fn trap(&self, signal: &str) -> Option<String> {
+        self.state.borrow().traps.get(signal).cloned()
+    }
+
+    pub(crate) fn set_trap(&self, signal: &str, handler: Option<&str>) {
+        let traps = &mut self.state.borrow_mut().traps;
+        match handler {
+            Some(handler) => traps.insert(signal.to_string(), handler.to_string()),
+            None => traps.remove(signal),
+        };
     }
 
     pub(crate) fn add_job(&self, process: Process) -> u32 {

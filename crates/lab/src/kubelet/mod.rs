@@ -70,7 +70,6 @@ struct Info {
     ns: NsId,
     node_ip: Ipv4Addr,
     commands: CommandsSlot,
-    dns: ClusterDns,
 }
 
 /// The kubelet of one node.
@@ -81,6 +80,8 @@ pub struct Kubelet {
     images: BTreeSet<String>,
     /// The node's files, which outlive Pods: `hostPath` and local volumes.
     disk: Volume,
+    /// Where its Pods ask for names.
+    pub(crate) dns: ClusterDns,
     queue: WorkQueue<Key>,
     /// It does nothing; reports wait.
     is_stopped: bool,
@@ -101,6 +102,7 @@ struct Job<'a> {
     ipam: &'a mut Ipam,
     images: &'a mut BTreeSet<String>,
     disk: &'a Volume,
+    dns: &'a ClusterDns,
     api: &'a mut Api,
     net: &'a Net,
     inbox: &'a Inbox,
@@ -122,18 +124,12 @@ impl Kubelet {
     ) -> Kubelet {
         let (cluster, node) = (cluster.to_string(), node.to_string());
         Kubelet {
-            info: Info {
-                cluster,
-                node,
-                ns,
-                node_ip,
-                commands: CommandsSlot::default(),
-                dns: ClusterDns::default(),
-            },
+            info: Info { cluster, node, ns, node_ip, commands: CommandsSlot::default() },
             ipam: Ipam::new(pod_cidr),
             workers: BTreeMap::new(),
             images: BTreeSet::new(),
             disk: Volume::default(),
+            dns: ClusterDns::default(),
             queue: WorkQueue::default(),
             is_stopped: false,
             held: VecDeque::new(),
@@ -143,11 +139,6 @@ impl Kubelet {
     /// Who runs commands in containers.
     pub(crate) fn set_commands(&mut self, commands: CommandsSlot) {
         self.info.commands = commands;
-    }
-
-    /// The cluster's name servers, some of which may run here.
-    pub(crate) fn set_dns(&mut self, dns: ClusterDns) {
-        self.info.dns = dns;
     }
 
     /// An image is on the node from the beginning.
@@ -266,6 +257,7 @@ impl Kubelet {
             ipam: &mut self.ipam,
             images: &mut self.images,
             disk: &self.disk,
+            dns: &self.dns,
             api: &mut *around.api,
             net: around.net,
             inbox: around.inbox,
@@ -302,7 +294,7 @@ impl Kubelet {
         let Some(pod) = pod else { return };
         if !self.workers.contains_key(key) {
             if pod.metadata.is_terminating() {
-                let options = DeleteOptions { grace_seconds: Some(0) };
+                let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
                 let _ = around.api.delete(Pod::id(), &key.0, &key.1, options, around.now);
                 return;
             }

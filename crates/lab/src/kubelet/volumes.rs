@@ -36,6 +36,8 @@ enum NoVolume {
     /// It is on its way, and nobody is told.
     NotYet,
     Failed(String),
+    /// It is on another node.
+    Elsewhere(String),
 }
 
 /// The next time after `now` at which a kubelet looks at a Pod that it has known since `since`.
@@ -79,8 +81,16 @@ impl Job<'_> {
                     self.worker.retry = Some(self.now + TRY_AGAIN.0);
                     return false;
                 }
-                Err(NoVolume::Failed(why)) => {
-                    let message = format!("MountVolume.SetUp failed for volume {name:?} : {why}");
+                Err(no_volume) => {
+                    let message = match no_volume {
+                        NoVolume::Elsewhere(volume) => format!(
+                            "MountVolume.NodeAffinity check failed for volume {volume:?} : no matching NodeSelectorTerms"
+                        ),
+                        NoVolume::Failed(why) => {
+                            format!("MountVolume.SetUp failed for volume {name:?} : {why}")
+                        }
+                        NoVolume::NotYet => String::new(),
+                    };
                     self.tell_pod(Severity::Warning, "FailedMount", &message);
                     let factor = 1u32 << self.worker.failures.min(8);
                     let wait = (TRY_AGAIN.0 * factor).min(TRY_AGAIN.1);
@@ -135,6 +145,17 @@ impl Job<'_> {
         let volume = claim.pointer("/spec/volumeName").and_then(Value::as_str).unwrap_or_default();
         let volume = config(self.api, "PersistentVolume", "", volume).filter(|_| is_bound);
         let Some(volume) = volume else { return Err(NoVolume::NotYet) };
+        let places = "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/values";
+        let mut places = volume.pointer(places).and_then(Value::as_array).into_iter().flatten();
+        let mut has_places = false;
+        let is_here = places.any(|place| {
+            has_places = true;
+            place.as_str() == Some(&self.info.node)
+        });
+        if has_places && !is_here {
+            let name = volume.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            return Err(NoVolume::Elsewhere(name.to_string()));
+        }
         let path = |field: &str| volume.pointer(field).and_then(Value::as_str).map(str::to_string);
         // A volume of another kind is a directory of its own.
         let own =

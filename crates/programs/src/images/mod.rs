@@ -4,7 +4,7 @@
 //! - [`echo`], [`agnhost`]: servers that say who they are and who has asked;
 //! - [`redis`]; [`greet`]: databases and others, as far as their first answer;
 //! - [`web`]: what they have in common, and the server that stands for images that are not known;
-//! - [`system`]: what Kubernetes itself runs.
+//! - [`system`]: what Kubernetes itself runs; [`tools`]: what images have beside their server.
 //!
 //! A container opens exactly the ports that its program opens. Declaring a port opens nothing; an image
 //! that is not known stands for a server on the ports it declares, and says so in every answer.
@@ -18,6 +18,7 @@ mod nginx_conf;
 mod redis;
 mod site;
 pub mod system;
+pub mod tools;
 mod web;
 
 use std::future::Future;

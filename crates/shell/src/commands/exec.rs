@@ -89,7 +89,7 @@ fn prepare(session: Rc<Session>, argv: &[String], io: Io) -> Option<Start> {
     }))
 }
 
-/// A program that a container's image has and no shell.
+/// A program that a container's image has and no shell: what the container is for, or a tool beside it.
 pub(crate) fn own_program(
     session: &Session,
     host: &Host,
@@ -97,11 +97,20 @@ pub(crate) fn own_program(
     io: &Io,
 ) -> Option<Program> {
     let own = session.container.as_ref()?.own_program(argv)?;
-    let log = match &io.stdout {
-        Output::Log(log, _) => log.clone(),
-        _ => Log::default(),
-    };
-    Some(programs::images::program(host.clone(), own, log))
+    let (host, argv) = (host.clone(), argv.to_vec());
+    if let (true, Output::Log(log, _)) = (session.is_main, &io.stdout) {
+        return Some(programs::images::program(host, own, log.clone()));
+    }
+    let (log, out) = (Log::default(), io.stdout.clone());
+    Some(Box::pin(async move {
+        let code = programs::images::tools::run(host, own, argv, log.clone()).await;
+        for (_, line) in log.lines() {
+            if out.write(line + "\n").await.is_err() {
+                return 141;
+            }
+        }
+        code
+    }))
 }
 
 /// `sh [-eux] [-o OPTION] [-c TEXT | FILE] [ARGUMENT…]`
@@ -148,7 +157,18 @@ async fn shell(session: Rc<Session>, host: Host, io: Io, name: String, args: Vec
         None => String::from_utf8_lossy(&io.stdin.read_to_end().await).into_owned(),
     };
     session.set_parameters(args.collect());
-    Runner::new(session, host, io).run(&text).await
+    let (signalled, clock) = (session.signals.clone(), host.clone());
+    host.spawn(async move {
+        clock.terminated().await;
+        signalled.set(true);
+    });
+    let runner = Runner::new(session.clone(), host, io);
+    let mut code = runner.run(&text).await;
+    if let Some(handler) = session.trap("EXIT") {
+        session.set_trap("EXIT", None);
+        code = runner.run(&handler).await;
+    }
+    code
 }
 
 /// Runs the commands of containers with this shell and its programs.
@@ -164,7 +184,10 @@ impl Commands for InContainers {
     ) -> Option<Program> {
         let lab = self.0.upgrade()?;
         let place = Place::of(host.net(), host.ns());
-        let session = Rc::new(Session::in_container(&lab, place, container));
+        let is_main = container.command_line().as_deref() == Some(argv);
+        let mut session = Session::in_container(&lab, place, container);
+        session.is_main = is_main;
+        let session = Rc::new(session);
         let output = Output::Log(out.clone(), host.net().clone());
         let io = Io { stdin: Input::Null, stdout: output.clone(), stderr: output };
         prepare(session, argv, io).map(|start| start(host))

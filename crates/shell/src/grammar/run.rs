@@ -14,7 +14,7 @@ use brush_parser::ast::{
     UnexpandedArithmeticExpr, Word,
 };
 use netsim::Host;
-use netsim::exec::Notify;
+use netsim::exec::{Either, Notify};
 
 use super::expand::ExpandError;
 use super::{SyntaxError, parse};
@@ -140,9 +140,55 @@ impl Runner {
                 if flow != Flow::Next {
                     return flow;
                 }
+                if self.session.signals.get() {
+                    let flow = self.signalled().await;
+                    if flow != Flow::Next {
+                        return flow;
+                    }
+                }
             }
             Flow::Next
         })
+    }
+
+    /// SIGTERM has come: what `trap` says is done, after the command that was running.
+    fn signalled(&self) -> Step<'_, Flow> {
+        Box::pin(async move {
+            let Some(handler) = self.session.trap("TERM") else { return Flow::Next };
+            self.session.signals.set(false);
+            self.source(&handler).await
+        })
+    }
+
+    /// `trap [HANDLER SIGNAL…]`
+    async fn trap(&self, args: &[String]) -> Flow {
+        let Some((handler, signals)) = args.split_first() else { return self.end(0) };
+        let handler = Some(handler.as_str()).filter(|handler| *handler != "-");
+        for signal in signals {
+            let name = match signal.trim_start_matches("SIG") {
+                "15" => "TERM",
+                "0" => "EXIT",
+                "2" => "INT",
+                "1" => "HUP",
+                "3" => "QUIT",
+                name => name,
+            };
+            if !matches!(name, "TERM" | "EXIT" | "INT" | "HUP" | "QUIT" | "ERR" | "USR1" | "USR2") {
+                self.complain(&format!("trap: {signal}: invalid signal specification")).await;
+                return self.end(1);
+            }
+            self.session.set_trap(name, handler);
+        }
+        self.end(0)
+    }
+
+    /// `exec [COMMAND…]`: the command instead of the shell.
+    async fn exec(&self, args: &[String]) -> Flow {
+        if args.is_empty() {
+            return self.end(0);
+        }
+        Box::pin(self.call(args.to_vec(), Vec::new())).await;
+        Flow::Exit
     }
 
     async fn and_or(&self, list: &AndOrList) -> Flow {
@@ -790,6 +836,8 @@ impl Runner {
             }
             "read" => self.read(args).await,
             "wait" => self.wait(args).await,
+            "exec" => self.exec(args).await,
+            "trap" => self.trap(args).await,
             "jobs" => {
                 for (at, job) in self.session.jobs().iter().enumerate() {
                     let state = match job.process.exit_code() {
@@ -932,10 +980,25 @@ impl Runner {
         let wanted: Vec<u32> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
         let mut status = 0;
         for job in self.session.jobs() {
-            if wanted.is_empty() {
-                job.process.wait().await;
-            } else if wanted.contains(&job.pid) {
-                status = job.process.wait().await;
+            if !wanted.is_empty() && !wanted.contains(&job.pid) {
+                continue;
+            }
+            let waiting = Box::pin(job.process.wait());
+            // A signal that is trapped ends the waiting.
+            let code = if self.session.trap("TERM").is_some() {
+                let signal = Box::pin(self.host.terminated());
+                match netsim::exec::select(waiting, signal).await {
+                    Either::First(code) => code,
+                    Either::Second(()) => {
+                        self.session.signals.set(true);
+                        return self.end(143);
+                    }
+                }
+            } else {
+                waiting.await
+            };
+            if !wanted.is_empty() {
+                status = code;
             }
         }
         self.end(status)

@@ -47,7 +47,18 @@ pub(crate) fn columns(kind: &KindInfo) -> Table {
         "ingresses" => ("NAME CLASS HOSTS ADDRESS PORTS AGE", ""),
         "networkpolicies" => ("NAME POD-SELECTOR AGE", ""),
         "ingressclasses" => ("NAME CONTROLLER PARAMETERS AGE", ""),
-        "storageclasses" => ("NAME PROVISIONER AGE", ""),
+        "storageclasses" => {
+            ("NAME PROVISIONER RECLAIMPOLICY VOLUMEBINDINGMODE ALLOWVOLUMEEXPANSION AGE", "")
+        }
+        "leases" => ("NAME HOLDER AGE", ""),
+        "persistentvolumes" => (
+            "NAME CAPACITY ACCESS_MODES RECLAIM_POLICY STATUS CLAIM STORAGECLASS VOLUMEATTRIBUTESCLASS REASON AGE",
+            "VOLUMEMODE",
+        ),
+        "persistentvolumeclaims" => (
+            "NAME STATUS VOLUME CAPACITY ACCESS_MODES STORAGECLASS VOLUMEATTRIBUTESCLASS AGE",
+            "VOLUMEMODE",
+        ),
         // The server's own columns for kinds that have none of their own.
         plural => rows::heads(plural).unwrap_or(("NAME AGE", "")),
     };
@@ -58,6 +69,8 @@ pub(crate) fn columns(kind: &KindInfo) -> Table {
         "MIN_AVAILABLE" => "MIN AVAILABLE",
         "MAX_UNAVAILABLE" => "MAX UNAVAILABLE",
         "ALLOWED_DISRUPTIONS" => "ALLOWED DISRUPTIONS",
+        "ACCESS_MODES" => "ACCESS MODES",
+        "RECLAIM_POLICY" => "RECLAIM POLICY",
         head => head,
     });
     Table {
@@ -137,11 +150,16 @@ pub(crate) fn row(kind: &KindInfo, object: &AnyObject, name: String, now: Instan
         "networkpolicies" => {
             (with_name(name, [labels(v.at("/spec/podSelector/matchLabels")), age]), Vec::new())
         }
+        "leases" => {
+            (with_name(name, [v.text_or("/spec/holderIdentity", "<none>"), age]), Vec::new())
+        }
+        "storageclasses" | "persistentvolumes" | "persistentvolumeclaims" => {
+            storage(&v, &kind.plural, name, age)
+        }
         "ingressclasses" => {
             let cells = [v.text("/spec/controller"), "<none>".to_string(), age];
             (with_name(name, cells), Vec::new())
         }
-        "storageclasses" => (with_name(name, [v.text("/provisioner"), age]), Vec::new()),
         plural => rows::row(plural, object, &v, &name, &age, now)
             .unwrap_or_else(|| (with_name(name, [age]), Vec::new())),
     }
@@ -297,6 +315,68 @@ fn some_of(all: Vec<String>, none: &str) -> String {
     match all.len() {
         len if len > SHOWN => format!("{text} + {} more...", len - SHOWN),
         _ => text,
+    }
+}
+
+fn storage(v: &View<'_>, plural: &str, mut name: String, age: String) -> Row {
+    let modes = |pointer: &str| {
+        let short = |mode: &Value| match mode.as_str() {
+            Some("ReadWriteOnce") => "RWO",
+            Some("ReadOnlyMany") => "ROX",
+            Some("ReadWriteMany") => "RWX",
+            Some("ReadWriteOncePod") => "RWOP",
+            _ => "",
+        };
+        v.items(pointer).map(short).collect::<Vec<&str>>().join(",")
+    };
+    let mode = vec![v.text_or("/spec/volumeMode", "Filesystem")];
+    let unset = || "<unset>".to_string();
+    match plural {
+        "persistentvolumes" => {
+            let claim = match v.text("/spec/claimRef/name") {
+                none if none.is_empty() => String::new(),
+                name => format!("{}/{name}", v.text("/spec/claimRef/namespace")),
+            };
+            let cells = [
+                v.text("/spec/capacity/storage"),
+                modes("/spec/accessModes"),
+                v.text("/spec/persistentVolumeReclaimPolicy"),
+                v.text_or("/status/phase", "Available"),
+                claim,
+                v.text("/spec/storageClassName"),
+                unset(),
+                v.text("/status/reason"),
+                age,
+            ];
+            (with_name(name, cells), mode)
+        }
+        "persistentvolumeclaims" => {
+            let cells = [
+                v.text_or("/status/phase", "Pending"),
+                v.text("/spec/volumeName"),
+                v.text("/status/capacity/storage"),
+                modes("/status/accessModes"),
+                v.text("/spec/storageClassName"),
+                unset(),
+                age,
+            ];
+            (with_name(name, cells), mode)
+        }
+        _ => {
+            let default = "/metadata/annotations/storageclass.kubernetes.io~1is-default-class";
+            if v.text(default) == "true" {
+                name.push_str(" (default)");
+            }
+            let grows = v.at("/allowVolumeExpansion").and_then(Value::as_bool) == Some(true);
+            let cells = [
+                v.text("/provisioner"),
+                v.text_or("/reclaimPolicy", "Delete"),
+                v.text_or("/volumeBindingMode", "Immediate"),
+                grows.to_string(),
+                age,
+            ];
+            (with_name(name, cells), Vec::new())
+        }
     }
 }
 

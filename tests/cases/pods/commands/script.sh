@@ -8,3 +8,6 @@ kubectl exec box -c loop -- env
 kubectl exec box -c sleeper -- cat /tmp/a
 kubectl exec box -c loop -- no-such-program
 time kubectl delete pod box
+time kubectl delete pod polite
+kubectl get pods own
+kubectl exec own -- cat /usr/share/nginx/html/index.html
