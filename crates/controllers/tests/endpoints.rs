@@ -233,85 +233,85 @@ fn a_slice_as_the_server_has_it() {
     check(
         format!("{:#}", kube_api::to_value(&**slice)),
         expect![[r#"
-        {
-          "addressType": "IPv4",
-          "apiVersion": "discovery.k8s.io/v1",
-          "endpoints": [
             {
-              "addresses": [
-                "10.244.0.1"
+              "addressType": "IPv4",
+              "apiVersion": "discovery.k8s.io/v1",
+              "endpoints": [
+                {
+                  "addresses": [
+                    "10.244.0.1"
+                  ],
+                  "conditions": {
+                    "ready": true,
+                    "serving": true,
+                    "terminating": false
+                  },
+                  "hostname": "host1",
+                  "nodeName": "n1",
+                  "targetRef": {
+                    "kind": "Pod",
+                    "name": "p0001",
+                    "namespace": "default",
+                    "uid": "bd5e82db-874c-4598-bfbb-531ddbe0f37d"
+                  },
+                  "zone": "east"
+                }
               ],
-              "conditions": {
-                "ready": true,
-                "serving": true,
-                "terminating": false
-              },
-              "hostname": "host1",
-              "nodeName": "n1",
-              "targetRef": {
-                "kind": "Pod",
-                "name": "p0001",
+              "kind": "EndpointSlice",
+              "metadata": {
+                "annotations": {
+                  "endpoints.kubernetes.io/last-change-trigger-time": "2026-01-05T09:00:02Z"
+                },
+                "creationTimestamp": "2026-01-05T09:00:00Z",
+                "generateName": "web-",
+                "generation": 2,
+                "labels": {
+                  "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+                  "kubernetes.io/service-name": "web",
+                  "service.kubernetes.io/headless": ""
+                },
+                "name": "web-m4dcl",
                 "namespace": "default",
-                "uid": "bd5e82db-874c-4598-bfbb-531ddbe0f37d"
+                "ownerReferences": [
+                  {
+                    "apiVersion": "v1",
+                    "blockOwnerDeletion": true,
+                    "controller": true,
+                    "kind": "Service",
+                    "name": "web",
+                    "uid": "9126353a-8875-4ae0-b5cd-3bea2a0ff389"
+                  }
+                ],
+                "resourceVersion": "12",
+                "uid": "a85b8fcc-2f04-499c-a4fb-346a591b02a2"
               },
-              "zone": "east"
-            }
-          ],
-          "kind": "EndpointSlice",
-          "metadata": {
-            "annotations": {
-              "endpoints.kubernetes.io/last-change-trigger-time": "2026-01-05T09:00:02Z"
-            },
-            "creationTimestamp": "2026-01-05T09:00:00Z",
-            "generateName": "web-",
-            "generation": 2,
-            "labels": {
-              "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
-              "kubernetes.io/service-name": "web",
-              "service.kubernetes.io/headless": ""
-            },
-            "name": "web-m4dcl",
-            "namespace": "default",
-            "ownerReferences": [
-              {
-                "apiVersion": "v1",
-                "blockOwnerDeletion": true,
-                "controller": true,
-                "kind": "Service",
-                "name": "web",
-                "uid": "9126353a-8875-4ae0-b5cd-3bea2a0ff389"
-              }
-            ],
-            "resourceVersion": "10",
-            "uid": "a85b8fcc-2f04-499c-a4fb-346a591b02a2"
-          },
-          "ports": [
-            {
-              "name": "",
-              "port": 80,
-              "protocol": "TCP"
-            }
-          ]
-        }"#]],
+              "ports": [
+                {
+                  "name": "",
+                  "port": 80,
+                  "protocol": "TCP"
+                }
+              ]
+            }"#]],
     );
     let endpoints = cluster.api.store().get::<Endpoints>("default", "web").unwrap();
     check(
         format!("{:#}", kube_api::to_value(&endpoints.metadata)),
         expect![[r#"
-        {
-          "annotations": {
-            "endpoints.kubernetes.io/last-change-trigger-time": "2026-01-05T09:00:02Z"
-          },
-          "creationTimestamp": "2026-01-05T09:00:00Z",
-          "labels": {
-            "endpoints.kubernetes.io/managed-by": "endpoint-controller",
-            "service.kubernetes.io/headless": ""
-          },
-          "name": "web",
-          "namespace": "default",
-          "resourceVersion": "11",
-          "uid": "04951825-4b78-4af8-bf95-150d8bb40651"
-        }"#]],
+            {
+              "annotations": {
+                "endpoints.kubernetes.io/last-change-trigger-time": "2026-01-05T09:00:02Z"
+              },
+              "creationTimestamp": "2026-01-05T09:00:00Z",
+              "labels": {
+                "endpoints.kubernetes.io/managed-by": "endpoint-controller",
+                "service.kubernetes.io/headless": ""
+              },
+              "name": "web",
+              "namespace": "default",
+              "resourceVersion": "13",
+              "uid": "04951825-4b78-4af8-bf95-150d8bb40651"
+            }"#]],
     );
 }
 

@@ -15,7 +15,6 @@ mod generate;
 mod get;
 mod imperative;
 mod info;
-mod jobs;
 mod jsonpath;
 mod kube;
 mod label;
@@ -171,7 +170,6 @@ const LOGS: &[Flag] = &[
 const WAIT: &[Flag] =
     &[value("for"), value("timeout"), switch("all"), value("filename").short('f')];
 const CREATE: &[Flag] = &[
-    value("from"),
     value("image"),
     value("replicas").short('r'),
     value("port"),
