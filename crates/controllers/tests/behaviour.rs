@@ -26,28 +26,28 @@ fn a_deployment_becomes_pods_on_workers_behind_a_service() {
     check(
         cluster.show(),
         expect![[r#"
-        rs web-745ff66dbb 2 wanted 2 there 0 ready
-        pod on worker1 not ready
-        pod on worker2 not ready
-        slice of web [8080]: 10.244.1.1() 10.244.1.2()"#]],
+            rs web-69f6d5ffcc 2 wanted 2 there 0 ready
+            pod on worker1 not ready
+            pod on worker2 not ready
+            slice of web [8080]: 10.244.1.1() 10.244.1.2()"#]],
     );
     cluster.pass(3000);
     check(
         cluster.show(),
         expect![[r#"
-        rs web-745ff66dbb 2 wanted 2 there 2 ready
-        pod on worker1 ready
-        pod on worker2 ready
-        slice of web [8080]: 10.244.1.1(rs) 10.244.1.2(rs)"#]],
+            rs web-69f6d5ffcc 2 wanted 2 there 2 ready
+            pod on worker1 ready
+            pod on worker2 ready
+            slice of web [8080]: 10.244.1.1(rs) 10.244.1.2(rs)"#]],
     );
     check(
         cluster.events(),
         expect![[r#"
-            Normal ScalingReplicaSet Scaled up replica set web-745ff66dbb from 0 to 2
-            Normal SuccessfulCreate Created pod: web-745ff66dbb-kvrd9
-            Normal SuccessfulCreate Created pod: web-745ff66dbb-4ngnx
-            Normal Scheduled Successfully assigned default/web-745ff66dbb-4ngnx to worker1
-            Normal Scheduled Successfully assigned default/web-745ff66dbb-kvrd9 to worker2"#]],
+            Normal ScalingReplicaSet Scaled up replica set web-69f6d5ffcc from 0 to 2
+            Normal SuccessfulCreate Created pod: web-69f6d5ffcc-jhj9h
+            Normal SuccessfulCreate Created pod: web-69f6d5ffcc-7kxm7
+            Normal Scheduled Successfully assigned default/web-69f6d5ffcc-7kxm7 to worker1
+            Normal Scheduled Successfully assigned default/web-69f6d5ffcc-jhj9h to worker2"#]],
     );
     let deployment = cluster.api.store().get::<Deployment>("default", "web").unwrap();
     check(
@@ -67,7 +67,7 @@ fn a_deployment_becomes_pods_on_workers_behind_a_service() {
                 {
                   "lastTransitionTime": "2026-01-05T09:00:00Z",
                   "lastUpdateTime": "2026-01-05T09:00:01Z",
-                  "message": "ReplicaSet \"web-745ff66dbb\" has successfully progressed.",
+                  "message": "ReplicaSet \"web-69f6d5ffcc\" has successfully progressed.",
                   "reason": "NewReplicaSetAvailable",
                   "status": "True",
                   "type": "Progressing"
@@ -93,7 +93,7 @@ fn a_deleted_pod_is_replaced_and_leaves_the_slice() {
     check(
         cluster.show(),
         expect![[r#"
-            rs web-745ff66dbb 2 wanted 2 there 1 ready
+            rs web-69f6d5ffcc 2 wanted 2 there 1 ready
             pod on worker1 not ready
             pod on worker1 ready ending
             pod on worker2 ready
@@ -103,10 +103,10 @@ fn a_deleted_pod_is_replaced_and_leaves_the_slice() {
     check(
         cluster.show(),
         expect![[r#"
-        rs web-745ff66dbb 2 wanted 2 there 2 ready
-        pod on worker1 ready
-        pod on worker2 ready
-        slice of web [8080]: 10.244.1.2(rs) 10.244.1.3(rs)"#]],
+            rs web-69f6d5ffcc 2 wanted 2 there 2 ready
+            pod on worker1 ready
+            pod on worker2 ready
+            slice of web [8080]: 10.244.1.2(rs) 10.244.1.3(rs)"#]],
     );
 }
 
@@ -120,13 +120,13 @@ fn scaling_down_and_up() {
     check(
         cluster.show(),
         expect![[r#"
-        rs web-745ff66dbb 2 wanted 2 there 2 ready
-        pod on worker1 ready
-        pod on worker1 ready"#]],
+            rs web-69f6d5ffcc 2 wanted 2 there 2 ready
+            pod on worker2 ready
+            pod on worker2 ready"#]],
     );
     cluster.apply(&deployment(0, "nginx", ""));
     cluster.pass(5000);
-    check(cluster.show(), expect!["rs web-745ff66dbb 0 wanted 0 there 0 ready"]);
+    check(cluster.show(), expect!["rs web-69f6d5ffcc 0 wanted 0 there 0 ready"]);
 }
 
 #[test]
@@ -148,24 +148,24 @@ fn a_new_template_rolls_out_within_the_limits() {
     check(
         cluster.show(),
         expect![[r#"
-        rs web-6587b7d974 4 wanted 4 there 4 ready
-        rs web-745ff66dbb 0 wanted 0 there 0 ready
-        pod on worker1 ready
-        pod on worker1 ready
-        pod on worker2 ready
-        pod on worker2 ready"#]],
+            rs web-69f6d5ffcc 0 wanted 0 there 0 ready
+            rs web-754ddc684f 4 wanted 4 there 4 ready
+            pod on worker1 ready
+            pod on worker1 ready
+            pod on worker2 ready
+            pod on worker2 ready"#]],
     );
     cluster.apply(&deployment(4, "nginx", ""));
     cluster.pass(20_000);
     check(
         cluster.show(),
         expect![[r#"
-        rs web-6587b7d974 0 wanted 0 there 0 ready
-        rs web-745ff66dbb 4 wanted 4 there 4 ready
-        pod on worker1 ready
-        pod on worker1 ready
-        pod on worker2 ready
-        pod on worker2 ready"#]],
+            rs web-69f6d5ffcc 4 wanted 4 there 4 ready
+            rs web-754ddc684f 0 wanted 0 there 0 ready
+            pod on worker1 ready
+            pod on worker1 ready
+            pod on worker2 ready
+            pod on worker2 ready"#]],
     );
 }
 
@@ -177,10 +177,10 @@ fn a_pod_that_fits_nowhere_waits_for_room() {
     check(
         cluster.show(),
         expect![[r#"
-        rs web-7fd89fcfd9 3 wanted 3 there 2 ready
-        pod on nowhere not ready
-        pod on worker1 ready
-        pod on worker2 ready"#]],
+            rs web-78866d46f4 3 wanted 3 there 2 ready
+            pod on nowhere not ready
+            pod on worker1 ready
+            pod on worker2 ready"#]],
     );
     let told = cluster.events();
     check(
@@ -194,10 +194,10 @@ fn a_pod_that_fits_nowhere_waits_for_room() {
     check(
         cluster.show(),
         expect![[r#"
-        rs web-7fd89fcfd9 3 wanted 3 there 3 ready
-        pod on worker1 ready
-        pod on worker2 ready
-        pod on worker3 ready"#]],
+            rs web-78866d46f4 3 wanted 3 there 3 ready
+            pod on worker1 ready
+            pod on worker2 ready
+            pod on worker3 ready"#]],
     );
 }
 
@@ -216,8 +216,8 @@ fn a_service_follows_labels_ports_and_its_own_end() {
     check(
         cluster.show(),
         expect![[r#"
-            rs other-9c7956d84 1 wanted 1 there 1 ready
-            rs web-746bfb4478 1 wanted 1 there 1 ready
+            rs other-7f6c559f75 1 wanted 1 there 1 ready
+            rs web-6cb659d9d9 1 wanted 1 there 1 ready
             pod on worker1 ready
             pod on worker1 ready
             slice of web [80]: 10.244.1.1(rs)

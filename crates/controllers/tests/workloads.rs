@@ -80,7 +80,7 @@ fn a_stateful_set_starts_and_stops_its_pods_in_order() {
     check(
         format!("{:?}", pod.metadata.labels),
         expect![[
-            r#"Some({"app": "db", "apps.kubernetes.io/pod-index": "1", "controller-revision-hash": "db-578587dcd4", "statefulset.kubernetes.io/pod-name": "db-1"})"#
+            r#"Some({"app": "db", "apps.kubernetes.io/pod-index": "1", "controller-revision-hash": "db-79b8f5d5ff", "statefulset.kubernetes.io/pod-name": "db-1"})"#
         ]],
     );
     let spec = pod.spec.clone().unwrap();
@@ -107,7 +107,7 @@ fn a_stateful_set_starts_and_stops_its_pods_in_order() {
     check(
         status::<StatefulSet>(&cluster, "db"),
         expect![[
-            r#"{"availableReplicas":1,"collisionCount":0,"currentReplicas":1,"currentRevision":"db-578587dcd4","readyReplicas":1,"replicas":1,"updateRevision":"db-578587dcd4","updatedReplicas":1}"#
+            r#"{"availableReplicas":1,"collisionCount":0,"currentReplicas":1,"currentRevision":"db-79b8f5d5ff","readyReplicas":1,"replicas":1,"updateRevision":"db-79b8f5d5ff","updatedReplicas":1}"#
         ]],
     );
 }
@@ -434,15 +434,15 @@ fn a_rollout_that_is_stuck_says_so_after_its_deadline() {
     check(
         conditions(&cluster),
         expect![[r#"
-        Available False MinimumReplicasUnavailable: Deployment does not have minimum availability.
-        Progressing True ReplicaSetUpdated: ReplicaSet "web-97cb7bcbd" is progressing."#]],
+            Available False MinimumReplicasUnavailable: Deployment does not have minimum availability.
+            Progressing True ReplicaSetUpdated: ReplicaSet "web-5c5cfcfd87" is progressing."#]],
     );
     cluster.pass(10_000);
     check(
         conditions(&cluster),
         expect![[r#"
-        Available False MinimumReplicasUnavailable: Deployment does not have minimum availability.
-        Progressing False ProgressDeadlineExceeded: ReplicaSet "web-97cb7bcbd" has timed out progressing."#]],
+            Available False MinimumReplicasUnavailable: Deployment does not have minimum availability.
+            Progressing False ProgressDeadlineExceeded: ReplicaSet "web-5c5cfcfd87" has timed out progressing."#]],
     );
 }
 
@@ -459,18 +459,18 @@ fn recreation_ends_the_old_before_the_new_begins() {
     check(
         cluster.show(),
         expect![[r#"
-        rs web-745ff66dbb 0 wanted 0 there 0 ready
-        pod on worker1 ready ending
-        pod on worker2 ready ending"#]],
+            rs web-69f6d5ffcc 0 wanted 0 there 0 ready
+            pod on worker1 ready ending
+            pod on worker2 ready ending"#]],
     );
     cluster.pass(5000);
     check(
         cluster.show(),
         expect![[r#"
-        rs web-6587b7d974 2 wanted 2 there 2 ready
-        rs web-745ff66dbb 0 wanted 0 there 0 ready
-        pod on worker1 ready
-        pod on worker2 ready"#]],
+            rs web-69f6d5ffcc 0 wanted 0 there 0 ready
+            rs web-754ddc684f 2 wanted 2 there 2 ready
+            pod on worker1 ready
+            pod on worker2 ready"#]],
     );
 }
 
@@ -492,8 +492,8 @@ fn a_rollout_in_flight_is_scaled_in_proportion() {
     check(
         cluster.show().lines().filter(|l| l.starts_with("rs")).collect::<Vec<_>>().join("\n"),
         expect![[r#"
-            rs web-5c5697454b 5 wanted 5 there 0 ready
-            rs web-7886c5798b 8 wanted 8 there 8 ready"#]],
+            rs web-b7d8464fc 8 wanted 8 there 8 ready
+            rs web-c88d78d8f 5 wanted 5 there 0 ready"#]],
     );
     // The documentation's own example.
     cluster.apply(&with(15, ", broken: \"yes\""));
@@ -501,8 +501,8 @@ fn a_rollout_in_flight_is_scaled_in_proportion() {
     check(
         cluster.show().lines().filter(|l| l.starts_with("rs")).collect::<Vec<_>>().join("\n"),
         expect![[r#"
-            rs web-5c5697454b 7 wanted 7 there 0 ready
-            rs web-7886c5798b 11 wanted 11 there 11 ready"#]],
+            rs web-b7d8464fc 11 wanted 11 there 11 ready
+            rs web-c88d78d8f 7 wanted 7 there 0 ready"#]],
     );
 }
 
@@ -604,7 +604,7 @@ fn what_is_refused_is_refused_once_and_then_later() {
     check(
         cluster.told(&["FailedCreate"]).lines().take(1).collect::<Vec<_>>().join(""),
         expect![[
-            r#"Warning FailedCreate Error creating: pods "web-6866556f4c-" is forbidden: no PriorityClass with name nope was found"#
+            r#"Warning FailedCreate Error creating: pods "web-587b64d598-" is forbidden: no PriorityClass with name nope was found"#
         ]],
     );
     let count =

@@ -394,7 +394,7 @@ impl Work<'_> {
             "provided IP is already allocated".to_string()
         };
         let detail = format!("failed to allocate IP {addr}: {trouble}");
-        Err(FieldError::invalid("spec.clusterIPs", format!("[]string{{{text:?}}}"), &detail))
+        Err(FieldError::invalid("spec.clusterIPs", format!("[{text:?}]"), &detail))
     }
 
     /// A free address, from above the band that is kept for addresses asked for by number (KEP-3070).
@@ -417,7 +417,7 @@ impl Work<'_> {
             }
         }
         let detail = "failed to allocate a serviceIP: range is full";
-        Err(FieldError::invalid("spec.clusterIPs", "[]string(nil)", detail))
+        Err(FieldError::invalid("spec.clusterIPs", "null", detail))
     }
 
     /// Claims what is asked for, then picks for the rest.

@@ -8,8 +8,11 @@
 
 use serde_json::{Map, Value};
 
+use crate::crd;
+use crate::kinds::Custom;
 use crate::node::{Key, Mark, Node, NodeKind};
 use crate::schema::{KindSchema, Schema, Type};
+use crate::status::quoted;
 
 /// Something that is wrong with a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +46,7 @@ pub struct Decoded {
 impl Decoded {
     /// What the server says about the problems, if there are any: the first wrong type, or else all
     /// unknown fields.
-    pub fn server_message(&self, kind: &KindSchema) -> Option<String> {
+    pub fn server_message(&self, name: &str, version: &str) -> Option<String> {
         let wrong_type = self.problems.iter().find_map(|problem| match &problem.kind {
             ProblemKind::WrongType(message) => Some(message.clone()),
             ProblemKind::UnknownField => None,
@@ -52,14 +55,41 @@ impl Decoded {
             Some(message) => message,
             None if self.problems.is_empty() => return None,
             None => {
-                let unknown = |problem: &Problem| format!("unknown field {:?}", problem.path);
+                let unknown =
+                    |problem: &Problem| format!("unknown field {}", quoted(&problem.path));
                 let fields: Vec<String> = self.problems.iter().map(unknown).collect();
                 format!("strict decoding error: {}", fields.join(", "))
             }
         };
-        let (name, version) = (kind.kind, kind.version());
         Some(format!("{name} in version {version:?} cannot be handled as a {name}: {what}"))
     }
+}
+
+impl Decoded {
+    /// Something is of the wrong type, which no server overlooks.
+    pub fn has_wrong_type(&self) -> bool {
+        let is_wrong = |problem: &Problem| matches!(problem.kind, ProblemKind::WrongType(_));
+        self.problems.iter().any(is_wrong)
+    }
+}
+
+/// Reads `node` as an object of a kind that a user has defined.
+pub fn decode_custom(node: &Node, custom: &Custom) -> Decoded {
+    let mut decoder = Decoder { problems: Vec::new(), path: Path::default() };
+    let mut value = node.to_value();
+    if let Some(node) = node.get("metadata") {
+        decoder.path.full.push_str("metadata");
+        decoder.path.go.push_str("metadata");
+        let metadata = decoder.value(node, Type::Object("meta/v1.ObjectMeta")).unwrap_or_default();
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("metadata".to_string(), metadata);
+        }
+    }
+    for path in crd::prune(&mut value, &custom.schema) {
+        let mark = node.locate(&path);
+        decoder.problems.push(Problem { kind: ProblemKind::UnknownField, path, mark });
+    }
+    Decoded { value, problems: decoder.problems }
 }
 
 /// Reads `node` as an object of `kind`.
@@ -181,8 +211,8 @@ impl Decoder {
             NodeKind::Number(number) => number.to_string(),
             _ => node.to_value().to_string(),
         };
-        if crate::quantity::Quantity::parse(&text).is_some() {
-            return Some(Value::String(text));
+        if let Some(quantity) = crate::quantity::Quantity::parse(text.trim()) {
+            return Some(Value::String(quantity.canonical()));
         }
         let message = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
         self.bad(node, message.to_string())
@@ -296,7 +326,8 @@ mod tests {
         let text = |field: &str| node.get(field).and_then(Node::as_str).unwrap();
         let kind = Schema::get().kind(text("apiVersion"), text("kind")).unwrap();
         let decoded = decode(&node, kind);
-        let mut shown = decoded.server_message(kind).unwrap_or("fine".to_string());
+        let mut shown =
+            decoded.server_message(kind.kind, kind.version()).unwrap_or("fine".to_string());
         for problem in &decoded.problems {
             shown += &format!("\n{}:{} {}", problem.mark.line, problem.mark.column, problem.path);
         }

@@ -1,118 +1,513 @@
-//! What the API server fills in (`pkg/apis/core/v1/defaults.go`, `pkg/apis/apps/v1/defaults.go`, and the
+//! What the API server fills in (`pkg/apis/*/v1/defaults.go`, the strategies' `PrepareForCreate`, and the
 //! admission plugins that are on by default).
+//!
+//! Most defaults are lines of [`TABLE`]: a type of the schema, a field, a value. An object is walked along its
+//! schema, so a template of Pods is filled in wherever it stands. What depends on more than one field is
+//! code, by type.
 
-use std::rc::Rc;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use crate::apps::{Deployment, DeploymentStrategy, ReplicaSet, RollingUpdateDeployment};
-use crate::core::{
-    Container, Namespace, NamespaceSpec, NamespaceStatus, Node, Pod, PodSpec, Service, ServicePort,
-    Toleration,
-};
+use serde_json::{Map, Value, json};
+
 use crate::object::AnyObject;
-use crate::{IntOrString, apps};
+use crate::schema::{Schema, Type};
+
+/// A type, then its fields and what they are where they are not given. A dotted field is one of an object
+/// within, which is made where it is missing. A kind that has defaults only deep within stands here too.
+const TABLE: &str = r#"
+core/v1.PodSpec
+restartPolicy "Always"
+dnsPolicy "ClusterFirst"
+terminationGracePeriodSeconds 30
+schedulerName "default-scheduler"
+securityContext {}
+core/v1.Container
+terminationMessagePath "/dev/termination-log"
+terminationMessagePolicy "File"
+resources {}
+core/v1.ContainerPort
+protocol "TCP"
+core/v1.Probe
+timeoutSeconds 1
+periodSeconds 10
+successThreshold 1
+failureThreshold 3
+core/v1.HTTPGetAction
+path "/"
+scheme "HTTP"
+core/v1.GRPCAction
+service ""
+core/v1.ObjectFieldSelector
+apiVersion "v1"
+core/v1.ResourceFieldSelector
+divisor "0"
+core/v1.ConfigMapVolumeSource
+defaultMode 420
+core/v1.SecretVolumeSource
+defaultMode 420
+core/v1.DownwardAPIVolumeSource
+defaultMode 420
+core/v1.ProjectedVolumeSource
+defaultMode 420
+core/v1.ServiceAccountTokenProjection
+expirationSeconds 3600
+core/v1.HostPathVolumeSource
+type ""
+core/v1.Pod
+spec.enableServiceLinks true
+spec.priority 0
+spec.preemptionPolicy "PreemptLowerPriority"
+spec.serviceAccountName "default"
+status.phase "Pending"
+core/v1.Service
+spec.sessionAffinity "None"
+spec.type "ClusterIP"
+status.loadBalancer {}
+core/v1.ServicePort
+protocol "TCP"
+core/v1.EndpointPort
+protocol "TCP"
+discovery/v1.EndpointPort
+name ""
+protocol "TCP"
+core/v1.Namespace
+spec.finalizers ["kubernetes"]
+status.phase "Active"
+core/v1.Node
+spec {}
+status {}
+core/v1.ReplicationController
+spec.replicas 1
+status {}
+core/v1.Secret
+type "Opaque"
+core/v1.PersistentVolumeClaim
+spec.volumeMode "Filesystem"
+status.phase "Pending"
+core/v1.PersistentVolume
+spec.persistentVolumeReclaimPolicy "Retain"
+spec.volumeMode "Filesystem"
+status.phase "Pending"
+apps/v1.Deployment
+spec.template.spec {}
+spec.replicas 1
+spec.revisionHistoryLimit 10
+spec.progressDeadlineSeconds 600
+spec.strategy.type "RollingUpdate"
+status {}
+apps/v1.ReplicaSet
+spec.template.spec {}
+spec.replicas 1
+status {}
+apps/v1.DaemonSet
+spec.template.spec {}
+spec.revisionHistoryLimit 10
+spec.updateStrategy.type "RollingUpdate"
+status {}
+apps/v1.StatefulSet
+spec.template.spec {}
+spec.replicas 1
+spec.revisionHistoryLimit 10
+spec.podManagementPolicy "OrderedReady"
+spec.updateStrategy.type "RollingUpdate"
+spec.persistentVolumeClaimRetentionPolicy.whenDeleted "Retain"
+spec.persistentVolumeClaimRetentionPolicy.whenScaled "Retain"
+status {}
+batch/v1.Job
+spec.template.spec {}
+spec.parallelism 1
+spec.backoffLimit 6
+spec.completionMode "NonIndexed"
+spec.suspend false
+spec.manualSelector false
+status {}
+batch/v1.CronJob
+spec.jobTemplate.spec.template.spec {}
+spec.concurrencyPolicy "Allow"
+spec.suspend false
+spec.successfulJobsHistoryLimit 3
+spec.failedJobsHistoryLimit 1
+status {}
+autoscaling/v2.HorizontalPodAutoscaler
+spec.minReplicas 1
+status {}
+policy/v1.PodDisruptionBudget
+status {}
+networking/v1.NetworkPolicyPort
+protocol "TCP"
+networking/v1.Ingress
+status.loadBalancer {}
+networking/v1.IngressClassParametersReference
+scope "Cluster"
+storage/v1.StorageClass
+reclaimPolicy "Delete"
+volumeBindingMode "Immediate"
+scheduling/v1.PriorityClass
+preemptionPolicy "PreemptLowerPriority"
+rbac/v1.RoleRef
+apiGroup "rbac.authorization.k8s.io"
+admissionregistration/v1.ValidatingWebhook
+failurePolicy "Fail"
+matchPolicy "Equivalent"
+namespaceSelector {}
+objectSelector {}
+timeoutSeconds 10
+admissionregistration/v1.MutatingWebhook
+failurePolicy "Fail"
+matchPolicy "Equivalent"
+namespaceSelector {}
+objectSelector {}
+reinvocationPolicy "Never"
+timeoutSeconds 10
+apiextensions/v1.CustomResourceDefinition
+spec.conversion.strategy "None"
+admissionregistration/v1.MutatingWebhookConfiguration
+admissionregistration/v1.ValidatingWebhookConfiguration
+core/v1.Endpoints
+core/v1.PodTemplate
+discovery/v1.EndpointSlice
+networking/v1.IngressClass
+networking/v1.NetworkPolicy
+rbac/v1.ClusterRoleBinding
+rbac/v1.RoleBinding
+storage/v1.VolumeAttachment
+"#;
+
+type Table = BTreeMap<&'static str, Vec<(&'static str, Value)>>;
+
+fn table() -> &'static Table {
+    static DEFAULTS: OnceLock<Table> = OnceLock::new();
+    DEFAULTS.get_or_init(|| {
+        let mut table = Table::new();
+        let mut name = "";
+        for line in TABLE.lines() {
+            match line.split_once(' ') {
+                Some((field, value)) => {
+                    let value = serde_json::from_str(value).unwrap_or_default();
+                    table.entry(name).or_default().push((field, value));
+                }
+                None => {
+                    name = line;
+                    table.entry(line).or_default();
+                }
+            }
+        }
+        table
+    })
+}
 
 /// Fills in what the user has left out.
 pub fn apply(object: &mut AnyObject) {
-    match object {
-        AnyObject::Pod(pod) => self::pod(Rc::make_mut(pod)),
-        AnyObject::Service(service) => self::service(Rc::make_mut(service)),
-        AnyObject::Deployment(deployment) => self::deployment(Rc::make_mut(deployment)),
-        AnyObject::ReplicaSet(set) => replica_set(Rc::make_mut(set)),
-        AnyObject::DaemonSet(set) => daemon_set(Rc::make_mut(set)),
-        AnyObject::Namespace(namespace) => self::namespace(Rc::make_mut(namespace)),
-        AnyObject::Node(node) => self::node(Rc::make_mut(node)),
-        _ => crate::workloads::apply(object),
+    let Some(schema) = object.kind().schema() else { return };
+    if !table().contains_key(schema.type_name) {
+        return;
     }
+    let mut value = object.to_value();
+    if let Some(fields) = value.as_object_mut() {
+        whole_object(schema.type_name, fields);
+        self::fields(fields, schema.type_name);
+    }
+    object.set_value(value);
 }
 
-pub(crate) fn or<T>(field: &mut Option<T>, default: impl FnOnce() -> T) {
-    if field.is_none() {
-        *field = Some(default());
+/// An object along its schema: first what it has, then what is in it.
+fn fields(fields: &mut Map<String, Value>, type_name: &'static str) {
+    for (path, default) in table().get(type_name).into_iter().flatten() {
+        put(fields, path, default);
     }
-}
-
-fn pod(pod: &mut Pod) {
-    let spec = pod.spec.get_or_insert_default();
-    pod_spec(spec);
-    // Admission: DefaultTolerationSeconds, Priority, ServiceAccount.
-    let tolerations = spec.tolerations.get_or_insert_default();
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let is_tolerated = |t: &Toleration| {
-            t.key.as_deref().is_none_or(|known| known == key)
-                && t.effect.as_deref().is_none_or(|effect| effect == "NoExecute")
-        };
-        if !tolerations.iter().any(is_tolerated) {
-            tolerations.push(Toleration {
-                key: Some(key.to_string()),
-                operator: Some("Exists".to_string()),
-                effect: Some("NoExecute".to_string()),
-                toleration_seconds: Some(300),
-                value: None,
-            });
+    by_type(type_name, fields);
+    for (name, value) in fields.iter_mut() {
+        if matches!(value, Value::Object(_) | Value::Array(_))
+            && let Some(field) = Schema::get().field(type_name, name)
+        {
+            inside(value, field.ty);
         }
     }
-    or(&mut spec.priority, || 0);
-    or(&mut spec.preemption_policy, || "PreemptLowerPriority".to_string());
-    or(&mut spec.service_account_name, || "default".to_string());
-    let account = spec.service_account_name.clone();
-    or(&mut spec.service_account, || account.unwrap_or_default());
-    let status = pod.status.get_or_insert_default();
-    or(&mut status.phase, || "Pending".to_string());
-    or(&mut status.qos_class, || qos_class(spec).to_string());
 }
 
-/// Defaults of a Pod's spec, also inside templates.
-pub(crate) fn pod_spec(spec: &mut PodSpec) {
-    or(&mut spec.restart_policy, || "Always".to_string());
-    or(&mut spec.dns_policy, || "ClusterFirst".to_string());
-    or(&mut spec.termination_grace_period_seconds, || 30);
-    or(&mut spec.scheduler_name, || "default-scheduler".to_string());
-    or(&mut spec.security_context, Default::default);
-    or(&mut spec.enable_service_links, || true);
-    let host_network = spec.host_network == Some(true);
-    let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
-    for container in containers {
-        self::container(container, host_network);
+fn inside(value: &mut Value, ty: Type) {
+    match (ty, value) {
+        (Type::Object(name), Value::Object(inner)) => fields(inner, name),
+        (Type::List(item), Value::Array(items)) => {
+            if let Type::Object(name) = Type::parse(item) {
+                items
+                    .iter_mut()
+                    .filter_map(Value::as_object_mut)
+                    .for_each(|item| fields(item, name));
+            }
+        }
+        _ => {}
     }
 }
 
-fn container(container: &mut Container, host_network: bool) {
-    or(&mut container.image_pull_policy, || {
-        pull_policy(container.image.as_deref().unwrap_or_default()).to_string()
-    });
-    or(&mut container.termination_message_path, || "/dev/termination-log".to_string());
-    or(&mut container.termination_message_policy, || "File".to_string());
-    or(&mut container.resources, Default::default);
-    for port in container.ports.iter_mut().flatten() {
-        or(&mut port.protocol, || "TCP".to_string());
-        if host_network {
-            or(&mut port.host_port, || port.container_port);
+fn put(fields: &mut Map<String, Value>, path: &str, default: &Value) {
+    match path.split_once('.') {
+        Some((outer, inner)) => {
+            let outer = fields.entry(outer).or_insert_with(|| Value::Object(Map::new()));
+            if let Some(outer) = outer.as_object_mut() {
+                put(outer, inner, default);
+            }
+        }
+        None if !fields.contains_key(path) => {
+            fields.insert(path.to_string(), default.clone());
+        }
+        None => {}
+    }
+}
+
+fn object<'a>(
+    fields: &'a mut Map<String, Value>,
+    name: &str,
+) -> Option<&'a mut Map<String, Value>> {
+    fields.get_mut(name)?.as_object_mut()
+}
+
+fn items<'a>(fields: &'a mut Map<String, Value>, name: &str) -> &'a mut [Value] {
+    fields.get_mut(name).and_then(Value::as_array_mut).map_or(&mut [], Vec::as_mut_slice)
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a str {
+    fields.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What depends on several fields, before the table's defaults.
+fn whole_object(type_name: &str, fields: &mut Map<String, Value>) {
+    match type_name {
+        "core/v1.Secret" => secret(fields),
+        "batch/v1.Job" => {
+            // Without both, one Pod is to end; with more at once and no number, any one that ends ends the Job.
+            let Some(spec) = object(fields, "spec") else { return };
+            if !spec.contains_key("completions") && !spec.contains_key("parallelism") {
+                spec.insert("completions".to_string(), 1.into());
+            }
+            if spec.contains_key("backoffLimitPerIndex") {
+                put(spec, "backoffLimit", &i32::MAX.into());
+            }
+        }
+        "core/v1.ReplicationController" => replication_controller(fields),
+        "core/v1.Service" => {
+            put(fields, "spec", &json!({}));
+            object(fields, "spec").map(service);
+        }
+        "core/v1.Pod" => {
+            put(fields, "spec", &json!({}));
+            object(fields, "spec").map(pod);
+        }
+        "core/v1.Namespace" => {
+            let name = fields.get("metadata").and_then(|meta| meta.get("name")).cloned();
+            let label = json!({"kubernetes.io/metadata.name": name.unwrap_or_default()});
+            if let Some(meta) = object(fields, "metadata") {
+                put(meta, "labels", &json!({}));
+                if let Some(labels) = object(meta, "labels") {
+                    merge(labels, label);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Puts in what is not there.
+fn merge(fields: &mut Map<String, Value>, defaults: Value) {
+    let Value::Object(defaults) = defaults else { return };
+    for (name, value) in defaults {
+        fields.entry(name).or_insert(value);
+    }
+}
+
+/// What depends on several fields of an object anywhere, after the table's defaults.
+fn by_type(type_name: &str, fields: &mut Map<String, Value>) {
+    match type_name {
+        "core/v1.Container" => container(fields),
+        // A name alone is an empty directory.
+        "core/v1.Volume" if fields.len() == 1 && fields.contains_key("name") => {
+            fields.insert("emptyDir".to_string(), json!({}));
+        }
+        "core/v1.ServicePort" => {
+            let target = fields.get("targetPort");
+            if target.is_none_or(|target| *target == json!(0) || *target == json!("")) {
+                let port = fields.get("port").cloned().unwrap_or_default();
+                fields.insert("targetPort".to_string(), port);
+            }
+        }
+        "core/v1.Node" => {
+            let status = object(fields, "status");
+            if let Some(status) = status
+                && let Some(capacity) = status.get("capacity").cloned()
+            {
+                status.entry("allocatable").or_insert(capacity);
+            }
+        }
+        "core/v1.Pod" => pod_status(fields),
+        "apps/v1.DeploymentStrategy" if text(fields, "type") == "RollingUpdate" => {
+            put(fields, "rollingUpdate.maxUnavailable", &json!("25%"));
+            put(fields, "rollingUpdate.maxSurge", &json!("25%"));
+        }
+        "apps/v1.DaemonSetUpdateStrategy" if text(fields, "type") == "RollingUpdate" => {
+            put(fields, "rollingUpdate.maxUnavailable", &json!(1));
+            put(fields, "rollingUpdate.maxSurge", &json!(0));
+        }
+        "apps/v1.StatefulSetUpdateStrategy" if text(fields, "type") == "RollingUpdate" => {
+            put(fields, "rollingUpdate.partition", &json!(0));
+            put(fields, "rollingUpdate.maxUnavailable", &json!(1));
+        }
+        "batch/v1.Job" => {
+            if let Some(spec) = object(fields, "spec") {
+                let policy = match spec.contains_key("podFailurePolicy") {
+                    true => "Failed",
+                    false => "TerminatingOrFailed",
+                };
+                put(spec, "podReplacementPolicy", &policy.into());
+            }
+        }
+        "autoscaling/v2.HorizontalPodAutoscalerSpec" if !fields.contains_key("metrics") => {
+            let target = json!({"type": "Utilization", "averageUtilization": 80});
+            let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
+            fields.insert("metrics".to_string(), json!([metric]));
+        }
+        "networking/v1.NetworkPolicySpec" if !fields.contains_key("policyTypes") => {
+            let has_egress =
+                fields.get("egress").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
+            let types = if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+            fields.insert("policyTypes".to_string(), types);
+        }
+        "rbac/v1.Subject" if !fields.contains_key("apiGroup") => {
+            if matches!(text(fields, "kind"), "User" | "Group") {
+                fields.insert("apiGroup".to_string(), "rbac.authorization.k8s.io".into());
+            }
+        }
+        "apiextensions/v1.CustomResourceDefinitionNames" => {
+            let kind = text(fields, "kind").to_string();
+            put(fields, "singular", &kind.to_ascii_lowercase().into());
+            put(fields, "listKind", &format!("{kind}List").into());
+        }
+        _ => {}
+    }
+}
+
+/// `stringData` is written in, and never read out.
+fn secret(fields: &mut Map<String, Value>) {
+    let Some(Value::Object(plain)) = fields.remove("stringData") else { return };
+    put(fields, "data", &json!({}));
+    let Some(data) = object(fields, "data") else { return };
+    for (key, value) in plain {
+        let encoded = base64(value.as_str().unwrap_or_default().as_bytes());
+        data.insert(key, encoded.into());
+    }
+}
+
+/// Standard base64 with padding (RFC 4648 §4).
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit =
+                DIGITS.get((bits >> (18 - 6 * place)) as usize & 63).copied().unwrap_or(b'=');
+            text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
         }
     }
-    let probes = [
-        &mut container.liveness_probe,
-        &mut container.readiness_probe,
-        &mut container.startup_probe,
-    ];
-    for probe in probes.into_iter().flatten() {
-        or(&mut probe.timeout_seconds, || 1);
-        or(&mut probe.period_seconds, || 10);
-        or(&mut probe.success_threshold, || 1);
-        or(&mut probe.failure_threshold, || 3);
-        if let Some(get) = &mut probe.http_get {
-            or(&mut get.path, || "/".to_string());
-            or(&mut get.scheme, || "HTTP".to_string());
-        }
-    }
-    let requests = container.resources.as_mut();
-    if let Some(resources) = requests
-        && let Some(limits) = &resources.limits
+    text
+}
+
+/// A controller without selector or labels takes those of its template.
+fn replication_controller(fields: &mut Map<String, Value>) {
+    let labels = fields.get("spec").and_then(|spec| spec.get("template"));
+    let labels = labels.and_then(|template| template.get("metadata")).and_then(|m| m.get("labels"));
+    let Some(labels) =
+        labels.filter(|labels| labels.as_object().is_some_and(|l| !l.is_empty())).cloned()
+    else {
+        return;
+    };
+    let is_empty =
+        |value: Option<&Value>| value.and_then(Value::as_object).is_none_or(Map::is_empty);
+    if let Some(spec) = object(fields, "spec")
+        && is_empty(spec.get("selector"))
     {
-        let requests = resources.requests.get_or_insert_default();
-        for (name, limit) in limits {
-            requests.entry(name.clone()).or_insert_with(|| limit.clone());
+        spec.insert("selector".to_string(), labels.clone());
+    }
+    if let Some(meta) = object(fields, "metadata")
+        && is_empty(meta.get("labels"))
+    {
+        meta.insert("labels".to_string(), labels);
+    }
+}
+
+fn service(spec: &mut Map<String, Value>) {
+    let kind = match text(spec, "type") {
+        "" => "ClusterIP",
+        kind => kind,
+    }
+    .to_string();
+    if text(spec, "sessionAffinity") == "ClientIP" {
+        put(spec, "sessionAffinityConfig.clientIP.timeoutSeconds", &json!(10800));
+    }
+    if kind == "ExternalName" {
+        return;
+    }
+    put(spec, "internalTrafficPolicy", &json!("Cluster"));
+    let has_external = !items(spec, "externalIPs").is_empty();
+    if kind == "NodePort" || kind == "LoadBalancer" || has_external {
+        put(spec, "externalTrafficPolicy", &json!("Cluster"));
+    }
+    if kind == "LoadBalancer" {
+        put(spec, "allocateLoadBalancerNodePorts", &json!(true));
+    }
+}
+
+/// Only of Pods, not of templates: what they ask for where they only have limits, the host's ports on the
+/// host's network, and what admission adds (DefaultTolerationSeconds, ServiceAccount).
+fn pod(spec: &mut Map<String, Value>) {
+    let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
+    for list in ["containers", "initContainers"] {
+        for container in items(spec, list).iter_mut().filter_map(Value::as_object_mut) {
+            requests_from_limits(container);
+            if !host_network {
+                continue;
+            }
+            for port in items(container, "ports").iter_mut().filter_map(Value::as_object_mut) {
+                let number = port.get("containerPort").cloned().unwrap_or_default();
+                port.entry("hostPort").or_insert(number);
+            }
         }
     }
+    put(spec, "tolerations", &json!([]));
+    if let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) {
+        for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+            let is_tolerated = |t: &Value| {
+                t.get("key").is_none_or(|known| known == key || known == "")
+                    && t.get("effect").is_none_or(|effect| effect == "NoExecute" || effect == "")
+            };
+            if !tolerations.iter().any(is_tolerated) {
+                tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
+            }
+        }
+    }
+}
+
+fn requests_from_limits(container: &mut Map<String, Value>) {
+    let Some(resources) = object(container, "resources") else { return };
+    let Some(limits) = resources.get("limits").cloned() else { return };
+    put(resources, "requests", &json!({}));
+    if let Some(requests) = object(resources, "requests") {
+        merge(requests, limits);
+    }
+}
+
+fn pod_status(fields: &mut Map<String, Value>) {
+    let Some(spec) = object(fields, "spec") else { return };
+    let account = spec.get("serviceAccountName").cloned().unwrap_or_default();
+    spec.entry("serviceAccount").or_insert(account);
+    let class = qos_class(spec);
+    put(fields, "status.qosClass", &class.into());
+}
+
+fn container(fields: &mut Map<String, Value>) {
+    let policy = pull_policy(text(fields, "image"));
+    put(fields, "imagePullPolicy", &policy.into());
 }
 
 /// `Always` for `latest` and for images without a tag.
@@ -124,123 +519,24 @@ fn pull_policy(image: &str) -> &'static str {
 }
 
 /// Quality of service (`pkg/apis/core/v1/helper/qos`).
-fn qos_class(spec: &PodSpec) -> &'static str {
-    let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let has_any = containers().any(|c| {
-        let resources = c.resources.as_ref();
-        let count = |map: Option<usize>| map.unwrap_or(0) > 0;
-        count(resources.and_then(|r| r.requests.as_ref().map(|m| m.len())))
-            || count(resources.and_then(|r| r.limits.as_ref().map(|m| m.len())))
-    });
-    if !has_any {
-        return "BestEffort";
+fn qos_class(spec: &Map<String, Value>) -> &'static str {
+    let (mut has_any, mut is_guaranteed) = (false, true);
+    for list in ["containers", "initContainers"] {
+        for container in spec.get(list).and_then(Value::as_array).into_iter().flatten() {
+            let amounts = |kind: &str| container.get("resources").and_then(|r| r.get(kind));
+            let (requests, limits) = (amounts("requests"), amounts("limits"));
+            for name in ["cpu", "memory"] {
+                let of = |map: Option<&Value>| map.and_then(|map| map.get(name)).cloned();
+                let (request, limit) = (of(requests), of(limits));
+                has_any |= request.is_some() || limit.is_some();
+                is_guaranteed &= limit.is_some() && request == limit;
+            }
+        }
     }
-    let is_guaranteed = containers().all(|c| {
-        let Some(resources) = &c.resources else { return false };
-        ["cpu", "memory"].iter().all(|name| {
-            let of = |map: &Option<std::collections::BTreeMap<String, _>>| {
-                map.as_ref().and_then(|map| map.get(*name)).cloned()
-            };
-            let limit = of(&resources.limits);
-            limit.is_some() && of(&resources.requests) == limit
-        })
-    });
-    if is_guaranteed { "Guaranteed" } else { "Burstable" }
-}
-
-fn service(service: &mut Service) {
-    let spec = service.spec.get_or_insert_default();
-    or(&mut spec.session_affinity, || "None".to_string());
-    or(&mut spec.type_, || "ClusterIP".to_string());
-    let kind = spec.type_.clone().unwrap_or_default();
-    for port in spec.ports.iter_mut().flatten() {
-        service_port(port);
-    }
-    if kind == "ExternalName" {
-        return;
-    }
-    or(&mut spec.internal_traffic_policy, || "Cluster".to_string());
-    let has_external = spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty());
-    if kind == "NodePort" || kind == "LoadBalancer" || has_external {
-        or(&mut spec.external_traffic_policy, || "Cluster".to_string());
-    }
-    if kind == "LoadBalancer" {
-        or(&mut spec.allocate_load_balancer_node_ports, || true);
-    }
-    if spec.session_affinity.as_deref() == Some("ClientIP") {
-        let config = spec.session_affinity_config.get_or_insert_default();
-        let client_ip = config.client_ip.get_or_insert_default();
-        or(&mut client_ip.timeout_seconds, || 10800);
-    }
-    service.status.get_or_insert_default().load_balancer.get_or_insert_default();
-}
-
-fn service_port(port: &mut ServicePort) {
-    or(&mut port.protocol, || "TCP".to_string());
-    let is_unset = matches!(&port.target_port, None | Some(IntOrString::Int(0)))
-        || matches!(&port.target_port, Some(IntOrString::String(name)) if name.is_empty());
-    if is_unset {
-        port.target_port = Some(IntOrString::Int(port.port));
-    }
-}
-
-fn deployment(deployment: &mut Deployment) {
-    let spec = deployment.spec.get_or_insert_default();
-    or(&mut spec.replicas, || 1);
-    or(&mut spec.revision_history_limit, || 10);
-    or(&mut spec.progress_deadline_seconds, || 600);
-    let strategy: &mut DeploymentStrategy = spec.strategy.get_or_insert_default();
-    or(&mut strategy.type_, || "RollingUpdate".to_string());
-    if strategy.type_.as_deref() == Some("RollingUpdate") {
-        let rolling: &mut RollingUpdateDeployment = strategy.rolling_update.get_or_insert_default();
-        or(&mut rolling.max_unavailable, || IntOrString::String("25%".to_string()));
-        or(&mut rolling.max_surge, || IntOrString::String("25%".to_string()));
-    }
-    pod_spec(spec.template.spec.get_or_insert_default());
-    deployment.status.get_or_insert_default();
-}
-
-fn replica_set(set: &mut ReplicaSet) {
-    let spec = set.spec.get_or_insert_default();
-    or(&mut spec.replicas, || 1);
-    let template = spec.template.get_or_insert_default();
-    pod_spec(template.spec.get_or_insert_default());
-    if spec.selector == Default::default() {
-        spec.selector.match_labels =
-            template.metadata.as_ref().and_then(|metadata| metadata.labels.clone());
-    }
-    set.status.get_or_insert_default();
-}
-
-fn daemon_set(set: &mut apps::DaemonSet) {
-    let spec = set.spec.get_or_insert_default();
-    or(&mut spec.revision_history_limit, || 10);
-    let strategy = spec.update_strategy.get_or_insert_default();
-    or(&mut strategy.type_, || "RollingUpdate".to_string());
-    if strategy.type_.as_deref() == Some("RollingUpdate") {
-        let rolling = strategy.rolling_update.get_or_insert_default();
-        or(&mut rolling.max_unavailable, || IntOrString::Int(1));
-        or(&mut rolling.max_surge, || IntOrString::Int(0));
-    }
-    pod_spec(spec.template.spec.get_or_insert_default());
-    set.status.get_or_insert_default();
-}
-
-fn namespace(namespace: &mut Namespace) {
-    let name = namespace.metadata.name.clone().unwrap_or_default();
-    let labels = namespace.metadata.labels.get_or_insert_default();
-    labels.entry("kubernetes.io/metadata.name".to_string()).or_insert(name);
-    let spec: &mut NamespaceSpec = namespace.spec.get_or_insert_default();
-    or(&mut spec.finalizers, || vec!["kubernetes".to_string()]);
-    let status: &mut NamespaceStatus = namespace.status.get_or_insert_default();
-    or(&mut status.phase, || "Active".to_string());
-}
-
-fn node(node: &mut Node) {
-    node.spec.get_or_insert_default();
-    let status = node.status.get_or_insert_default();
-    if status.allocatable.is_none() {
-        status.allocatable = status.capacity.clone();
+    match (has_any, is_guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
     }
 }
 
@@ -259,5 +555,63 @@ mod tests {
         ] {
             assert_eq!(pull_policy(image), policy, "{image}");
         }
+    }
+
+    #[test]
+    fn the_table_names_fields_that_exist() {
+        for (type_name, fields) in table().iter().filter(|(name, _)| !name.is_empty()) {
+            for (path, value) in fields {
+                let mut ty = Type::Object(type_name);
+                for name in path.split('.') {
+                    let Type::Object(of) = ty else { panic!("{type_name} {path}") };
+                    let field = Schema::get().field(of, name);
+                    ty = field.unwrap_or_else(|| panic!("{type_name} has no {path}")).ty;
+                }
+                assert!(!value.is_null(), "{type_name} {path}");
+                assert!(crate::shape::fit(value.clone(), ty).is_ok(), "{type_name} {path} {value}");
+            }
+        }
+    }
+
+    /// Whether a type has defaults, or something within it.
+    fn has_defaults(type_name: &'static str, seen: &mut Vec<&'static str>) -> bool {
+        if seen.contains(&type_name) {
+            return false;
+        }
+        seen.push(type_name);
+        if table().get(type_name).is_some_and(|fields| !fields.is_empty()) {
+            return true;
+        }
+        let fields = Schema::get().fields(type_name).unwrap_or_default();
+        fields.iter().any(|field| match field.ty {
+            Type::Object(name) => has_defaults(name, seen),
+            Type::List(item) => {
+                matches!(Type::parse(item), Type::Object(name) if has_defaults(name, seen))
+            }
+            _ => false,
+        })
+    }
+
+    #[test]
+    fn every_kind_with_defaults_within_is_in_the_table() {
+        let kinds = Schema::get().kinds().iter().map(|kind| kind.type_name);
+        let missing: Vec<&str> = kinds
+            .filter(|name| has_defaults(name, &mut Vec::new()) && !table().contains_key(name))
+            .collect();
+        assert_eq!(missing, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn secrets_are_kept_in_base64() {
+        for (plain, encoded) in
+            [("", ""), ("a", "YQ=="), ("ab", "YWI="), ("abc", "YWJj"), ("ü?>", "w7w/Pg==")]
+        {
+            assert_eq!(base64(plain.as_bytes()), encoded);
+        }
+        let mut fields = Map::new();
+        fields.insert("stringData".to_string(), json!({"user": "admin"}));
+        fields.insert("data".to_string(), json!({"user": "eA==", "other": "eA=="}));
+        whole_object("core/v1.Secret", &mut fields);
+        assert_eq!(Value::Object(fields), json!({"data": {"user": "YWRtaW4=", "other": "eA=="}}));
     }
 }

@@ -1,13 +1,15 @@
 //! Kubernetes objects: from the text of a manifest to the store, and what has changed there.
 //!
 //! In reading order, as a manifest goes:
-//! - [`yaml`]: text → [`node`]s that know their line;
+//! - [`yaml`], [`json`]: text → [`node`]s that know their line;
 //! - [`schema`]: the shape of every kind; [`mod@decode`]: a node against it, strictly;
+//! - [`manifest`]: a file → objects to apply, or what is wrong with it, with a [`hint`];
 //! - [`types`]: the types of objects that have behaviour; [`shape`]: a JSON value made to fit its type;
-//! - [`kinds`]: the kinds and their names; [`object`]: typed and untyped objects;
-//! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`] ([`workloads`]), [`validate`],
+//! - [`kinds`]: the kinds and their names, [`crd`]: those that users define, [`convert`]: between versions of one kind;
+//!   [`object`]: typed and untyped objects;
+//! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`], [`workloads`], [`validate`],
 //!   deletion; [`allocate`]: addresses and ports of Services; [`status`]: how it says no;
-//! - [`patch`]: kubectl's three-way merge;
+//! - [`patch`]: how objects become others; [`managed`]: who manages which field, and the server's apply;
 //! - [`store`]: the objects and their changes; [`index`]: by owner, node and label; [`provenance`]: where in a file each came from;
 //! - [`labels`], [`quantity`]: the small languages inside objects.
 //!
@@ -15,11 +17,17 @@
 //! **Invariant:** whatever a user writes is an object or an error in the server's words, never a panic.
 
 pub mod allocate;
+pub mod convert;
+pub mod crd;
 pub mod decode;
 pub mod defaults;
+pub mod hint;
 pub mod index;
+pub mod json;
 pub mod kinds;
 pub mod labels;
+pub mod managed;
+pub mod manifest;
 pub mod node;
 pub mod object;
 pub mod patch;
@@ -42,7 +50,7 @@ pub use types::{
 
 pub use kinds::{KindId, KindInfo, Kinds};
 pub use object::{AnyObject, Dynamic, Kind, MetaExt};
-pub use server::{Api, ApiConfig, DeleteOptions};
+pub use server::{Api, ApiConfig, DeleteOptions, Patch, Propagation, Request};
 pub use status::{FieldError, Reason, Status};
 pub use store::{Change, Store};
 

@@ -95,26 +95,61 @@ impl Node {
         }
     }
 
-    /// The place of the field at `path` (`spec.ports[0].nodePort`), or of the last part of it that is
-    /// there. For a key of a map it is the key's place.
+    /// The place of the field at `path` (`spec.ports[0].nodePort`, `spec.limits[cpu]`), or of the last part of
+    /// it that is there. For a key of a map it is the key's place.
     pub fn locate(&self, path: &str) -> Mark {
-        let mut at = self;
-        let mut mark = self.mark;
-        for part in path_parts(path) {
-            let step = match (&at.kind, part) {
-                (NodeKind::Map(entries), PathPart::Field(name)) => entries
-                    .iter()
-                    .find(|(key, _)| key.name == name)
-                    .map(|(key, value)| (key.mark, value)),
-                (NodeKind::List(items), PathPart::Index(index)) => {
-                    items.get(index).map(|item| (item.mark, item))
-                }
-                _ => None,
-            };
-            let Some((place, value)) = step else { break };
-            (mark, at) = (place, value);
+        let (mut at, mut mark, mut path) = (self, self.mark, path);
+        while let Some((place, value, rest)) = at.step(path) {
+            (mark, at, path) = (place, value, rest);
         }
         mark
+    }
+
+    /// The first and the last line of the field at `path`; of one that is not there, the line of what is
+    /// around it.
+    pub fn extent(&self, path: &str) -> (u32, u32) {
+        let (mut at, mut mark, mut path) = (self, self.mark, path);
+        while let Some((place, value, rest)) = at.step(path) {
+            (mark, at, path) = (place, value, rest);
+        }
+        let last = if path.is_empty() { at.last_line() } else { mark.line };
+        (mark.line, last)
+    }
+
+    /// The line on which its last value begins.
+    fn last_line(&self) -> u32 {
+        let inside = match &self.kind {
+            NodeKind::List(items) => items.last(),
+            NodeKind::Map(entries) => entries.last().map(|(_, value)| value),
+            _ => None,
+        };
+        inside.map_or(self.mark.line, Node::last_line)
+    }
+
+    /// One step along a path. Keys may have dots in them; of several that fit the longest counts.
+    fn step<'a, 'p>(&'a self, path: &'p str) -> Option<(Mark, &'a Node, &'p str)> {
+        let ends = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        match &self.kind {
+            NodeKind::Map(entries) => {
+                let rest_of = |name: &str| {
+                    let bare = path.strip_prefix('.').unwrap_or(path);
+                    let plain = bare.strip_prefix(name).filter(|rest| ends(rest));
+                    let in_brackets =
+                        || path.strip_prefix('[')?.strip_prefix(name)?.strip_prefix(']');
+                    plain.or_else(in_brackets)
+                };
+                let fitting = entries.iter().filter_map(|(key, value)| {
+                    Some((key.mark, value, rest_of(&key.name).filter(|_| !key.name.is_empty())?))
+                });
+                fitting.min_by_key(|(_, _, rest)| rest.len())
+            }
+            NodeKind::List(items) => {
+                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+                let item = items.get(index.parse::<usize>().ok()?)?;
+                Some((item.mark, item, rest))
+            }
+            _ => None,
+        }
     }
 
     /// Calls `visit` with the path and the place of every field and list item.
@@ -143,19 +178,4 @@ impl Node {
             _ => {}
         }
     }
-}
-
-enum PathPart<'a> {
-    Field(&'a str),
-    Index(usize),
-}
-
-/// `spec.ports[0].nodePort` in parts; `[key]` after a map is a field.
-fn path_parts(path: &str) -> impl Iterator<Item = PathPart<'_>> {
-    path.split(['.', '[']).filter(|part| !part.is_empty()).map(|part| {
-        match part.strip_suffix(']') {
-            Some(inner) => inner.parse().map_or(PathPart::Field(inner), PathPart::Index),
-            None => PathPart::Field(part),
-        }
-    })
 }

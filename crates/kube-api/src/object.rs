@@ -97,6 +97,18 @@ macro_rules! typed_kinds {
                 types::to_value(object)
             }
 
+            /// Becomes what `value` says; of one that does not fit the kind nothing is taken.
+            pub(crate) fn set_value(&mut self, value: Value) {
+                match self {
+                    $(AnyObject::$kind(object) => {
+                        if let Ok(read) = types::from_value::<$kind>(value) {
+                            *object = Rc::new(read);
+                        }
+                    })*
+                    AnyObject::Dynamic(object) => Rc::make_mut(object).set_value(value),
+                }
+            }
+
             /// Reads an object of a kind from JSON that has been checked against the kind's schema.
             pub fn from_value(info: &KindInfo, value: Value) -> Result<AnyObject, Mismatch> {
                 $(
@@ -111,7 +123,7 @@ macro_rules! typed_kinds {
             pub fn same_spec(&self, other: &AnyObject) -> bool {
                 match (self, other) {
                     $((AnyObject::$kind(a), AnyObject::$kind(b)) => a.same_spec(b),)*
-                    (AnyObject::Dynamic(a), AnyObject::Dynamic(b)) => a.body.get("spec") == b.body.get("spec"),
+                    (AnyObject::Dynamic(a), AnyObject::Dynamic(b)) => a.same_spec(b),
                     _ => false,
                 }
             }
@@ -169,6 +181,26 @@ impl Dynamic {
             metadata: types::from_value(metadata)?,
             body,
         })
+    }
+
+    /// Everything but the status is what users ask for.
+    fn same_spec(&self, other: &Dynamic) -> bool {
+        let spec = |body: &'_ Map<String, Value>| {
+            let mut body = body.clone();
+            body.remove("status");
+            body
+        };
+        spec(&self.body) == spec(&other.body)
+    }
+
+    fn set_value(&mut self, value: Value) {
+        let Value::Object(mut body) = value else { return };
+        body.remove("apiVersion");
+        body.remove("kind");
+        if let Some(Ok(metadata)) = body.remove("metadata").map(types::from_value) {
+            self.metadata = metadata;
+        }
+        self.body = body;
     }
 
     fn to_value(&self) -> Value {

@@ -51,6 +51,34 @@ impl Quantity {
     }
 }
 
+impl Quantity {
+    /// The text as the API server writes it: no fraction, and the largest suffix that loses nothing
+    /// (`CanonicalizeBytes`).
+    pub fn canonical(&self) -> String {
+        let is_exponent = self.text.contains(['e'])
+            || self.text.ends_with(|c: char| c.is_ascii_digit()) && self.text.contains('E');
+        if is_exponent || self.text.ends_with(['u', 'n']) {
+            // Finer than what is kept, or written in a form of its own.
+            return self.text.clone();
+        }
+        if self.milli % 1000 != 0 {
+            return format!("{}m", self.milli);
+        }
+        let mut units = self.milli / 1000;
+        let is_binary = self.text.ends_with('i') && units.unsigned_abs() >= 1024;
+        let (base, suffixes) = match is_binary {
+            true => (1024, ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]),
+            false => (1000, ["", "k", "M", "G", "T", "P", "E"]),
+        };
+        let mut power = 0;
+        while units != 0 && units % base == 0 && power < 6 {
+            units /= base;
+            power += 1;
+        }
+        format!("{units}{}", suffixes.get(power).copied().unwrap_or_default())
+    }
+}
+
 /// What a suffix multiplies with, in thousandths, and what it divides by.
 fn factor(suffix: &str) -> Option<(i128, i128)> {
     let binary = |power: u32| Some((1000 * 1024i128.pow(power), 1));
@@ -118,6 +146,25 @@ mod tests {
             ("1e", None),
         ] {
             assert_eq!(Quantity::parse(text).map(|q| q.milli()), milli, "{text}");
+        }
+        for (text, canonical) in [
+            ("0.5", "500m"),
+            ("1000m", "1"),
+            ("1024Mi", "1Gi"),
+            ("1.5Gi", "1536Mi"),
+            ("512Mi", "512Mi"),
+            ("1500", "1500"),
+            ("1000", "1k"),
+            ("0.5Ki", "512"),
+            ("128974848", "128974848"),
+            ("1e3", "1e3"),
+            ("2E", "2E"),
+            ("100u", "100u"),
+            ("0", "0"),
+            ("-1.5", "-1500m"),
+            ("+2", "2"),
+        ] {
+            assert_eq!(Quantity::parse(text).unwrap().canonical(), canonical, "{text}");
         }
         let huge = Quantity::parse("99999999999999999999999999999999E").unwrap();
         assert_eq!(huge.units(), i128::from(i64::MAX));

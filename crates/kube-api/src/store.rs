@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::core::Pod;
+use crate::crd;
 use crate::index::{Index, Place};
 use crate::kinds::{KindId, Kinds};
 use crate::labels::{Labels, Selector};
@@ -158,6 +159,7 @@ impl Store {
             .entry(object.namespace().to_string())
             .or_default();
         let old = space.insert(object.name().to_string(), object.clone());
+        crd::define(&mut self.kinds, &object);
         self.index.change(old.as_ref(), Some(&object));
         self.note(old, Some(object.clone()));
         object
@@ -175,6 +177,11 @@ impl Store {
         self.index.change(Some(&old), None);
         self.note(Some(old.clone()), None);
         Some(old)
+    }
+
+    /// The kinds that are gone with a definition.
+    pub(crate) fn forget_kinds(&mut self, definition: &AnyObject) -> Vec<KindId> {
+        crd::forget(&mut self.kinds, definition)
     }
 
     fn note(&mut self, old: Option<AnyObject>, new: Option<AnyObject>) {

@@ -1,5 +1,5 @@
 //! YAML as kubectl reads it: libyaml's grammar and messages, go-yaml's idea of what a plain word means,
-//! documents separated by lines that begin with `---`.
+//! documents separated by lines that begin with `---`. A text that begins with `{` is JSON as long as it lasts.
 //!
 //! Sources: `apimachinery/pkg/util/yaml/decoder.go` (splitting), go-yaml v2 `resolve.go` and `decode.go`.
 
@@ -11,10 +11,13 @@ use std::collections::BTreeMap;
 use libyaml_safer::{Error, ErrorKind, Event, EventData, Parser, ScalarStyle};
 use serde_json::Number;
 
+use crate::json;
 use crate::node::{Key, Mark, Node, NodeKind};
 
 /// Values of one document at most, aliases counted as often as they stand for something.
 pub const NODES_MAX: u32 = 1_000_000;
+/// Values of all documents of a file at most.
+pub const FILE_NODES_MAX: u32 = 4_000_000;
 /// Lists and maps inside each other at most.
 pub const DEPTH_MAX: u32 = 200;
 
@@ -22,10 +25,19 @@ pub const DEPTH_MAX: u32 = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YamlError {
     /// `line 5: mapping values are not allowed in this context`; the line counts from the document's
-    /// beginning, as kubectl's does.
+    /// beginning, as kubectl's does. Of JSON: `json: offset 5: …`.
     pub message: String,
     /// Where it is in the file.
     pub mark: Mark,
+}
+
+impl YamlError {
+    /// As kubectl says it.
+    pub fn in_kubectl(&self) -> String {
+        let is_json = self.message.starts_with("json: ") || self.message == json::EOF;
+        let prefix = if is_json { "" } else { "error converting YAML to JSON: yaml: " };
+        format!("{prefix}{}", self.message)
+    }
 }
 
 /// A document of a file.
@@ -40,16 +52,45 @@ pub struct Document {
 /// All documents of a file.
 pub fn documents(text: &str) -> Vec<Document> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if !text.trim_start().starts_with('{') {
+        return yaml_documents(text, 1);
+    }
+    let mut documents = Vec::new();
+    let mut reader = json::Reader::new(text);
+    while let Some(value) = reader.next_value() {
+        match value {
+            Ok(node) => {
+                let first_line = node.mark.line;
+                documents.push(Document { first_line, content: Ok(Some(node)) });
+            }
+            // What is not JSON may be YAML; if it is neither, kubectl says why it is not JSON.
+            Err(error) => {
+                let (rest, line) = reader.rest();
+                let others = yaml_documents(rest, line);
+                if others.first().is_some_and(|document| document.content.is_ok()) {
+                    documents.extend(others);
+                } else {
+                    documents.push(Document { first_line: line, content: Err(error) });
+                }
+                break;
+            }
+        }
+    }
+    documents
+}
+
+fn yaml_documents(text: &str, line: u32) -> Vec<Document> {
     let mut documents = Vec::new();
     let mut current = String::new();
-    let mut first_line = 1;
-    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+    let mut first_line = line;
+    let mut left = FILE_NODES_MAX;
+    for (number, line) in (line..).zip(text.split_inclusive('\n')) {
         let is_separator = line.strip_prefix("---").is_some_and(|rest| {
             let rest = rest.trim();
             rest.is_empty() || rest.starts_with('#')
         });
         if is_separator && !current.is_empty() {
-            documents.push(document(&current, first_line));
+            documents.push(document(&current, first_line, &mut left));
             current.clear();
             first_line = number + 1;
         } else {
@@ -61,12 +102,12 @@ pub fn documents(text: &str) -> Vec<Document> {
     if !current.is_empty() && !current.ends_with('\n') {
         current.push('\n');
     }
-    documents.push(document(&current, first_line));
+    documents.push(document(&current, first_line, &mut left));
     documents
 }
 
-fn document(text: &str, first_line: u32) -> Document {
-    let content = parse(text).map_err(|mut error| {
+fn document(text: &str, first_line: u32, left: &mut u32) -> Document {
+    let content = parse(text, left).map_err(|mut error| {
         error.mark.line += first_line - 1;
         error
     });
@@ -96,29 +137,22 @@ fn shifted(mut node: Node, lines: u32) -> Node {
 }
 
 /// The first document of a text; `None` when it is empty.
-fn parse(text: &str) -> Result<Option<Node>, YamlError> {
+fn parse(text: &str, left: &mut u32) -> Result<Option<Node>, YamlError> {
     let mut input = text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input(&mut input);
-    let mut composer = Composer { parser, anchors: BTreeMap::new(), nodes: 0 };
-    loop {
-        let event = composer.next()?;
-        match event.data {
-            EventData::StreamEnd => return Ok(None),
-            EventData::StreamStart { .. } | EventData::DocumentStart { .. } => {}
-            _ => {
-                let node = composer.node(event, 0)?;
-                let is_empty = node.kind == NodeKind::Null;
-                return Ok((!is_empty).then_some(node));
-            }
-        }
-    }
+    let mut composer = Composer { parser, anchors: BTreeMap::new(), left: NODES_MAX.min(*left) };
+    let before = composer.left;
+    let root = composer.root();
+    *left -= before - composer.left;
+    root
 }
 
 struct Composer<'a> {
     parser: Parser<&'a mut &'a [u8]>,
     anchors: BTreeMap<String, Node>,
-    nodes: u32,
+    /// So many values may still come.
+    left: u32,
 }
 
 impl Composer<'_> {
@@ -126,12 +160,28 @@ impl Composer<'_> {
         self.parser.parse().map_err(|error| describe(&error))
     }
 
+    /// The value of the first document.
+    fn root(&mut self) -> Result<Option<Node>, YamlError> {
+        loop {
+            let event = self.next()?;
+            match event.data {
+                EventData::StreamEnd => return Ok(None),
+                EventData::StreamStart { .. } | EventData::DocumentStart { .. } => {}
+                _ => {
+                    let node = self.node(event, 0)?;
+                    let is_empty = node.kind == NodeKind::Null;
+                    return Ok((!is_empty).then_some(node));
+                }
+            }
+        }
+    }
+
     fn count(&mut self, nodes: u32, mark: Mark) -> Result<(), YamlError> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > NODES_MAX {
+        let Some(left) = self.left.checked_sub(nodes) else {
             let message = "document contains excessive aliasing".to_string();
             return Err(YamlError { message, mark });
-        }
+        };
+        self.left = left;
         Ok(())
     }
 
@@ -153,6 +203,7 @@ impl Composer<'_> {
             _ => (Node { mark, kind: NodeKind::Null }, None),
         };
         if let Some(anchor) = anchor {
+            self.count(size(&node), mark)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -182,8 +233,8 @@ impl Composer<'_> {
     }
 
     fn map(&mut self, mark: Mark, depth: u32) -> Result<Node, YamlError> {
-        let mut entries: Vec<(Key, Node)> = Vec::new();
-        let mut merged: Vec<(Key, Node)> = Vec::new();
+        let mut entries = Entries::default();
+        let mut merged = Entries::default();
         loop {
             let event = self.next()?;
             if matches!(event.data, EventData::MappingEnd) {
@@ -200,25 +251,63 @@ impl Composer<'_> {
                 continue;
             }
             let name = key_text(&key)?;
-            entries.retain(|(known, _)| known.name != name);
-            entries.push((Key { name, mark: key_mark }, value));
+            entries.put(Key { name, mark: key_mark }, value);
         }
-        for (key, value) in merged {
-            if !entries.iter().any(|(known, _)| known.name == key.name) {
-                entries.push((key, value));
+        for (key, value) in merged.list {
+            if entries.place(&key.name).is_none() {
+                entries.put(key, value);
             }
         }
-        Ok(Node { mark, kind: NodeKind::Map(entries) })
+        Ok(Node { mark, kind: entries.into_kind() })
+    }
+}
+
+/// The entries of a map as they come; of equal keys the last counts.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    list: Vec<(Key, Node)>,
+    /// Where each key stands, once there are many.
+    places: BTreeMap<String, usize>,
+}
+
+impl Entries {
+    /// So many are looked through one by one.
+    const FEW: usize = 16;
+
+    fn place(&self, name: &str) -> Option<usize> {
+        match self.list.len() {
+            0..=Self::FEW => self.list.iter().position(|(known, _)| known.name == name),
+            _ => self.places.get(name).copied(),
+        }
+    }
+
+    pub(crate) fn put(&mut self, key: Key, value: Node) {
+        let known = self.place(&key.name);
+        if let Some(slot) = known.and_then(|at| self.list.get_mut(at)) {
+            *slot = (key, value);
+            return;
+        }
+        self.list.push((key, value));
+        let indexed = if self.list.len() == Self::FEW + 1 { 0 } else { self.list.len() - 1 };
+        if self.list.len() > Self::FEW {
+            for (at, (key, _)) in self.list.iter().enumerate().skip(indexed) {
+                self.places.insert(key.name.clone(), at);
+            }
+        }
+    }
+
+    pub(crate) fn into_kind(self) -> NodeKind {
+        NodeKind::Map(self.list)
     }
 }
 
 /// `<<: *base` or `<<: [*a, *b]`; what comes first wins.
-fn merge(value: Node, into: &mut Vec<(Key, Node)>) -> Result<(), YamlError> {
+fn merge(value: Node, into: &mut Entries) -> Result<(), YamlError> {
     match value.kind {
         NodeKind::Map(entries) => {
             for (key, value) in entries {
-                if !into.iter().any(|(known, _)| known.name == key.name) {
-                    into.push((key, value));
+                if into.place(&key.name).is_none() {
+                    into.put(key, value);
                 }
             }
             Ok(())

@@ -144,8 +144,8 @@ fn a_new_lab_has_a_running_cluster() {
     check(
         &pods(world.lab()),
         expect![[r#"
-            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
-            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
+            coredns-6d57ff9f69-mdr2j 10.244.0.2 1/1 Running kind-control-plane
+            coredns-6d57ff9f69-nj624 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -183,18 +183,18 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:00.010 000 object: Pod kube-system/kube-proxy-h8f7w created
             00:00:00.015 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w goes to kind-control-plane
             00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 goes to kind-control-plane
-            00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-8hpk4 created
-            00:00:00.020 000 object: Pod kube-system/coredns-964985cdb-whrjz created
-            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-964985cdb-8hpk4 goes to kind-control-plane
-            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-964985cdb-whrjz goes to kind-control-plane
+            00:00:00.020 000 object: Pod kube-system/coredns-6d57ff9f69-nj624 created
+            00:00:00.020 000 object: Pod kube-system/coredns-6d57ff9f69-mdr2j created
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-mdr2j goes to kind-control-plane
+            00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-nj624 goes to kind-control-plane
             00:00:00.400 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w is ready at 172.18.0.2
-            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-964985cdb-8hpk4 is ready at 10.244.0.2
-            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-964985cdb-whrjz is ready at 10.244.0.3
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-mdr2j is ready at 10.244.0.2
+            00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-nj624 is ready at 10.244.0.3
             00:00:00.445 000 endpoints: kube-system/kube-dns is served by 10.244.0.2, 10.244.0.3
             00:00:01.000 000 object: Node kind-worker created
             00:00:01.000 000 object: Node kind-worker2 created
@@ -236,10 +236,10 @@ fn the_story() {
     check(
         &pods(lab),
         expect![[r#"
-            nginx-646f446d94-6ct8s 10.244.1.2 1/1 Running kind-worker
-            nginx-646f446d94-sgs5x 10.244.2.2 1/1 Running kind-worker2
-            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
-            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
+            nginx-7b945b68f-djvwl 10.244.1.2 1/1 Running kind-worker
+            nginx-7b945b68f-l487f 10.244.2.2 1/1 Running kind-worker2
+            coredns-6d57ff9f69-mdr2j 10.244.0.2 1/1 Running kind-control-plane
+            coredns-6d57ff9f69-nj624 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -255,10 +255,10 @@ fn the_story() {
     check(
         &answers.join("\n"),
         expect![[r#"
-            200 nginx by nginx-646f446d94-6ct8s via your machine > kind-control-plane > kind-worker > nginx-646f446d94-6ct8s
-            200 nginx by nginx-646f446d94-sgs5x via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-sgs5x
-            200 nginx by nginx-646f446d94-6ct8s via your machine > kind-control-plane > kind-worker > nginx-646f446d94-6ct8s
-            200 nginx by nginx-646f446d94-sgs5x via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-sgs5x"#]],
+            200 nginx by nginx-7b945b68f-djvwl via your machine > kind-control-plane > kind-worker > nginx-7b945b68f-djvwl
+            200 nginx by nginx-7b945b68f-l487f via your machine > kind-control-plane > kind-worker2 > nginx-7b945b68f-l487f
+            200 nginx by nginx-7b945b68f-djvwl via your machine > kind-control-plane > kind-worker > nginx-7b945b68f-djvwl
+            200 nginx by nginx-7b945b68f-l487f via your machine > kind-control-plane > kind-worker2 > nginx-7b945b68f-l487f"#]],
     );
     // From a node, and from a Pod, to the Service's own address.
     let name = lab
@@ -276,7 +276,7 @@ fn the_story() {
     check(
         &ask(&world, &Place::Node("kind-worker2".into()), &cluster_ip, 80),
         expect![
-            "200 nginx by nginx-646f446d94-6ct8s via kind-worker2 > kind-worker > nginx-646f446d94-6ct8s"
+            "200 nginx by nginx-7b945b68f-djvwl via kind-worker2 > kind-worker > nginx-7b945b68f-djvwl"
         ],
     );
     let pod =
@@ -284,7 +284,7 @@ fn the_story() {
     check(
         &ask(&world, &pod, &cluster_ip, 80),
         expect![
-            "200 nginx by nginx-646f446d94-6ct8s via nginx-646f446d94-6ct8s > kind-worker > nginx-646f446d94-6ct8s"
+            "200 nginx by nginx-7b945b68f-djvwl via nginx-7b945b68f-djvwl > kind-worker > nginx-7b945b68f-djvwl"
         ],
     );
     // A Pod dies: another takes its place, elsewhere.
@@ -296,10 +296,10 @@ fn the_story() {
     check(
         &pods(lab),
         expect![[r#"
-            nginx-646f446d94-sgs5x 10.244.2.2 1/1 Running kind-worker2
-            nginx-646f446d94-thljw 10.244.1.3 1/1 Running kind-worker
-            coredns-964985cdb-8hpk4 10.244.0.2 1/1 Running kind-control-plane
-            coredns-964985cdb-whrjz 10.244.0.3 1/1 Running kind-control-plane
+            nginx-7b945b68f-5nmgr 10.244.1.3 1/1 Running kind-worker
+            nginx-7b945b68f-l487f 10.244.2.2 1/1 Running kind-worker2
+            coredns-6d57ff9f69-mdr2j 10.244.0.2 1/1 Running kind-control-plane
+            coredns-6d57ff9f69-nj624 10.244.0.3 1/1 Running kind-control-plane
             etcd-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
             kindnet-cbtmk 172.18.0.4 1/1 Running kind-worker2
             kindnet-dwd76 172.18.0.2 1/1 Running kind-control-plane
@@ -315,10 +315,10 @@ fn the_story() {
     check(
         &answers.join("\n"),
         expect![[r#"
-            200 nginx by nginx-646f446d94-thljw via your machine > kind-control-plane > kind-worker > nginx-646f446d94-thljw
-            200 nginx by nginx-646f446d94-sgs5x via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-sgs5x
-            200 nginx by nginx-646f446d94-thljw via your machine > kind-control-plane > kind-worker > nginx-646f446d94-thljw
-            200 nginx by nginx-646f446d94-sgs5x via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-sgs5x"#]],
+            200 nginx by nginx-7b945b68f-5nmgr via your machine > kind-control-plane > kind-worker > nginx-7b945b68f-5nmgr
+            200 nginx by nginx-7b945b68f-l487f via your machine > kind-control-plane > kind-worker2 > nginx-7b945b68f-l487f
+            200 nginx by nginx-7b945b68f-5nmgr via your machine > kind-control-plane > kind-worker > nginx-7b945b68f-5nmgr
+            200 nginx by nginx-7b945b68f-l487f via your machine > kind-control-plane > kind-worker2 > nginx-7b945b68f-l487f"#]],
     );
     // The Service looks at labels only.
     apply(lab, HTTPD);
@@ -327,10 +327,10 @@ fn the_story() {
     check(
         &answers.join("\n"),
         expect![[r#"
-            200 nginx by nginx-646f446d94-thljw via your machine > kind-control-plane > kind-worker > nginx-646f446d94-thljw
-            200 apache by httpd-874b9d656-gqnps via your machine > kind-control-plane > kind-worker > httpd-874b9d656-gqnps
-            200 nginx by nginx-646f446d94-sgs5x via your machine > kind-control-plane > kind-worker2 > nginx-646f446d94-sgs5x
-            200 apache by httpd-874b9d656-pnl8r via your machine > kind-control-plane > kind-worker2 > httpd-874b9d656-pnl8r"#]],
+            200 nginx by nginx-7b945b68f-5nmgr via your machine > kind-control-plane > kind-worker > nginx-7b945b68f-5nmgr
+            200 apache by httpd-c7476b667-k7k5t via your machine > kind-control-plane > kind-worker > httpd-c7476b667-k7k5t
+            200 nginx by nginx-7b945b68f-l487f via your machine > kind-control-plane > kind-worker2 > nginx-7b945b68f-l487f
+            200 apache by httpd-c7476b667-s9pz9 via your machine > kind-control-plane > kind-worker2 > httpd-c7476b667-s9pz9"#]],
     );
     let journal: Vec<String> =
         lab.journal(|journal| journal.since(0).map(|entry| entry.to_string()).collect());
@@ -343,69 +343,69 @@ fn the_story() {
             00:01:00.002 418 rules kind-worker: 1 Service changed: 2 rules written
             00:01:00.007 105 rules kind-control-plane: 1 Service changed: 2 rules written
             00:01:00.012 988 rules kind-worker2: 1 Service changed: 2 rules written
-            00:01:00.020 200 object: Pod default/nginx-646f446d94-6ct8s created
-            00:01:00.020 200 object: Pod default/nginx-646f446d94-sgs5x created
-            00:01:00.025 200 object kind-worker: Pod default/nginx-646f446d94-6ct8s goes to kind-worker
-            00:01:00.025 200 object kind-worker2: Pod default/nginx-646f446d94-sgs5x goes to kind-worker2
-            00:01:01.625 200 object kind-worker: Pod default/nginx-646f446d94-6ct8s is ready at 10.244.1.2
-            00:01:01.625 200 object kind-worker2: Pod default/nginx-646f446d94-sgs5x is ready at 10.244.2.2
+            00:01:00.020 200 object: Pod default/nginx-7b945b68f-djvwl created
+            00:01:00.020 200 object: Pod default/nginx-7b945b68f-l487f created
+            00:01:00.025 200 object kind-worker: Pod default/nginx-7b945b68f-djvwl goes to kind-worker
+            00:01:00.025 200 object kind-worker2: Pod default/nginx-7b945b68f-l487f goes to kind-worker2
+            00:01:01.625 200 object kind-worker: Pod default/nginx-7b945b68f-djvwl is ready at 10.244.1.2
+            00:01:01.625 200 object kind-worker2: Pod default/nginx-7b945b68f-l487f is ready at 10.244.2.2
             00:01:01.645 200 endpoints: default/web is served by 10.244.1.2, 10.244.2.2
             00:01:01.647 418 rules kind-worker: 1 EndpointSlice changed: 11 rules written
             00:01:01.652 105 rules kind-control-plane: 1 EndpointSlice changed: 11 rules written
             00:01:01.657 988 rules kind-worker2: 1 EndpointSlice changed: 11 rules written
             00:01:05.000 200 request: #3 curl
-            00:01:05.000 860 request: #3 200 from nginx-646f446d94-6ct8s
+            00:01:05.000 860 request: #3 200 from nginx-7b945b68f-djvwl
             00:01:05.000 860 request: #4 curl
-            00:01:05.001 520 request: #4 200 from nginx-646f446d94-sgs5x
+            00:01:05.001 520 request: #4 200 from nginx-7b945b68f-l487f
             00:01:05.001 520 request: #5 curl
-            00:01:05.002 020 request: #5 200 from nginx-646f446d94-6ct8s
+            00:01:05.002 020 request: #5 200 from nginx-7b945b68f-djvwl
             00:01:05.002 020 request: #6 curl
-            00:01:05.002 520 request: #6 200 from nginx-646f446d94-sgs5x
+            00:01:05.002 520 request: #6 200 from nginx-7b945b68f-l487f
             00:01:05.002 520 request: #7 curl
-            00:01:05.002 980 request: #7 200 from nginx-646f446d94-6ct8s
+            00:01:05.002 980 request: #7 200 from nginx-7b945b68f-djvwl
             00:01:05.002 980 request: #8 curl
-            00:01:05.003 060 request: #8 200 from nginx-646f446d94-6ct8s
-            00:01:05.003 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is asked to end
-            00:01:05.013 060 object: Pod default/nginx-646f446d94-thljw created
-            00:01:05.018 060 object kind-worker: Pod default/nginx-646f446d94-thljw goes to kind-worker
+            00:01:05.003 060 request: #8 200 from nginx-7b945b68f-djvwl
+            00:01:05.003 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is asked to end
+            00:01:05.013 060 object: Pod default/nginx-7b945b68f-5nmgr created
+            00:01:05.018 060 object kind-worker: Pod default/nginx-7b945b68f-5nmgr goes to kind-worker
             00:01:05.023 060 endpoints: default/web is served by 10.244.2.2
             00:01:05.025 278 rules kind-worker: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
             00:01:05.029 965 rules kind-control-plane: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
             00:01:05.035 848 rules kind-worker2: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
-            00:01:05.203 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is not ready any more at 10.244.1.2
-            00:01:05.518 060 object kind-worker: Pod default/nginx-646f446d94-thljw is ready at 10.244.1.3
+            00:01:05.203 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is not ready any more at 10.244.1.2
+            00:01:05.518 060 object kind-worker: Pod default/nginx-7b945b68f-5nmgr is ready at 10.244.1.3
             00:01:05.538 060 endpoints: default/web is served by 10.244.2.2, 10.244.1.3
             00:01:06.025 278 rules kind-worker: 1 EndpointSlice changed: 9 rules written
             00:01:06.029 965 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
             00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
-            00:01:06.303 060 object kind-worker: Pod default/nginx-646f446d94-6ct8s is gone
+            00:01:06.303 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is gone
             00:01:10.003 060 request: #9 curl
-            00:01:10.003 580 request: #9 200 from nginx-646f446d94-thljw
+            00:01:10.003 580 request: #9 200 from nginx-7b945b68f-5nmgr
             00:01:10.003 580 request: #10 curl
-            00:01:10.004 080 request: #10 200 from nginx-646f446d94-sgs5x
+            00:01:10.004 080 request: #10 200 from nginx-7b945b68f-l487f
             00:01:10.004 080 request: #11 curl
-            00:01:10.004 580 request: #11 200 from nginx-646f446d94-thljw
+            00:01:10.004 580 request: #11 200 from nginx-7b945b68f-5nmgr
             00:01:10.004 580 request: #12 curl
-            00:01:10.005 080 request: #12 200 from nginx-646f446d94-sgs5x
+            00:01:10.005 080 request: #12 200 from nginx-7b945b68f-l487f
             00:01:10.005 080 object: Deployment default/httpd created
-            00:01:10.025 080 object: Pod default/httpd-874b9d656-pnl8r created
-            00:01:10.025 080 object: Pod default/httpd-874b9d656-gqnps created
-            00:01:10.030 080 object kind-worker: Pod default/httpd-874b9d656-gqnps goes to kind-worker
-            00:01:10.030 080 object kind-worker2: Pod default/httpd-874b9d656-pnl8r goes to kind-worker2
-            00:01:11.630 080 object kind-worker: Pod default/httpd-874b9d656-gqnps is ready at 10.244.1.4
-            00:01:11.630 080 object kind-worker2: Pod default/httpd-874b9d656-pnl8r is ready at 10.244.2.3
+            00:01:10.025 080 object: Pod default/httpd-c7476b667-k7k5t created
+            00:01:10.025 080 object: Pod default/httpd-c7476b667-s9pz9 created
+            00:01:10.030 080 object kind-worker: Pod default/httpd-c7476b667-k7k5t goes to kind-worker
+            00:01:10.030 080 object kind-worker2: Pod default/httpd-c7476b667-s9pz9 goes to kind-worker2
+            00:01:11.630 080 object kind-worker: Pod default/httpd-c7476b667-k7k5t is ready at 10.244.1.4
+            00:01:11.630 080 object kind-worker2: Pod default/httpd-c7476b667-s9pz9 is ready at 10.244.2.3
             00:01:11.650 080 endpoints: default/web is served by 10.244.2.2, 10.244.1.3, 10.244.1.4, 10.244.2.3
             00:01:11.652 298 rules kind-worker: 1 EndpointSlice changed: 15 rules written
             00:01:11.656 985 rules kind-control-plane: 1 EndpointSlice changed: 15 rules written
             00:01:11.662 868 rules kind-worker2: 1 EndpointSlice changed: 15 rules written
             00:01:15.005 080 request: #13 curl
-            00:01:15.005 580 request: #13 200 from nginx-646f446d94-thljw
+            00:01:15.005 580 request: #13 200 from nginx-7b945b68f-5nmgr
             00:01:15.005 580 request: #14 curl
-            00:01:15.006 100 request: #14 200 from httpd-874b9d656-gqnps
+            00:01:15.006 100 request: #14 200 from httpd-c7476b667-k7k5t
             00:01:15.006 100 request: #15 curl
-            00:01:15.006 600 request: #15 200 from nginx-646f446d94-sgs5x
+            00:01:15.006 600 request: #15 200 from nginx-7b945b68f-l487f
             00:01:15.006 600 request: #16 curl
-            00:01:15.007 120 request: #16 200 from httpd-874b9d656-pnl8r"#]],
+            00:01:15.007 120 request: #16 200 from httpd-c7476b667-s9pz9"#]],
     );
 }
 
@@ -482,7 +482,7 @@ fn the_path_of_a_request() {
             -- 172.18.0.2:30007 becomes 10.244.1.2:80
             -- 172.18.0.1:60314 becomes 172.18.0.2:61267
             - your machine (veth62fe332): 0 rules asked, leaves by veth91bd987
-            - kind-worker (eth0): 18 rules asked, leaves by veth1f6db487
+            - kind-worker (eth0): 18 rules asked, leaves by veth349bb1e2
             -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
             -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
@@ -492,7 +492,7 @@ fn the_path_of_a_request() {
             -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
             -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
             -- POSTROUTING nat KUBE-POSTROUTING 1: go back
-            - Pod default/nginx-646f446d94-6ct8s (eth0): 0 rules asked, delivered
+            - Pod default/nginx-7b945b68f-djvwl (eth0): 0 rules asked, delivered
             00:01:05.000 030 ARP ARP, Request who-has 172.18.0.2 tell 172.18.0.1, length 28
             - your machine (made here): 0 rules asked, leaves by veth94681d6
             - kind-control-plane (eth0): 0 rules asked, delivered
@@ -515,14 +515,14 @@ fn the_path_of_a_request() {
             - your machine (veth91bd987): 0 rules asked, leaves by veth62fe332
             - kind-control-plane (eth0): 0 rules asked, delivered
             00:01:05.000 320 ARP ARP, Request who-has 10.244.1.2 tell 10.244.1.1, length 28
-            - kind-worker (made here): 0 rules asked, leaves by veth1f6db487
-            - Pod default/nginx-646f446d94-6ct8s (eth0): 0 rules asked, delivered
-            00:01:05.000 330 ARP ARP, Reply 10.244.1.2 is-at 0e:35:39:a5:32:fb, length 28
-            - Pod default/nginx-646f446d94-6ct8s (made here): 0 rules asked, leaves by eth0
-            - kind-worker (veth1f6db487): 0 rules asked, delivered
-            00:01:05.000 350 SYN-ACK IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [S.], seq 3651991107, ack 800096677, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
-            - Pod default/nginx-646f446d94-6ct8s (made here): 0 rules asked, leaves by eth0
-            - kind-worker (veth1f6db487): 5 rules asked, leaves by eth0
+            - kind-worker (made here): 0 rules asked, leaves by veth349bb1e2
+            - Pod default/nginx-7b945b68f-djvwl (eth0): 0 rules asked, delivered
+            00:01:05.000 330 ARP ARP, Reply 10.244.1.2 is-at 36:35:73:43:1a:ce, length 28
+            - Pod default/nginx-7b945b68f-djvwl (made here): 0 rules asked, leaves by eth0
+            - kind-worker (veth349bb1e2): 0 rules asked, delivered
+            00:01:05.000 350 SYN-ACK IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [S.], seq 3216751047, ack 800096677, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
+            - Pod default/nginx-7b945b68f-djvwl (made here): 0 rules asked, leaves by eth0
+            - kind-worker (veth349bb1e2): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter KUBE-FORWARD 3: accepted
             - your machine (veth91bd987): 0 rules asked, leaves by veth62fe332
@@ -532,7 +532,7 @@ fn the_path_of_a_request() {
             -- 172.18.0.2:61267 becomes 172.18.0.1:60314
             -- 10.244.1.2:80 becomes 172.18.0.2:30007
             - your machine (veth62fe332): 0 rules asked, delivered
-            00:01:05.000 490 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 3651991108, win 64240, length 0
+            00:01:05.000 490 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 3216751048, win 64240, length 0
             - your machine (made here): 0 rules asked, leaves by veth62fe332
             - kind-control-plane (eth0): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
@@ -540,11 +540,11 @@ fn the_path_of_a_request() {
             -- 172.18.0.2:30007 becomes 10.244.1.2:80
             -- 172.18.0.1:60314 becomes 172.18.0.2:61267
             - your machine (veth62fe332): 0 rules asked, leaves by veth91bd987
-            - kind-worker (eth0): 5 rules asked, leaves by veth1f6db487
+            - kind-worker (eth0): 5 rules asked, leaves by veth349bb1e2
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter KUBE-FORWARD 3: accepted
-            - Pod default/nginx-646f446d94-6ct8s (eth0): 0 rules asked, delivered
-            00:01:05.000 490 data IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [P.], seq 800096677:800096712, ack 3651991108, win 64240, length 35
+            - Pod default/nginx-7b945b68f-djvwl (eth0): 0 rules asked, delivered
+            00:01:05.000 490 data IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [P.], seq 800096677:800096712, ack 3216751048, win 64240, length 35
             - your machine (made here): 0 rules asked, leaves by veth62fe332
             - kind-control-plane (eth0): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
@@ -552,13 +552,13 @@ fn the_path_of_a_request() {
             -- 172.18.0.2:30007 becomes 10.244.1.2:80
             -- 172.18.0.1:60314 becomes 172.18.0.2:61267
             - your machine (veth62fe332): 0 rules asked, leaves by veth91bd987
-            - kind-worker (eth0): 5 rules asked, leaves by veth1f6db487
+            - kind-worker (eth0): 5 rules asked, leaves by veth349bb1e2
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter KUBE-FORWARD 3: accepted
-            - Pod default/nginx-646f446d94-6ct8s (eth0): 0 rules asked, delivered
+            - Pod default/nginx-7b945b68f-djvwl (eth0): 0 rules asked, delivered
             00:01:05.000 580 ACK IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [.], ack 800096712, win 64205, length 0
-            - Pod default/nginx-646f446d94-6ct8s (made here): 0 rules asked, leaves by eth0
-            - kind-worker (veth1f6db487): 5 rules asked, leaves by eth0
+            - Pod default/nginx-7b945b68f-djvwl (made here): 0 rules asked, leaves by eth0
+            - kind-worker (veth349bb1e2): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter KUBE-FORWARD 3: accepted
             - your machine (veth91bd987): 0 rules asked, leaves by veth62fe332
@@ -568,9 +568,9 @@ fn the_path_of_a_request() {
             -- 172.18.0.2:61267 becomes 172.18.0.1:60314
             -- 10.244.1.2:80 becomes 172.18.0.2:30007
             - your machine (veth62fe332): 0 rules asked, delivered
-            00:01:05.000 580 data IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [P.], seq 3651991108:3651991961, ack 800096712, win 64240, length 853: HTTP: HTTP/1.1 200 OK
-            - Pod default/nginx-646f446d94-6ct8s (made here): 0 rules asked, leaves by eth0
-            - kind-worker (veth1f6db487): 5 rules asked, leaves by eth0
+            00:01:05.000 580 data IP 10.244.1.2.80 > 172.18.0.2.61267: Flags [P.], seq 3216751048:3216751901, ack 800096712, win 64240, length 853: HTTP: HTTP/1.1 200 OK
+            - Pod default/nginx-7b945b68f-djvwl (made here): 0 rules asked, leaves by eth0
+            - kind-worker (veth349bb1e2): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter KUBE-FORWARD 3: accepted
             - your machine (veth91bd987): 0 rules asked, leaves by veth62fe332
@@ -580,7 +580,7 @@ fn the_path_of_a_request() {
             -- 172.18.0.2:61267 becomes 172.18.0.1:60314
             -- 10.244.1.2:80 becomes 172.18.0.2:30007
             - your machine (veth62fe332): 0 rules asked, delivered
-            00:01:05.000 720 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 3651991961, win 63387, length 0
+            00:01:05.000 720 ACK IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [.], ack 3216751901, win 63387, length 0
             - your machine (made here): 0 rules asked, leaves by veth62fe332
             - kind-control-plane (eth0): 5 rules asked, leaves by eth0
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD

@@ -72,7 +72,14 @@ impl Cluster {
             let namespace = if namespace.is_empty() { "default".to_string() } else { namespace };
             // Who changes an object leaves its status alone.
             if let Some(known) = self.api.store().get_any(info, &namespace, &name) {
-                value["status"] = known.to_value()["status"].clone();
+                let known = known.to_value();
+                value["status"] = known["status"].clone();
+                // What a Job was given when it was made stays, as `kubectl apply` leaves it.
+                if known["kind"] == "Job" {
+                    for field in ["selector", "template"] {
+                        value["spec"][field] = known["spec"][field].clone();
+                    }
+                }
             }
             let mut object = self.api.object(info, value).unwrap();
             let kind = self.api.store().kinds().get(info);

@@ -233,7 +233,7 @@ impl Job<'_> {
         let (Some(spec), Some(sandbox)) = (spec_at(&self.pod, at), self.worker.sandbox) else {
             return Err("the Pod has no network".to_string());
         };
-        let hostname = sandbox::hostname(&self.pod, &self.info.node);
+        let (hostname, _) = sandbox::hostname(&self.pod, &self.info.node);
         let refers = super::env::Refers {
             api: self.api,
             pod: &self.pod,
@@ -244,26 +244,40 @@ impl Job<'_> {
         };
         let env = refers.environment()?;
         let files = Files::new(self.mounts(spec, &env));
+        self.write_names(&files, &hostname, sandbox.ip);
         let nothing = std::collections::BTreeMap::new();
         let words = |list: &Option<Vec<String>>| -> Vec<String> {
             list.iter().flatten().map(|word| super::env::expand(word, &env, &nothing)).collect()
         };
         let working_dir = json(spec, "/workingDir");
         let working_dir = working_dir.as_ref().and_then(|dir| dir.as_str()).unwrap_or_default();
-        let mut program = Program {
+        Ok(Program {
             image: spec.image.clone().unwrap_or_default(),
             command: words(&spec.command),
             args: words(&spec.args),
             declared_ports: declared_ports(spec),
             is_task: is_task(&self.pod, spec, at),
+            zone: self.info.dns.zone(spec.image.as_deref(), &hostname, self.api, self.net),
             hostname,
             working_dir: working_dir.to_string(),
             files,
             env,
-            ..Program::default()
-        };
-        self.dns.equip(&mut program, &self.pod, sandbox.ip, self.api, self.net);
-        Ok(program)
+        })
+    }
+
+    /// The files that say who and where the Pod is. What is mounted there stays as it is.
+    fn write_names(&self, files: &Files, hostname: &str, ip: std::net::Ipv4Addr) {
+        let dns = self.api.store().get::<kube_api::core::Service>("kube-system", "kube-dns");
+        let dns = dns.and_then(|service| service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok());
+        for (path, text) in [
+            ("/etc/hosts", sandbox::hosts_file(&self.pod, &self.info.node, ip)),
+            ("/etc/resolv.conf", sandbox::resolv_conf(&self.pod, dns)),
+            ("/etc/hostname", format!("{hostname}\n")),
+        ] {
+            if files.read(path).is_none() {
+                let _ = files.write(path, text.into_bytes());
+            }
+        }
     }
 
     fn start(&mut self, at: usize) {

@@ -1,5 +1,7 @@
 //! `kubectl version`, `cluster-info`, `api-resources`, `api-versions`, `config`.
 
+use kube_api::KindInfo;
+
 use super::kube::{Fail, Kube, error};
 use crate::commands::Ctx;
 use crate::flags::Args;
@@ -17,7 +19,7 @@ pub(crate) async fn run(kube: &Kube<'_>, verb: &str, args: &Args) -> Result<i32,
         }
         "api-versions" => {
             let versions = kube.api(|api| {
-                base::order::set(api.store().kinds().all().iter().map(|k| k.api_version()))
+                base::order::set(api.store().kinds().served().map(|k| k.api_version()))
             })?;
             for version in versions {
                 kube.out(format!("{version}\n")).await?;
@@ -29,7 +31,13 @@ pub(crate) async fn run(kube: &Kube<'_>, verb: &str, args: &Args) -> Result<i32,
 }
 
 async fn resources(kube: &Kube<'_>, args: &Args) -> Result<(), Fail> {
-    let mut kinds = kube.api(|api| api.store().kinds().all().to_vec())?;
+    let mut kinds: Vec<KindInfo> = kube.api(|api| {
+        let kinds = api.store().kinds();
+        // Of each group the version that is preferred.
+        let is_preferred =
+            |k: &&KindInfo| k.storage == k.id || kinds.get(k.storage).group != k.group;
+        kinds.served().filter(is_preferred).cloned().collect()
+    })?;
     base::order::sort_by(&mut kinds, |a, b| (&a.group, &a.plural).cmp(&(&b.group, &b.plural)));
     let wanted = args.get("namespaced").map(|text| text == "true");
     let mut text = String::new();

@@ -1,23 +1,12 @@
 //! `-f`: files, directories and standard input to objects (`cli-runtime/pkg/resource`).
 
-use kube_api::node::Node;
-use kube_api::{KindInfo, Status, yaml};
-use serde_json::Value;
+use kube_api::Status;
+pub(crate) use kube_api::manifest::Manifest;
+use kube_api::manifest::{self, Options, Validate};
 
-use super::kube::{Fail, Kube};
+use super::kube::{Fail, Kube, error};
 use crate::files::FileKind;
 use crate::flags::Args;
-
-/// A document of a file, as an object of a known kind.
-pub(crate) struct Manifest {
-    pub(crate) file: String,
-    pub(crate) kind: KindInfo,
-    pub(crate) node: Node,
-    /// What it says, checked against the kind's fields.
-    pub(crate) value: Value,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-}
 
 /// Everything that `-f` names: each an object, or what is wrong with it.
 pub(crate) async fn read(
@@ -27,6 +16,18 @@ pub(crate) async fn read(
     if args.get("kustomize").is_some() {
         return Err(kube.unsupported("-k (kustomize)"));
     }
+    let validate = match args.get("validate") {
+        None | Some("strict" | "true") => Validate::Strict,
+        Some("warn") => Validate::Warn,
+        Some("ignore" | "false") => Validate::Ignore,
+        Some(other) => {
+            return Err(error(format!(
+                "invalid - validate option {other:?}; must be one of: strict (or true), warn, ignore (or false)"
+            )));
+        }
+    };
+    let namespace = kube.has_namespace.then_some(kube.namespace.as_str());
+    let options = Options { namespace, validate };
     let mut manifests = Vec::new();
     for path in args.all("filename") {
         if path.starts_with("http://") || path.starts_with("https://") {
@@ -36,8 +37,20 @@ pub(crate) async fn read(
             let shown = if file == "-" { "STDIN".to_string() } else { file.clone() };
             let bytes = kube.ctx.read(&file).await;
             let bytes = bytes.map_err(|_| missing(&file))?;
-            let text = String::from_utf8_lossy(&bytes);
-            documents(kube, &shown, &text, &mut manifests)?;
+            for found in kube.api(|api| manifest::read(api, &shown, &bytes, &options))? {
+                if let Ok(manifest) = &found {
+                    for warning in &manifest.warnings {
+                        kube.err(format!("Warning: {warning}\n")).await?;
+                    }
+                }
+                manifests.push(found.map_err(|refusal| {
+                    let message = match &refusal.status {
+                        Some(status) => refused(status, &shown),
+                        None => format!("error: {}", refusal.message),
+                    };
+                    format!("{message}\n{}", refusal.places)
+                }));
+            }
         }
     }
     if manifests.is_empty() {
@@ -85,120 +98,26 @@ fn files(kube: &Kube<'_>, path: &str, recursive: bool) -> Result<Vec<String>, Fa
     }
 }
 
-fn documents(
-    kube: &Kube<'_>,
-    file: &str,
-    text: &str,
-    manifests: &mut Vec<Result<Manifest, String>>,
-) -> Result<(), Fail> {
-    for document in yaml::documents(text) {
-        match document.content {
-            Ok(None) => {}
-            Ok(Some(node)) => list_or_object(kube, file, node, manifests)?,
-            Err(wrong) => {
-                let line = wrong.mark.line;
-                let message = wrong.message;
-                manifests.push(Err(format!(
-                    "error: error parsing {file}: error converting YAML to JSON: yaml: {message}\npodwire: {file}:{line}"
-                )));
-                // What stands behind it in the file is not read any more.
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A `List` stands for its items.
-fn list_or_object(
-    kube: &Kube<'_>,
-    file: &str,
-    node: Node,
-    manifests: &mut Vec<Result<Manifest, String>>,
-) -> Result<(), Fail> {
-    use kube_api::node::NodeKind;
-    if node.get("kind").and_then(Node::as_str) == Some("List")
-        && let Some(NodeKind::List(items)) = node.get("items").map(|items| &items.kind)
-    {
-        for item in items {
-            list_or_object(kube, file, item.clone(), manifests)?;
-        }
-        return Ok(());
-    }
-    manifests.push(object(kube, file, node)?);
-    Ok(())
-}
-
-fn object(kube: &Kube<'_>, file: &str, node: Node) -> Result<Result<Manifest, String>, Fail> {
-    let text = |field: &str| node.get(field).and_then(Node::as_str).unwrap_or_default().to_string();
-    let (api_version, kind_name) = (text("apiVersion"), text("kind"));
-    let line = node.mark.line;
-    let at = |line: u32| format!("podwire: {file}:{line}");
-    let missing: Vec<&str> = [("apiVersion", &api_version), ("kind", &kind_name)]
-        .into_iter()
-        .filter(|(_, value)| value.is_empty())
-        .map(|(field, _)| field)
-        .collect();
-    if let Some(first) = missing.first() {
-        let what = if *first == "kind" {
-            format!("Object 'Kind' is missing in '{}'", node.to_value())
-        } else {
-            let not_set = if missing.len() > 1 {
-                "[apiVersion not set, kind not set]"
-            } else {
-                "apiVersion not set"
-            };
-            let text = format!(
-                "error: error validating {file:?}: error validating data: {not_set}; if you choose to ignore these errors, turn validation off with --validate=false"
-            );
-            return Ok(Err(format!("{text}\n{}", at(line))));
-        };
-        return Ok(Err(format!("error: unable to decode {file:?}: {what}\n{}", at(line))));
-    }
-    let name = node.get("metadata").and_then(|meta| meta.get("name")).and_then(Node::as_str);
-    let name = name.unwrap_or_default().to_string();
-    let found = kube.api(|api| api.store().kinds().find(&api_version, &kind_name).cloned())?;
-    let Some(kind) = found else {
-        let namespace = if kube.has_namespace { kube.namespace.as_str() } else { "" };
-        let text = format!(
-            "error: resource mapping not found for name: {name:?} namespace: {namespace:?} from {file:?}: no matches for kind {kind_name:?} in version {api_version:?}\nensure CRDs are installed first"
-        );
-        return Ok(Err(format!("{text}\n{}", at(line))));
-    };
-    let given = node.get("metadata").and_then(|meta| meta.get("namespace")).and_then(Node::as_str);
-    if let Some(given) =
-        given.filter(|given| kube.has_namespace && kind.is_namespaced && *given != kube.namespace)
-    {
-        let namespace = &kube.namespace;
-        return Ok(Err(format!(
-            "error: the namespace from the provided object {given:?} does not match the namespace {namespace:?}. You must pass '--namespace={given}' to perform this operation."
-        )));
-    }
-    let namespace = match kind.is_namespaced {
-        true => given.map_or_else(|| kube.namespace.clone(), str::to_string),
-        false => String::new(),
-    };
-    let decoded = kube.api(|api| api.decode(kind.id, &node))?;
-    let mut value = match decoded {
-        Ok(value) => value,
-        Err(wrong) => {
-            let (status, decoded) = *wrong;
-            let line = decoded.problems.first().map_or(line, |problem| problem.mark.line);
-            return Ok(Err(format!("{}\n{}", refused(&status, file), at(line))));
-        }
-    };
-    if kind.is_namespaced
-        && let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut)
-    {
-        meta.insert("namespace".to_string(), namespace.clone().into());
-    }
-    Ok(Ok(Manifest { file: file.to_string(), kind, node, value, namespace, name }))
-}
-
 /// `Error from server (BadRequest): error when creating "a.yml": …`; invalid objects in their own words.
 pub(crate) fn refused(status: &Status, file: &str) -> String {
     if status.invalid.is_some() {
         return status.to_string();
     }
     status.clone().while_doing(&format!("error when creating {file:?}")).in_list()
+}
+
+/// One line for each kind that is taken and kept, and does nothing here.
+pub(crate) async fn warn_of_stored(
+    kube: &Kube<'_>,
+    manifests: &[Result<Manifest, String>],
+) -> Result<(), Fail> {
+    let mut told: Vec<&str> = Vec::new();
+    for manifest in manifests.iter().flatten() {
+        let kind = manifest.kind.kind.as_str();
+        if !manifest.kind.has_behaviour() && !told.contains(&kind) {
+            told.push(kind);
+            kube.err(format!("Warning: {kind}: stored, no behaviour here (podwire)\n")).await?;
+        }
+    }
+    Ok(())
 }

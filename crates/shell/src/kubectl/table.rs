@@ -2,16 +2,19 @@
 
 use base::{Duration, Instant};
 use controllers::pods;
+use kube_api::kinds::Custom;
 use kube_api::object::instant;
-use kube_api::{AnyObject, KindInfo};
+use kube_api::{AnyObject, KindInfo, Time};
 use serde_json::Value;
+
+use super::jsonpath::{self, Template};
 
 /// The rows of one kind, with their heads.
 pub(crate) struct Table {
     /// Heads of the usual columns.
-    pub(crate) heads: Vec<&'static str>,
+    pub(crate) heads: Vec<String>,
     /// Heads of what `-o wide` adds.
-    pub(crate) wide_heads: Vec<&'static str>,
+    pub(crate) wide_heads: Vec<String>,
 }
 
 /// A row: the usual cells, and what `-o wide` adds.
@@ -19,6 +22,9 @@ pub(crate) type Row = (Vec<String>, Vec<String>);
 
 /// The columns of a kind.
 pub(crate) fn columns(kind: &KindInfo) -> Table {
+    if let Some(custom) = kind.custom.as_deref().filter(|custom| !custom.columns.is_empty()) {
+        return custom_columns(custom);
+    }
     let (heads, wide): (&str, &str) = match kind.plural.as_str() {
         "pods" => ("NAME READY STATUS RESTARTS AGE", "IP,NODE,NOMINATED NODE,READINESS GATES"),
         "deployments" => ("NAME READY UP-TO-DATE AVAILABLE AGE", "CONTAINERS,IMAGES,SELECTOR"),
@@ -68,10 +74,41 @@ pub(crate) fn columns(kind: &KindInfo) -> Table {
         "RECLAIM_POLICY" => "RECLAIM POLICY",
         head => head,
     });
+    let wide = wide.split(',').filter(|head| !head.is_empty());
     Table {
-        heads: heads.collect(),
-        wide_heads: wide.split(',').filter(|head| !head.is_empty()).collect(),
+        heads: heads.map(str::to_string).collect(),
+        wide_heads: wide.map(str::to_string).collect(),
     }
+}
+
+/// What a definition says that is to be shown of its objects.
+fn custom_columns(custom: &Custom) -> Table {
+    let mut table = Table { heads: vec!["NAME".to_string()], wide_heads: Vec::new() };
+    for column in &custom.columns {
+        let heads = if column.is_wide { &mut table.wide_heads } else { &mut table.heads };
+        heads.push(column.name.clone());
+    }
+    table
+}
+
+fn custom_row(custom: &Custom, value: &Value, name: String, now: Instant) -> Row {
+    let mut row: Row = (vec![name], Vec::new());
+    for column in &custom.columns {
+        let template = Template::of_path(&column.path);
+        let found =
+            template.as_ref().ok().and_then(|template| template.values(value).first().copied());
+        let mut cell = found.map(jsonpath::show).unwrap_or_default();
+        if column.is_date
+            && let Some(time) = Time::parse(&cell)
+        {
+            cell = human(now.since(instant(&time)));
+        }
+        match column.is_wide {
+            true => row.1.push(cell),
+            false => row.0.push(cell),
+        }
+    }
+    row
 }
 
 /// The cells of an object; `name` as it is to be shown.
@@ -79,6 +116,12 @@ pub(crate) fn row(kind: &KindInfo, object: &AnyObject, name: String, now: Instan
     let value = object.to_value();
     let v = View(&value);
     let age = age(object, now);
+    if let Some(custom) = kind.custom.as_deref() {
+        return match custom.columns.is_empty() {
+            true => (with_name(name, [age]), Vec::new()),
+            false => custom_row(custom, &value, name, now),
+        };
+    }
     match kind.plural.as_str() {
         "pods" => pod(object, &v, name, age, now),
         "deployments" => {
@@ -443,7 +486,7 @@ pub(crate) fn roles(v: &View<'_>) -> String {
 
 fn event(v: &View<'_>, object: &AnyObject, now: Instant) -> Row {
     let AnyObject::Event(event) = object else { return (Vec::new(), Vec::new()) };
-    let since = |time: &Option<kube_api::Time>| {
+    let since = |time: &Option<Time>| {
         time.as_ref().map_or("<unknown>".to_string(), |time| human(now.since(instant(time))))
     };
     let subject = format!(
