@@ -15,11 +15,7 @@ pub(crate) async fn create(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     if args.get("filename").is_some() || args.get("kustomize").is_some() {
         return create_files(kube, args).await;
     }
-    let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
-    let value = match (words.as_slice(), args.get("from")) {
-        (["job", name], Some(from)) => super::jobs::from_cron_job(kube, name, from)?,
-        _ => generate::object(kube, args).await?,
-    };
+    let value = generate::object(kube, args).await?;
     let mut told = Told::new(kube, args, "kubectl-create")?;
     send(kube, args, &mut told, value, "created").await?;
     told.end().await?;
