@@ -9,7 +9,7 @@
 //! - [`endpointslice`]: Services to the addresses of their Pods, in slices and in `Endpoints`;
 //! - [`nodelifecycle`]: nodes that are not heard of, and Pods that must leave;
 //! - [`volumes`]: claims to volumes;
-//! - [`cleanup`]: what has lost its owner or its namespace;
+//! - [`cleanup`]: what has lost its owner; [`namespaces`]: what each has, and how it ends;
 //! - [`queue`]: work that waits for its time; [`events`]: what people read about it all;
 //! - [`pods`]: what is asked of Pods everywhere.
 //!
@@ -31,6 +31,7 @@ pub mod hpa;
 mod indexes;
 pub mod job;
 pub mod manager;
+pub mod namespaces;
 pub mod nodelifecycle;
 pub mod pods;
 pub mod queue;

@@ -13,6 +13,7 @@ use crate::endpointslice::mirror::Mirror;
 use crate::events::Expiry;
 use crate::hpa::Autoscalers;
 use crate::job::Jobs;
+use crate::namespaces::Namespaces;
 use crate::nodelifecycle::NodeLifecycle;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
@@ -56,6 +57,7 @@ pub struct ControlPlane {
     scheduler: Scheduler,
     endpoint_slices: EndpointSlices,
     mirror: Mirror,
+    namespaces: Namespaces,
     cleanup: Cleanup,
     node_lifecycle: NodeLifecycle,
     volumes: Volumes,
@@ -78,6 +80,7 @@ impl ControlPlane {
             scheduler: Scheduler::new(latencies.scheduler, rng),
             endpoint_slices: EndpointSlices::new(latencies.endpoints),
             mirror: Mirror::new(latencies.endpoints),
+            namespaces: Namespaces::new(latencies.workloads),
             cleanup: Cleanup::new(latencies.workloads),
             node_lifecycle: NodeLifecycle::new(latencies.workloads),
             volumes: Volumes::new(latencies.workloads),
@@ -103,7 +106,8 @@ impl ControlPlane {
                 | self.cleanup.work(api, now)
                 | self.node_lifecycle.work(api, now)
                 | self.mirror.work(api, now)
-                | self.volumes.work(api, now);
+                | self.volumes.work(api, now)
+                | self.namespaces.work(api, now);
             if !worked {
                 return;
             }
@@ -125,9 +129,10 @@ impl ControlPlane {
             self.scheduler.observe(change, now);
             self.endpoint_slices.observe(change, store, now);
             self.mirror.observe(change, now);
-            self.cleanup.observe(change, now);
             self.node_lifecycle.observe(change, now);
             self.volumes.observe(change, api, now);
+            self.namespaces.observe(change, store, now);
+            self.cleanup.observe(change, store, now);
         }
         self.seen = store.revision();
     }
@@ -157,6 +162,7 @@ impl ControlPlane {
             self.scheduler.next_at(),
             self.endpoint_slices.next_at(),
             self.mirror.next_at(),
+            self.namespaces.next_at(),
             self.cleanup.next_at(),
             self.node_lifecycle.next_at(),
             self.volumes.next_at(),

@@ -107,7 +107,7 @@ impl Volumes {
     fn claim(&mut self, api: &mut Api, namespace: &str, name: &str, now: Instant) {
         let Some(mut claim) = get(api, "PersistentVolumeClaim", namespace, name) else { return };
         if text(&claim, "/status/phase") == "Bound"
-            || text(&claim, "/metadata/deletionTimestamp") != ""
+            || !text(&claim, "/metadata/deletionTimestamp").is_empty()
         {
             return;
         }

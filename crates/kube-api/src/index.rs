@@ -76,17 +76,17 @@ impl Index {
     /// An object is there as `new` and no longer as `old`.
     pub(crate) fn change(&mut self, old: Option<&AnyObject>, new: Option<&AnyObject>) {
         let Some(object) = new.or(old) else { return };
-        let owners = |object: Option<&AnyObject>| object?.meta().owner_references.clone();
+        let was_owned_by = old.and_then(|old| old.meta().owner_references.as_ref());
+        let is_owned_by = new.and_then(|new| new.meta().owner_references.as_ref());
         let is_moved = old.and_then(node_of) != new.and_then(node_of);
         let is_relabelled = old.and_then(pod_labels) != new.and_then(pod_labels);
-        let (was_owned_by, is_owned_by) = (owners(old), owners(new));
         if !is_moved && !is_relabelled && was_owned_by == is_owned_by {
             return;
         }
         let place = Rc::new(Place::of(object));
         for (owners, is_there) in [(was_owned_by, false), (is_owned_by, true)] {
             for owner in owners.into_iter().flatten() {
-                file(&mut self.owned, owner.uid, &place, is_there);
+                file(&mut self.owned, owner.uid.clone(), &place, is_there);
             }
         }
         for (object, is_there) in [(old, false), (new, true)] {

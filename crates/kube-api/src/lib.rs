@@ -9,7 +9,7 @@
 //!   [`object`]: typed and untyped objects;
 //! - [`server`]: [`Api`], what the API server does with an object: names, [`defaults`], [`workloads`], [`validate`],
 //!   deletion; [`allocate`]: addresses and ports of Services; [`status`]: how it says no;
-//! - [`patch`]: kubectl's three-way merge;
+//! - [`patch`]: how objects become others; [`managed`]: who manages which field, and the server's apply;
 //! - [`store`]: the objects and their changes; [`index`]: by owner, node and label; [`provenance`]: where in a file each came from;
 //! - [`labels`], [`quantity`]: the small languages inside objects.
 //!
@@ -26,6 +26,7 @@ pub mod index;
 pub mod json;
 pub mod kinds;
 pub mod labels;
+pub mod managed;
 pub mod manifest;
 pub mod node;
 pub mod object;
@@ -49,7 +50,7 @@ pub use types::{
 
 pub use kinds::{KindId, KindInfo, Kinds};
 pub use object::{AnyObject, Dynamic, Kind, MetaExt};
-pub use server::{Api, ApiConfig, DeleteOptions};
+pub use server::{Api, ApiConfig, DeleteOptions, Patch, Propagation, Request};
 pub use status::{FieldError, Reason, Status};
 pub use store::{Change, Store};
 

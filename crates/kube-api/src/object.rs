@@ -123,7 +123,7 @@ macro_rules! typed_kinds {
             pub fn same_spec(&self, other: &AnyObject) -> bool {
                 match (self, other) {
                     $((AnyObject::$kind(a), AnyObject::$kind(b)) => a.same_spec(b),)*
-                    (AnyObject::Dynamic(a), AnyObject::Dynamic(b)) => a.body.get("spec") == b.body.get("spec"),
+                    (AnyObject::Dynamic(a), AnyObject::Dynamic(b)) => a.same_spec(b),
                     _ => false,
                 }
             }
@@ -181,6 +181,16 @@ impl Dynamic {
             metadata: types::from_value(metadata)?,
             body,
         })
+    }
+
+    /// Everything but the status is what users ask for.
+    fn same_spec(&self, other: &Dynamic) -> bool {
+        let spec = |body: &'_ Map<String, Value>| {
+            let mut body = body.clone();
+            body.remove("status");
+            body
+        };
+        spec(&self.body) == spec(&other.body)
     }
 
     fn set_value(&mut self, value: Value) {

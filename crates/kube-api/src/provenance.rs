@@ -60,6 +60,11 @@ impl Provenance {
         self.0.insert(key, Rc::new(origin));
     }
 
+    /// The object is gone.
+    pub fn forget(&mut self, kind: KindId, namespace: &str, name: &str) {
+        self.0.remove(&(kind, namespace.to_string(), name.to_string()));
+    }
+
     /// Where the object came from.
     pub fn get(&self, kind: KindId, namespace: &str, name: &str) -> Option<&Rc<Origin>> {
         self.0.get(&(kind, namespace.to_string(), name.to_string()))

@@ -1,23 +1,35 @@
-//! What the API server does with an object: names, defaults, validation, addresses and ports, deletion.
+//! What the API server does with an object: names, defaults, validation, addresses and ports.
+//!
+//! [`requests`] is what people ask for: with who asks, patches, and dry runs; [`deletion`]: how objects go.
+//!
+//! **Invariant:** `metadata.generation` counts what users asked for: changes of the spec, of a Deployment's
+//! annotations (`pkg/registry/apps/deployment/strategy.go`), and the wish to delete; never a status.
+
+mod deletion;
+mod requests;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use base::{Duration, Instant, Rng};
+use base::{Instant, Rng};
 use serde_json::Value;
 
 use crate::allocate::{self, Allocator};
 use crate::core::{Namespace, Pod};
 use crate::decode::{Decoded, decode, decode_custom};
 use crate::kinds::{KindId, KindInfo};
+use crate::managed::{self, Writer};
 use crate::node::Node;
 use crate::object::{self, AnyObject, Kind};
 use crate::provenance::Provenance;
 use crate::status::{FieldError, Status};
 use crate::store::Store;
 use crate::{MetaExt, crd, defaults, validate, workloads};
+
+pub use deletion::{DeleteOptions, FOREGROUND, ORPHAN, Propagation};
+pub use requests::{Patch, Request};
 
 /// Letters of generated names: no vowels and nothing that looks like something else
 /// (`apimachinery/pkg/util/rand`).
@@ -36,13 +48,6 @@ impl Default for ApiConfig {
     fn default() -> Self {
         ApiConfig { service_network: (Ipv4Addr::new(10, 96, 0, 0), 16), node_ports: 30000..=32767 }
     }
-}
-
-/// How an object is to be deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DeleteOptions {
-    /// Seconds a Pod has to end; `None` is what the Pod says itself.
-    pub grace_seconds: Option<i64>,
 }
 
 /// The API server of one cluster.
@@ -155,18 +160,31 @@ impl Api {
     }
 
     /// Creates an object.
-    pub fn create(&mut self, mut object: AnyObject, now: Instant) -> Result<AnyObject, Status> {
+    pub fn create(&mut self, object: AnyObject, now: Instant) -> Result<AnyObject, Status> {
+        self.create_as(object, now, None)
+    }
+
+    fn create_as(
+        &mut self,
+        mut object: AnyObject,
+        now: Instant,
+        request: Option<&Request<'_>>,
+    ) -> Result<AnyObject, Status> {
         let info = self.info(&object);
         self.settle_namespace(&info, &mut object)?;
         if let AnyObject::Pod(pod) = &mut object {
             workloads::settle_priority(&self.store, Rc::make_mut(pod))?;
         }
-        self.settle_name(&mut object);
+        self.settle_name(&info, &mut object);
         if self.store.get_any(info.id, object.namespace(), object.name()).is_some() {
             return Err(Status::already_exists(&info.resource(), object.name()));
         }
         defaults::apply(&mut object);
+        if let Some(request) = request {
+            object = self.noted(&info, None, object, request);
+        }
         self.refuse(&info, &object, validate::create(&info, &object))?;
+        let held = self.held_if(request.is_some_and(|request| request.dry_run));
         if let AnyObject::Service(service) = &mut object {
             let service = Rc::make_mut(service);
             let errors = self.allocator.allocate(&self.config, &self.rng, None, service);
@@ -176,13 +194,50 @@ impl Api {
         let meta = object.meta_mut();
         meta.uid = Some(uid);
         meta.creation_timestamp = Some(object::time(now));
-        meta.generation = has_generation(info.id).then_some(1);
+        meta.generation = has_generation(&info).then_some(1);
         meta.deletion_timestamp = None;
+        meta.deletion_grace_period_seconds = None;
         crd::accept(&mut object, now);
         if let AnyObject::Job(job) = &mut object {
             workloads::select_by_uid(Rc::make_mut(job));
         }
-        Ok(self.store.put(object))
+        Ok(self.put(object, held))
+    }
+
+    /// Addresses and ports that are held now, if nothing is to come of what follows.
+    fn held_if(&self, dry_run: bool) -> Option<Allocator> {
+        dry_run.then(|| self.allocator.clone())
+    }
+
+    /// Stores an object, or goes back to what was held.
+    fn put(&mut self, object: AnyObject, held: Option<Allocator>) -> AnyObject {
+        match held {
+            Some(held) => {
+                self.allocator = held;
+                object
+            }
+            None => self.store.put(object),
+        }
+    }
+
+    /// The object, with a note that who asks has made it of the old one.
+    fn noted(
+        &self,
+        info: &KindInfo,
+        old: Option<&AnyObject>,
+        object: AnyObject,
+        request: &Request<'_>,
+    ) -> AnyObject {
+        if request.is_noted {
+            return object;
+        }
+        let mut value = object.to_value();
+        let time = object::time(request.now).to_string();
+        let Request { manager, subresource, .. } = *request;
+        let writer = Writer { manager, subresource, time: &time };
+        let old = old.map(AnyObject::to_value);
+        managed::note_update(old.as_ref(), &mut value, requests::type_of(info), writer);
+        AnyObject::from_value(info, value).unwrap_or(object)
     }
 
     /// Creates an object of a typed kind.
@@ -213,13 +268,22 @@ impl Api {
     }
 
     /// `generateName` makes a name with a random end.
-    fn settle_name(&mut self, object: &mut AnyObject) {
+    fn settle_name(&mut self, info: &KindInfo, object: &mut AnyObject) {
         let prefix = object.meta().generate_name.clone().unwrap_or_default();
-        if object.name().is_empty() && !prefix.is_empty() {
+        if !object.name().is_empty() || prefix.is_empty() {
+            return;
+        }
+        // `maxNameLength` less the letters that come (`apiserver/pkg/storage/names`).
+        let prefix: String = prefix.chars().take(58).collect();
+        // As often as upstream tries when a name is taken (`registry/generic/registry/store.go`).
+        for _ in 0..8 {
             let name = format!("name/{}/{prefix}", object.namespace());
             let purpose = Births::count(&mut self.births.named, name);
             let end = self.rng.fork(&purpose).letters(NAME_LETTERS, 5);
             object.meta_mut().name = Some(format!("{prefix}{end}"));
+            if self.store.get_any(info.id, object.namespace(), object.name()).is_none() {
+                return;
+            }
         }
     }
 
@@ -250,35 +314,54 @@ impl Api {
 
     /// Changes an object as a whole. Its status is what the new object says; with a resource version, only
     /// if nobody else has changed it since.
-    pub fn update(&mut self, mut object: AnyObject) -> Result<AnyObject, Status> {
+    pub fn update(&mut self, object: AnyObject) -> Result<AnyObject, Status> {
+        self.update_as(object, None)
+    }
+
+    fn update_as(
+        &mut self,
+        mut object: AnyObject,
+        request: Option<&Request<'_>>,
+    ) -> Result<AnyObject, Status> {
         let info = self.info(&object);
         let found = self.store.get_any(info.id, object.namespace(), object.name()).cloned();
         let Some(old) = found else {
             return Err(Status::not_found(&info.resource(), object.name()));
         };
-        let version = object.meta().resource_version.clone().unwrap_or_default();
-        if !version.is_empty() && old.meta().resource_version.as_deref() != Some(&version) {
-            return Err(Status::conflict(&info.resource(), object.name()));
-        }
+        same_object(&info, &old, &object)?;
         defaults::apply(&mut object);
         keep_identity(&old, &mut object);
         if let (AnyObject::Service(old), AnyObject::Service(new)) = (&old, &mut object) {
             allocate::carry_over(old, Rc::make_mut(new));
         }
-        self.refuse(&info, &object, validate::update(&info, &old, &object))?;
+        if let Some(request) = request {
+            object = self.noted(&info, Some(&old), object, request);
+        }
+        let mut errors = new_finalizers(&old, &object);
+        errors.extend(validate::update(&info, &old, &object));
+        self.refuse(&info, &object, errors)?;
+        let held = self.held_if(request.is_some_and(|request| request.dry_run));
         if let (AnyObject::Service(old), AnyObject::Service(new)) = (&old, &mut object) {
             let new = Rc::make_mut(new);
             let errors = self.allocator.allocate(&self.config, &self.rng, Some(old), new);
             self.refuse(&info, &object, errors)?;
         }
-        if has_generation(info.id) && !object.same_spec(&old) {
+        let is_annotated = matches!(object, AnyObject::Deployment(_))
+            && request.is_some()
+            && object.meta().annotations != old.meta().annotations;
+        if has_generation(&info) && (is_annotated || !object.same_spec(&old)) {
             let generation = old.meta().generation.unwrap_or(0) + 1;
             object.meta_mut().generation = Some(generation);
         }
         if object == old {
             return Ok(old);
         }
-        Ok(self.store.put(object))
+        let is_real = held.is_none();
+        let put = self.put(object, held);
+        if is_real {
+            self.finish(&put);
+        }
+        Ok(put)
     }
 
     /// Changes an object of a typed kind in place, if it is there. For controllers: what they write needs
@@ -295,82 +378,69 @@ impl Api {
         if new == *old {
             return Some(old);
         }
-        if has_generation(T::id()) && !new.same_spec(&old) {
+        // Binding a Pod to its node is no change that anybody asked for.
+        let counts = T::id() != Pod::id() && has_generation(self.store.kinds().get(T::id()));
+        if counts && !new.same_spec(&old) {
             new.metadata_mut().generation = Some(old.metadata().generation.unwrap_or(0) + 1);
         }
         let put = self.store.put(T::wrap(Rc::new(new)));
+        self.finish(&put);
         T::of(&put).cloned()
-    }
-
-    /// Deletes an object. A Pod that runs somewhere, and a namespace, are only marked: whoever is in
-    /// charge of them takes them away when they are empty.
-    pub fn delete(
-        &mut self,
-        kind: KindId,
-        namespace: &str,
-        name: &str,
-        options: DeleteOptions,
-        now: Instant,
-    ) -> Result<AnyObject, Status> {
-        let info = self.store.kinds().get(kind).clone();
-        let Some(object) = self.store.get_any(kind, namespace, name).cloned() else {
-            return Err(Status::not_found(&info.resource(), name));
-        };
-        if info.plural == "namespaces" && matches!(name, "default" | "kube-system" | "kube-public")
-        {
-            return Err(Status::forbidden("namespaces", name, "this namespace may not be deleted"));
-        }
-        let grace = match &object {
-            AnyObject::Pod(pod) => pod_grace(pod, options),
-            _ => 0,
-        };
-        let has_finalizers = object.meta().finalizers.as_ref().is_some_and(|f| !f.is_empty());
-        let is_namespace = matches!(object, AnyObject::Namespace(_));
-        if grace == 0 && !has_finalizers && !is_namespace {
-            return Ok(self.remove(kind, namespace, name).unwrap_or(object));
-        }
-        let mut marked = object.clone();
-        let meta = marked.meta_mut();
-        let ends = now + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-        let is_sooner = meta.deletion_grace_period_seconds.is_none_or(|earlier| grace < earlier);
-        if meta.deletion_timestamp.is_none() || is_sooner {
-            meta.deletion_timestamp = Some(object::time(ends));
-            meta.deletion_grace_period_seconds = Some(grace);
-        }
-        if let AnyObject::Namespace(namespace) = &mut marked {
-            Rc::make_mut(namespace).status.get_or_insert_default().phase =
-                Some("Terminating".into());
-        }
-        if marked == object {
-            return Ok(object);
-        }
-        Ok(self.store.put(marked))
-    }
-
-    /// Takes an object away for good, and gives back what it held.
-    pub fn remove(&mut self, kind: KindId, namespace: &str, name: &str) -> Option<AnyObject> {
-        let removed = self.store.remove(kind, namespace, name)?;
-        if let AnyObject::Service(service) = &removed {
-            self.allocator.release(service);
-        }
-        for kind in self.store.forget_kinds(&removed) {
-            let places: Vec<(String, String)> = self
-                .store
-                .list_any(kind)
-                .map(|object| (object.namespace().to_string(), object.name().to_string()))
-                .collect();
-            for (namespace, name) in places {
-                self.store.remove(kind, &namespace, &name);
-            }
-        }
-        Some(removed)
     }
 }
 
-/// What people ask for counts its changes; reports and records do not, nor do Services.
-fn has_generation(kind: KindId) -> bool {
-    use crate::core::{Endpoints, Event, Node, Service};
-    ![Event::id(), Endpoints::id(), Namespace::id(), Node::id(), Service::id()].contains(&kind)
+/// What people ask for counts its changes; reports and records do not, nor do the oldest kinds (each kind's
+/// `strategy.go`).
+fn has_generation(info: &KindInfo) -> bool {
+    const WITHOUT: &str = " bindings componentstatuses configmaps controllerrevisions csinodes \
+        csistoragecapacities endpoints events horizontalpodautoscalers leases limitranges namespaces nodes \
+        persistentvolumeclaims persistentvolumes podtemplates resourcequotas runtimeclasses secrets \
+        serviceaccounts services storageclasses volumeattachments certificatesigningrequests apiservices \
+        roles rolebindings clusterroles clusterrolebindings ";
+    let is_builtin = info.type_name.is_some();
+    !(is_builtin && WITHOUT.contains(&format!(" {} ", info.plural)))
+}
+
+/// A request may name the uid and the version of the object that it is about.
+fn same_object(info: &KindInfo, old: &AnyObject, new: &AnyObject) -> Result<(), Status> {
+    let resource = info.resource();
+    let (old, new) = (old.meta(), new.meta());
+    if !new.uid().is_empty() && new.uid() != old.uid() {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{}{}{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            info.plural,
+            old.namespace(),
+            if info.is_namespaced { "/" } else { "" },
+            old.name(),
+            new.uid(),
+            old.uid()
+        );
+        return Err(Status::unfulfilled(&resource, old.name(), &why));
+    }
+    let version = new.resource_version.as_deref().unwrap_or_default();
+    if !version.is_empty() && old.resource_version.as_deref() != Some(version) {
+        return Err(Status::conflict(&resource, old.name()));
+    }
+    Ok(())
+}
+
+/// Who is going gets no new finalizers (`apimachinery/pkg/api/validation/objectmeta.go`).
+fn new_finalizers(old: &AnyObject, new: &AnyObject) -> Vec<FieldError> {
+    if !old.meta().is_terminating() {
+        return Vec::new();
+    }
+    let known = old.meta().finalizers.as_deref().unwrap_or_default();
+    let finalizers = new.meta().finalizers.iter().flatten();
+    let added: Vec<String> =
+        finalizers.filter(|f| !known.contains(f)).map(|f| format!("{f:?}")).collect();
+    if added.is_empty() {
+        return Vec::new();
+    }
+    let detail = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.join(", ")
+    );
+    vec![FieldError::forbidden("metadata.finalizers", &detail)]
 }
 
 /// What cannot be changed about an object by writing another.
@@ -383,16 +453,4 @@ fn keep_identity(old: &AnyObject, new: &mut AnyObject) {
     meta.resource_version = old.resource_version;
     meta.deletion_timestamp = old.deletion_timestamp;
     meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
-}
-
-/// Seconds that a Pod has to end; none when it runs nowhere, or has ended.
-fn pod_grace(pod: &Pod, options: DeleteOptions) -> i64 {
-    let spec = pod.spec.as_ref();
-    let is_scheduled = spec.is_some_and(|spec| spec.node_name.is_some());
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    if !is_scheduled || matches!(phase, Some("Succeeded" | "Failed")) {
-        return 0;
-    }
-    let own = spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
-    options.grace_seconds.unwrap_or(own).max(0)
 }

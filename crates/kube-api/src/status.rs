@@ -39,10 +39,14 @@ pub enum Reason {
     Conflict,
     /// 422
     Invalid,
+    /// 415
+    UnsupportedMediaType,
     /// 429
     TooManyRequests,
     /// 500
     InternalError,
+    /// 500, for an error that has no reason of its own
+    Unknown,
 }
 
 impl Reason {
@@ -56,7 +60,9 @@ impl Reason {
             Reason::Conflict => "Conflict",
             Reason::InternalError => "InternalError",
             Reason::Invalid => "Invalid",
+            Reason::UnsupportedMediaType => "UnsupportedMediaType",
             Reason::TooManyRequests => "TooManyRequests",
+            Reason::Unknown => "",
         }
     }
 }
@@ -66,6 +72,9 @@ impl fmt::Display for Status {
     /// `checkErr`): invalid objects with a line a cause, everything else as `Error from server (Reason)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(Invalid { kind, name, causes }) = &self.invalid else {
+            if self.reason == Reason::Invalid {
+                return write!(f, "The request is invalid: {}", self.message);
+            }
             return f.write_str(&self.in_list());
         };
         write!(f, "The {kind} {name:?} is invalid: ")?;
@@ -79,7 +88,10 @@ impl fmt::Display for Status {
 impl Status {
     /// As kubectl prints it among other things that went wrong.
     pub fn in_list(&self) -> String {
-        format!("Error from server ({}): {}", self.reason.name(), self.message)
+        match self.reason {
+            Reason::Unknown => format!("Error from server: {}", self.message),
+            reason => format!("Error from server ({}): {}", reason.name(), self.message),
+        }
     }
 
     /// With `prefix` before the message, as kubectl says what it was doing.
@@ -111,10 +123,36 @@ impl Status {
 
     /// Somebody else has changed the object since it was read.
     pub fn conflict(resource: &str, name: &str) -> Status {
-        let message = format!(
-            "Operation cannot be fulfilled on {resource} {name:?}: the object has been modified; please apply your changes to the latest version and try again"
-        );
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Status::unfulfilled(resource, name, why)
+    }
+
+    /// The object is not, or no longer, what the request is about.
+    pub fn unfulfilled(resource: &str, name: &str, why: &str) -> Status {
+        let message = format!("Operation cannot be fulfilled on {resource} {name:?}: {why}");
         Status::new(Reason::Conflict, message)
+    }
+
+    /// Other managers have a say in fields that were applied.
+    pub fn apply_conflict(message: String) -> Status {
+        Status::new(Reason::Conflict, message)
+    }
+
+    /// An error of which the server says nothing but its text.
+    pub fn unknown(message: impl Into<String>) -> Status {
+        Status::new(Reason::Unknown, message.into())
+    }
+
+    /// The request cannot be carried out as it is; what is wrong with it, the server keeps to itself.
+    pub fn rejected() -> Status {
+        let text = "the server rejected our request due to an error in our request";
+        Status::new(Reason::Invalid, text.to_string())
+    }
+
+    /// Objects of this kind take no such patches.
+    pub fn unsupported_patch() -> Status {
+        let text = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor";
+        Status::new(Reason::UnsupportedMediaType, text.to_string())
     }
 
     /// The request makes no sense.

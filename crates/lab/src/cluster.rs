@@ -41,8 +41,8 @@ pub struct Cluster {
     pub(crate) nodes: BTreeMap<String, NodeRuntime>,
     /// Nodes whose containers run, and that are not known to the API server yet.
     joining: VecDeque<(Instant, Joining)>,
-    pub(crate) inbox: Inbox,
     dns: ClusterDns,
+    pub(crate) inbox: Inbox,
     /// What Pods show as files.
     config_kinds: Vec<KindId>,
     /// The revision up to which changes have been handed out.
@@ -93,7 +93,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             joining: VecDeque::new(),
             inbox: Inbox::default(),
-            dns: ClusterDns::new(services.nth(10)),
+            dns: ClusterDns::default(),
             config_kinds: Vec::new(),
             seen: 0,
             due: Some(now),
@@ -119,7 +119,7 @@ impl Cluster {
                 balancing,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
-            runtime.kubelet.dns = cluster.dns.clone();
+            runtime.kubelet.set_dns(cluster.dns.clone());
             runtime.kubelet.set_commands(commands.clone());
             system::IMAGES.iter().for_each(|image| runtime.kubelet.preload(image));
             let is_control_plane = node_config.role == Role::ControlPlane;

@@ -128,7 +128,7 @@ fn a_pod_that_is_deleted_has_its_grace() {
         wait(&world, 3000);
         let begun = world.lab().now();
         world.lab().with("kind", |cluster| {
-            let options = DeleteOptions { grace_seconds: grace };
+            let options = DeleteOptions { grace_seconds: grace, ..DeleteOptions::default() };
             cluster.api.delete(Pod::id(), "default", "a", options, begun).unwrap();
         });
         let mut took = 0;

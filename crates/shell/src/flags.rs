@@ -181,6 +181,12 @@ impl Args {
         values.flat_map(|(_, value)| value.split(',')).map(str::to_string).collect()
     }
 
+    /// All values of a flag, each as it was given.
+    pub fn each(&self, long: &str) -> Vec<&str> {
+        let values = self.flags.iter().filter(|(name, _)| *name == long);
+        values.map(|(_, value)| value.as_str()).collect()
+    }
+
     /// A switch is on.
     pub fn is_on(&self, long: &str) -> bool {
         self.get(long) == Some("true")

@@ -262,13 +262,13 @@ impl EndpointSlices {
         }
         let Some(held) = self.services.get_mut(key) else { return };
         let slices: Vec<_> = pack::slices_of(api, &held.uid).collect();
-        let options = DeleteOptions::default();
         for slice in slices {
+            let options = DeleteOptions::default();
             let (namespace, name) = (slice.metadata.namespace(), slice.metadata.name());
             let _ = api.delete(EndpointSlice::id(), namespace, name, options, now);
         }
         if !is_replaced {
-            let _ = api.delete(Endpoints::id(), &key.0, &key.1, options, now);
+            let _ = api.delete(Endpoints::id(), &key.0, &key.1, DeleteOptions::default(), now);
             self.services.remove(key);
             return;
         }

@@ -233,7 +233,7 @@ impl Job<'_> {
         let (Some(spec), Some(sandbox)) = (spec_at(&self.pod, at), self.worker.sandbox) else {
             return Err("the Pod has no network".to_string());
         };
-        let hostname = sandbox::hostname(&self.pod, &self.info.node);
+        let (hostname, _) = sandbox::hostname(&self.pod, &self.info.node);
         let refers = super::env::Refers {
             api: self.api,
             pod: &self.pod,
@@ -244,25 +244,39 @@ impl Job<'_> {
         };
         let env = refers.environment()?;
         let files = Files::new(self.mounts(spec, &env));
+        self.write_names(&files, &hostname, sandbox.ip);
         let nothing = std::collections::BTreeMap::new();
         let words = |list: &Option<Vec<String>>| -> Vec<String> {
             list.iter().flatten().map(|word| super::env::expand(word, &env, &nothing)).collect()
         };
         let working_dir = json(spec, "/workingDir");
         let working_dir = working_dir.as_ref().and_then(|dir| dir.as_str()).unwrap_or_default();
-        let mut program = Program {
+        Ok(Program {
             image: spec.image.clone().unwrap_or_default(),
             command: words(&spec.command),
             args: words(&spec.args),
             declared_ports: declared_ports(spec),
+            zone: self.info.dns.zone(spec.image.as_deref(), &hostname, self.api, self.net),
             hostname,
             working_dir: working_dir.to_string(),
             files,
             env,
-            ..Program::default()
-        };
-        self.dns.equip(&mut program, &self.pod, sandbox.ip, self.api, self.net);
-        Ok(program)
+        })
+    }
+
+    /// The files that say who and where the Pod is. What is mounted there stays as it is.
+    fn write_names(&self, files: &Files, hostname: &str, ip: std::net::Ipv4Addr) {
+        let dns = self.api.store().get::<kube_api::core::Service>("kube-system", "kube-dns");
+        let dns = dns.and_then(|service| service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok());
+        for (path, text) in [
+            ("/etc/hosts", sandbox::hosts_file(&self.pod, &self.info.node, ip)),
+            ("/etc/resolv.conf", sandbox::resolv_conf(&self.pod, dns)),
+            ("/etc/hostname", format!("{hostname}\n")),
+        ] {
+            if files.read(path).is_none() {
+                let _ = files.write(path, text.into_bytes());
+            }
+        }
     }
 
     fn start(&mut self, at: usize) {
@@ -356,12 +370,25 @@ impl Job<'_> {
     }
 }
 
+/// The ports that a container declares, and those that its probes ask for: there, too, something listens.
 fn declared_ports(spec: &Spec) -> Vec<u16> {
     let ports = spec.ports.iter().flatten();
-    ports
+    let mut all: Vec<u16> = ports
         .filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP")
         .filter_map(|port| u16::try_from(port.container_port).ok())
-        .collect()
+        .collect();
+    for probe in ["/startupProbe", "/readinessProbe", "/livenessProbe"] {
+        let probe = json(spec, probe).unwrap_or_default();
+        for port in ["/httpGet/port", "/tcpSocket/port", "/grpc/port"] {
+            let port = probe.pointer(port).and_then(serde_json::Value::as_u64);
+            if let Some(port) = port.and_then(|port| u16::try_from(port).ok())
+                && !all.contains(&port)
+            {
+                all.push(port);
+            }
+        }
+    }
+    all
 }
 
 /// A duration as Go prints it: `1m20s`, `1.2s`, `400ms`.

@@ -100,7 +100,7 @@ impl Job<'_> {
             if removal > self.now {
                 return Some(removal);
             }
-            let options = DeleteOptions { grace_seconds: Some(0) };
+            let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
             let _ = self.api.delete(Pod::id(), &self.key.0, &self.key.1, options, self.now);
             self.is_done = true;
             return None;

@@ -70,6 +70,7 @@ struct Info {
     ns: NsId,
     node_ip: Ipv4Addr,
     commands: CommandsSlot,
+    dns: ClusterDns,
 }
 
 /// The kubelet of one node.
@@ -80,8 +81,6 @@ pub struct Kubelet {
     images: BTreeSet<String>,
     /// The node's files, which outlive Pods: `hostPath` and local volumes.
     disk: Volume,
-    /// Where its Pods ask for names.
-    pub(crate) dns: ClusterDns,
     queue: WorkQueue<Key>,
     /// It does nothing; reports wait.
     is_stopped: bool,
@@ -102,7 +101,6 @@ struct Job<'a> {
     ipam: &'a mut Ipam,
     images: &'a mut BTreeSet<String>,
     disk: &'a Volume,
-    dns: &'a ClusterDns,
     api: &'a mut Api,
     net: &'a Net,
     inbox: &'a Inbox,
@@ -124,12 +122,18 @@ impl Kubelet {
     ) -> Kubelet {
         let (cluster, node) = (cluster.to_string(), node.to_string());
         Kubelet {
-            info: Info { cluster, node, ns, node_ip, commands: CommandsSlot::default() },
+            info: Info {
+                cluster,
+                node,
+                ns,
+                node_ip,
+                commands: CommandsSlot::default(),
+                dns: ClusterDns::default(),
+            },
             ipam: Ipam::new(pod_cidr),
             workers: BTreeMap::new(),
             images: BTreeSet::new(),
             disk: Volume::default(),
-            dns: ClusterDns::default(),
             queue: WorkQueue::default(),
             is_stopped: false,
             held: VecDeque::new(),
@@ -139,6 +143,11 @@ impl Kubelet {
     /// Who runs commands in containers.
     pub(crate) fn set_commands(&mut self, commands: CommandsSlot) {
         self.info.commands = commands;
+    }
+
+    /// The cluster's name servers, some of which may run here.
+    pub(crate) fn set_dns(&mut self, dns: ClusterDns) {
+        self.info.dns = dns;
     }
 
     /// An image is on the node from the beginning.
@@ -257,7 +266,6 @@ impl Kubelet {
             ipam: &mut self.ipam,
             images: &mut self.images,
             disk: &self.disk,
-            dns: &self.dns,
             api: &mut *around.api,
             net: around.net,
             inbox: around.inbox,
@@ -294,7 +302,7 @@ impl Kubelet {
         let Some(pod) = pod else { return };
         if !self.workers.contains_key(key) {
             if pod.metadata.is_terminating() {
-                let options = DeleteOptions { grace_seconds: Some(0) };
+                let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
                 let _ = around.api.delete(Pod::id(), &key.0, &key.1, options, around.now);
                 return;
             }

@@ -1,5 +1,5 @@
-//! What all containers of a Pod share: its network namespace and its host name
-//! (`pkg/kubelet/kubelet_pods.go`).
+//! What all containers of a Pod share: its network namespace, its names, and the files that say so
+//! (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/network/dns`).
 
 use std::net::Ipv4Addr;
 
@@ -69,10 +69,10 @@ impl Job<'_> {
     }
 }
 
-/// The Pod's host name: its own, or the full one where it wants that.
-pub(super) fn hostname(pod: &Pod, node: &str) -> String {
+/// The Pod's host name, and its full name where it has a subdomain.
+pub(super) fn hostname(pod: &Pod, node: &str) -> (String, Option<String>) {
     if is_host_network(pod) {
-        return node.to_string();
+        return (node.to_string(), None);
     }
     let spec = pod.spec.as_ref();
     let name = spec.and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
@@ -81,13 +81,101 @@ pub(super) fn hostname(pod: &Pod, node: &str) -> String {
     if name.len() > 63 {
         name = name.get(..63).unwrap_or_default().trim_end_matches(['-', '.']).to_string();
     }
+    let subdomain = spec.and_then(|spec| spec.subdomain.as_deref()).filter(|name| !name.is_empty());
+    let full = subdomain
+        .map(|subdomain| format!("{name}.{subdomain}.{}.svc.{DOMAIN}", pod.metadata.namespace()));
     let uses_full =
         spec.and_then(|spec| json(spec, "/setHostnameAsFQDN")) == Some(Value::Bool(true));
-    let subdomain = spec.and_then(|spec| spec.subdomain.as_deref()).filter(|name| !name.is_empty());
-    match subdomain {
-        Some(subdomain) if uses_full => {
-            format!("{name}.{subdomain}.{}.svc.{DOMAIN}", pod.metadata.namespace())
+    match &full {
+        Some(long) if uses_full => (long.clone(), full),
+        _ => (name, full),
+    }
+}
+
+/// What a Pod's `/etc/hosts` says.
+pub(super) fn hosts_file(pod: &Pod, node: &str, ip: Ipv4Addr) -> String {
+    let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n".to_string();
+    let (name, full) = hostname(pod, node);
+    match full.filter(|full| *full != name) {
+        Some(full) => text.push_str(&format!("{ip}\t{full}\t{name}\n")),
+        None => text.push_str(&format!("{ip}\t{name}\n")),
+    }
+    let aliases = pod.spec.as_ref().and_then(|spec| json(spec, "/hostAliases"));
+    let aliases = aliases.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !aliases.is_empty() {
+        text.push_str("\n# Entries added by HostAliases.\n");
+    }
+    for alias in aliases {
+        let ip = alias.get("ip").and_then(Value::as_str).unwrap_or_default();
+        text.push_str(&format!("{ip}\t{}\n", words(alias.get("hostnames"), "\t")));
+    }
+    text
+}
+
+fn words(list: Option<&Value>, between: &str) -> String {
+    let words = list.and_then(Value::as_array).into_iter().flatten();
+    words.filter_map(Value::as_str).collect::<Vec<&str>>().join(between)
+}
+
+/// Who answers a node's questions: your machine, as Docker's resolver does in kind.
+const NODE_DNS: &str = "172.18.0.1";
+
+/// What a Pod's `/etc/resolv.conf` says (`pkg/kubelet/network/dns/dns.go`).
+pub(super) fn resolv_conf(pod: &Pod, dns: Option<Ipv4Addr>) -> String {
+    let spec = pod.spec.as_ref();
+    let policy = spec.and_then(|spec| spec.dns_policy.as_deref()).unwrap_or("ClusterFirst");
+    let (mut servers, mut search, mut options) = (String::new(), String::new(), String::new());
+    match (policy, dns) {
+        ("None", _) => {}
+        ("ClusterFirst", Some(dns)) if !is_host_network(pod) => {
+            (servers, search, options) = cluster_first(pod, dns);
         }
-        _ => name,
+        ("ClusterFirstWithHostNet", Some(dns)) => {
+            (servers, search, options) = cluster_first(pod, dns);
+        }
+        _ => {
+            servers = NODE_DNS.to_string();
+            options = "ndots:0".to_string();
+        }
+    }
+    let config = spec.and_then(|spec| json(spec, "/dnsConfig")).unwrap_or_default();
+    add_new(&mut servers, &words(config.get("nameservers"), " "));
+    add_new(&mut search, &words(config.get("searches"), " "));
+    for option in config.get("options").and_then(Value::as_array).into_iter().flatten() {
+        let name = option.get("name").and_then(Value::as_str).unwrap_or_default();
+        let value = option.get("value").and_then(Value::as_str);
+        let text = value.map_or_else(|| name.to_string(), |value| format!("{name}:{value}"));
+        // The Pod's own value replaces the one that was there.
+        let others = options.split_whitespace();
+        let others = others.filter(|known| known.split(':').next() != Some(name));
+        options = others.chain([text.as_str()]).collect::<Vec<&str>>().join(" ");
+    }
+    let mut text = String::new();
+    if !search.is_empty() {
+        text.push_str(&format!("search {search}\n"));
+    }
+    for server in servers.split_whitespace() {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    if !options.is_empty() {
+        text.push_str(&format!("options {options}\n"));
+    }
+    text
+}
+
+fn cluster_first(pod: &Pod, dns: Ipv4Addr) -> (String, String, String) {
+    let search = format!("{}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}", pod.metadata.namespace());
+    (dns.to_string(), search, "ndots:5".to_string())
+}
+
+/// Adds the words that are not there yet.
+fn add_new(list: &mut String, more: &str) {
+    for word in more.split_whitespace() {
+        if !list.split_whitespace().any(|known| known == word) {
+            if !list.is_empty() {
+                list.push(' ');
+            }
+            list.push_str(word);
+        }
     }
 }

@@ -1,114 +1,301 @@
-//! `kubectl apply` and `kubectl replace`, and what `kubectl create -f` shares with them.
+//! `kubectl apply`, and what `create -f` and `replace` share with it (`kubectl/pkg/cmd/apply`).
 
-use kube_api::AnyObject;
 use kube_api::patch::{LAST_APPLIED, three_way};
+use kube_api::{AnyObject, Api, DeleteOptions, KindInfo, MetaExt, Patch, Reason, Request, Status};
 use serde_json::{Map, Value};
 
+use super::delete::wait_until_gone;
 use super::kube::{Fail, Kube, error};
 use super::manifest::{self, Manifest, refused};
+use super::output::{DryRun, Told};
+use super::prune;
 use crate::flags::Args;
-
-/// `--dry-run`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DryRun {
-    No,
-    Client,
-    Server,
-}
-
-impl DryRun {
-    pub(crate) fn of(args: &Args) -> Result<DryRun, Fail> {
-        match args.get("dry-run") {
-            None | Some("none") => Ok(DryRun::No),
-            Some("client" | "unchanged") => Ok(DryRun::Client),
-            Some("server") => Ok(DryRun::Server),
-            Some(other) => Err(error(format!(
-                "Invalid dry-run value ({other}). Must be \"none\", \"server\", or \"client\"."
-            ))),
-        }
-    }
-
-    /// ` (dry run)`
-    pub(crate) fn suffix(self) -> &'static str {
-        match self {
-            DryRun::No => "",
-            DryRun::Client => " (dry run)",
-            DryRun::Server => " (server dry run)",
-        }
-    }
-}
 
 /// `kubectl apply -f …`
 pub(crate) async fn apply(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
-    if args.is_on("server-side") {
-        return Err(kube.unsupported("'apply --server-side'"));
-    }
-    if args.is_on("prune") {
-        return Err(kube.unsupported("'apply --prune'"));
+    if let Some(verb) = args.words.first() {
+        return match verb.as_str() {
+            "view-last-applied" => view_last_applied(kube, args).await,
+            "edit-last-applied" | "set-last-applied" => {
+                Err(kube.unsupported(&format!("'apply {verb}'")))
+            }
+            _ => Err(error(format!("Unexpected args: [{}]", args.words.join(" ")))),
+        };
     }
     if args.all("filename").is_empty() && args.get("kustomize").is_none() {
         return Err(error("must specify one of -f and -k"));
     }
-    let dry_run = DryRun::of(args)?;
-    each(kube, args, async |manifest: &Manifest| {
-        let done = kube.api(|api| {
-            let exists =
-                api.store().get_any(manifest.kind.id, &manifest.namespace, &manifest.name).cloned();
-            let now = kube.ctx.host.now();
-            match exists {
-                None => create_object(api, manifest, true, dry_run, now)
-                    .map(|object| (object, "created")),
-                Some(live) => change_object(api, manifest, &live, dry_run),
-            }
-        })?;
-        tell(kube, args, manifest, done, dry_run).await
+    let on_server = args.is_on("server-side");
+    if args.is_on("force-conflicts") && !on_server {
+        return Err(error("--force-conflicts only works with --server-side"));
+    }
+    prune::check(kube, args)?;
+    let manager = if on_server { "kubectl" } else { "kubectl-client-side-apply" };
+    let mut told = Told::new(kube, args, manager)?;
+    if on_server && told.dry_run == DryRun::Client {
+        return Err(error(
+            "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)",
+        ));
+    }
+    let mut visited = prune::Visited::default();
+    let mut code = each(kube, args, async |manifest: &Manifest| {
+        let done = if on_server {
+            on_the_server(kube, args, &told, manifest)?
+        } else {
+            on_this_side(kube, args, &told, manifest)?
+        };
+        let is_done = tell(kube, &mut told, manifest, done).await?;
+        visited.add(manifest, is_done.as_ref());
+        Ok(is_done.is_some())
     })
-    .await
+    .await?;
+    if args.is_on("prune") && code == 0 {
+        code = prune::run(kube, args, &mut told, &visited).await?;
+    }
+    told.end().await?;
+    Ok(code)
+}
+
+/// What has become of a manifest.
+struct Done {
+    object: AnyObject,
+    what: &'static str,
+    warnings: Vec<String>,
+}
+
+/// Why a manifest was refused: the status, and in what it stood in the way.
+pub(super) struct Refused {
+    status: Status,
+    doing: String,
+}
+
+type Outcome = Result<Done, Box<Refused>>;
+
+fn done(object: AnyObject, what: &'static str) -> Outcome {
+    Ok(Done { object, what, warnings: Vec::new() })
+}
+
+/// Applies by kubectl's own three-way merge.
+fn on_this_side(
+    kube: &Kube<'_>,
+    args: &Args,
+    told: &Told<'_>,
+    manifest: &Manifest,
+) -> Result<Outcome, Fail> {
+    if manifest.name.is_empty() {
+        return Err(nameless(manifest));
+    }
+    let (dry_run, request) = (told.dry_run, told.request());
+    kube.api(|api| {
+        let live = api.store().get_any(manifest.kind.id, &manifest.namespace, &manifest.name);
+        let Some(live) = live.cloned() else {
+            return create_object(api, manifest, true, dry_run, &request)
+                .and_then(|object| done(object, "created"));
+        };
+        if dry_run == DryRun::Client {
+            return done(live, "configured");
+        }
+        // Nobody comes in between here, so trying again, as kubectl does, would change nothing.
+        let outcome = change_object(api, manifest, &live, &request);
+        let wants_another =
+            |refused: &Refused| matches!(refused.status.reason, Reason::Conflict | Reason::Invalid);
+        match outcome {
+            // What cannot be changed is made anew.
+            Err(refused) if args.is_on("force") && wants_another(&refused) => {
+                let (kind, name) = (manifest.kind.id, &manifest.name);
+                let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
+                let deleted = api.delete(kind, &manifest.namespace, name, options, request.now);
+                deleted.map_err(|status| refused_while(status, manifest, "deleting"))?;
+                create_object(api, manifest, true, dry_run, &request)
+                    .and_then(|object| done(object, "configured"))
+            }
+            outcome => outcome,
+        }
+    })
+}
+
+fn nameless(manifest: &Manifest) -> Fail {
+    let prefix = manifest.value.pointer("/metadata/generateName").and_then(Value::as_str);
+    match prefix {
+        Some(prefix) => error(format!("from {prefix}: cannot use generate name with apply")),
+        None => error(format!(
+            "error when retrieving current configuration of:\n{}\nfrom server for: {:?}: resource name may not be empty",
+            whole_name(manifest),
+            manifest.file
+        )),
+    }
+}
+
+/// An object as kubectl names it at length (`resource.Info`).
+fn whole_name(manifest: &Manifest) -> String {
+    let KindInfo { group, version, kind, plural, .. } = &manifest.kind;
+    format!(
+        "Resource: \"{group}/{version}, Resource={plural}\", GroupVersionKind: \"{group}/{version}, Kind={kind}\"\nName: {:?}, Namespace: {:?}",
+        manifest.name, manifest.namespace
+    )
+}
+
+fn refused_while(status: Status, manifest: &Manifest, doing: &str) -> Box<Refused> {
+    Box::new(Refused { status, doing: format!("error when {doing} {:?}", manifest.file) })
+}
+
+fn change_object(
+    api: &mut Api,
+    manifest: &Manifest,
+    live: &AnyObject,
+    request: &Request<'_>,
+) -> Outcome {
+    let last = live.meta().annotation(LAST_APPLIED);
+    let original: Value =
+        last.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null);
+    let current = live.to_value();
+    let modified = annotated(manifest);
+    let type_name = manifest.kind.type_name;
+    let patch = three_way(&original, &modified, &current, type_name).map_err(|wrong| {
+        refused_while(Status::unknown(wrong.0), manifest, "creating patch with")
+    })?;
+    let mut warnings = Vec::new();
+    if last.is_none() {
+        let name = format!("{}/{}", manifest.kind.plural, manifest.name);
+        warnings.push(format!("Warning: resource {name} is missing the {LAST_APPLIED} annotation which is required by kubectl apply. kubectl apply should only be used on resources created declaratively by either kubectl create --save-config or kubectl apply. The missing annotation will be patched automatically.\n"));
+    }
+    let is_same = patch.as_object().is_some_and(Map::is_empty);
+    let text = patch.to_string();
+    let patch = match type_name {
+        Some(_) => Patch::Strategic(patch),
+        None => Patch::Merge(patch),
+    };
+    let (namespace, name) = (&manifest.namespace, &manifest.name);
+    let object = match api.patch(manifest.kind.id, namespace, name, &patch, request) {
+        _ if is_same => live.clone(),
+        Ok(object) => object,
+        Err(status) => {
+            let (whole, file) = (whole_name(manifest), &manifest.file);
+            let doing = format!("error when applying patch:\n{text}\nto:\n{whole}\nfor: {file:?}");
+            return Err(Box::new(Refused { status, doing }));
+        }
+    };
+    warnings.extend(warning_if_going(&object));
+    Ok(Done { object, what: if is_same { "unchanged" } else { "configured" }, warnings })
+}
+
+fn warning_if_going(object: &AnyObject) -> Option<String> {
+    let name = object.name();
+    object.meta().is_terminating().then(|| {
+        format!("Warning: Detected changes to resource {name} which is currently being deleted.\n")
+    })
+}
+
+const ABOUT_CONFLICTS: &str =
+    "\nPlease review the fields above--they currently have other managers. Here
+are the ways you can resolve this warning:
+* If you intend to manage all of these fields, please re-run the apply
+  command with the `--force-conflicts` flag.
+* If you do not intend to manage all of the fields, please edit your
+  manifest to remove references to the fields that should keep their
+  current managers.
+* You may co-own fields by updating your manifest to match the existing
+  value; in this case, you'll become the manager if the other manager(s)
+  stop managing the field (remove it from their configuration).
+See https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts";
+
+/// Lets the server apply.
+fn on_the_server(
+    kube: &Kube<'_>,
+    args: &Args,
+    told: &Told<'_>,
+    manifest: &Manifest,
+) -> Result<Outcome, Fail> {
+    if manifest.name.is_empty() {
+        return Err(nameless(manifest));
+    }
+    let force = args.is_on("force-conflicts");
+    let patch = Patch::Apply { config: manifest.value.clone(), force };
+    let (kind, namespace, name) = (manifest.kind.id, &manifest.namespace, &manifest.name);
+    kube.api(|api| match api.patch(kind, namespace, name, &patch, &told.request()) {
+        Ok(object) => {
+            let warnings = warning_if_going(&object).into_iter().collect();
+            Ok(Done { object, what: "serverside-applied", warnings })
+        }
+        // kubectl says this one as an error of its own.
+        Err(status) if status.reason == Reason::Conflict && status.message.starts_with("Apply") => {
+            let doing = format!("error: {}{ABOUT_CONFLICTS}", status.message);
+            Err(Box::new(Refused { status, doing }))
+        }
+        Err(status) => Err(refused_while(status, manifest, "applying")),
+    })
 }
 
 /// `kubectl create -f …`
 pub(crate) async fn create_files(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
-    let dry_run = DryRun::of(args)?;
+    let mut told = Told::new(kube, args, "kubectl-create")?;
     let keeps = args.is_on("save-config");
-    each(kube, args, async |manifest: &Manifest| {
-        let now = kube.now();
-        let done = kube.api(|api| create_object(api, manifest, keeps, dry_run, now))?;
-        tell(kube, args, manifest, done.map(|object| (object, "created")), dry_run).await
+    let code = each(kube, args, async |manifest: &Manifest| {
+        let (dry_run, request) = (told.dry_run, told.request());
+        let outcome = kube.api(|api| {
+            create_object(api, manifest, keeps, dry_run, &request)
+                .and_then(|object| done(object, "created"))
+        })?;
+        Ok(tell(kube, &mut told, manifest, outcome).await?.is_some())
     })
-    .await
+    .await?;
+    told.end().await?;
+    Ok(code)
 }
 
 /// `kubectl replace -f …`
 pub(crate) async fn replace(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
-    if args.is_on("force") {
-        return Err(kube.unsupported("'replace --force'"));
+    if args.all("filename").is_empty() && args.get("kustomize").is_none() {
+        return Err(error("must specify -f, -k, or --raw to replace"));
     }
-    let dry_run = DryRun::of(args)?;
-    each(kube, args, async |manifest: &Manifest| {
-        let done = kube.api(|api| {
-            let object = api.object(manifest.kind.id, manifest.value.clone())?;
-            if dry_run == DryRun::No { api.update(with_status(api, object)) } else { Ok(object) }
+    let mut told = Told::new(kube, args, "kubectl-replace")?;
+    let keeps = args.is_on("save-config");
+    let code = each(kube, args, async |manifest: &Manifest| {
+        if args.is_on("force") {
+            delete_first(kube, args, manifest).await?;
+        }
+        let (dry_run, request) = (told.dry_run, told.request());
+        let outcome = kube.api(|api| {
+            if args.is_on("force") {
+                return create_object(api, manifest, keeps, dry_run, &request)
+                    .and_then(|object| done(object, "replaced"));
+            }
+            let refuse = |status| refused_while(status, manifest, "replacing");
+            // One that was applied before keeps its note of it up to date.
+            let live = api.store().get_any(manifest.kind.id, &manifest.namespace, &manifest.name);
+            let is_noted = live.is_some_and(|o| o.meta().annotation(LAST_APPLIED).is_some());
+            let value =
+                if keeps || is_noted { annotated(manifest) } else { manifest.value.clone() };
+            let object = api.object(manifest.kind.id, value).map_err(refuse)?;
+            if dry_run == DryRun::Client {
+                return done(object, "replaced");
+            }
+            done(api.update_for(object, &request).map_err(refuse)?, "replaced")
         })?;
-        tell(kube, args, manifest, done.map(|object| (object, "replaced")), dry_run).await
+        Ok(tell(kube, &mut told, manifest, outcome).await?.is_some())
     })
-    .await
+    .await?;
+    told.end().await?;
+    Ok(code)
 }
 
-/// A replaced object keeps the status it has: `replace` does not write it.
-fn with_status(api: &kube_api::Api, object: AnyObject) -> AnyObject {
-    let live = api.store().get_any(object.kind(), object.namespace(), object.name());
-    let Some(status) = live.and_then(|live| live.to_value().get("status").cloned()) else {
-        return object;
+/// `replace --force`: the old one goes first, and is waited for.
+async fn delete_first(kube: &Kube<'_>, args: &Args, manifest: &Manifest) -> Result<(), Fail> {
+    let Ok(live) = kube.get_in(&manifest.kind, &manifest.namespace, &manifest.name) else {
+        return Ok(());
     };
-    let mut value = object.to_value();
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert("status".to_string(), status);
-    }
-    api.object(object.kind(), value).unwrap_or(object)
+    let grace = args.number("grace-period")?.filter(|secs| *secs >= 0);
+    let options = DeleteOptions { grace_seconds: grace, ..DeleteOptions::default() };
+    let (kind, namespace, name) = (&manifest.kind, &manifest.namespace, &manifest.name);
+    let now = kube.now();
+    kube.api(|api| api.delete(kind.id, namespace, name, options, now))??;
+    kube.out(super::delete::line(kind, namespace, name, "deleted")).await?;
+    let deadline = kube.deadline(args, "timeout")?;
+    wait_until_gone(kube, &[(kind.clone(), live)], deadline).await
 }
 
 /// Does something with every manifest; what is wrong with one does not keep the others.
-async fn each(
+pub(super) async fn each(
     kube: &Kube<'_>,
     args: &Args,
     mut act: impl AsyncFnMut(&Manifest) -> Result<bool, Fail>,
@@ -117,111 +304,111 @@ async fn each(
     let manifests = manifest::read(kube, args).await?;
     manifest::warn_of_stored(kube, &manifests).await?;
     for manifest in manifests {
-        match manifest {
-            Ok(manifest) => {
-                if !act(&manifest).await? {
-                    code = 1;
-                }
-            }
-            Err(message) => {
-                kube.err(format!("{message}\n")).await?;
-                code = 1;
-            }
+        let told = match manifest {
+            Ok(manifest) => match act(&manifest).await {
+                Ok(true) => continue,
+                Ok(false) => None,
+                Err(Fail::Message(text)) => Some(text),
+                Err(other) => return Err(other),
+            },
+            Err(text) => Some(text),
+        };
+        if let Some(text) = told {
+            kube.err(format!("{text}\n")).await?;
         }
+        code = 1;
     }
     Ok(code)
 }
 
-/// One line: what has become of it. `false`: it was refused.
+/// Says what has become of a manifest. Nothing: it was refused.
 async fn tell(
     kube: &Kube<'_>,
-    args: &Args,
+    told: &mut Told<'_>,
     manifest: &Manifest,
-    done: Result<(AnyObject, &str), kube_api::Status>,
-    dry_run: DryRun,
-) -> Result<bool, Fail> {
-    let (object, what) = match done {
+    outcome: Outcome,
+) -> Result<Option<AnyObject>, Fail> {
+    let Done { object, what, warnings } = match outcome {
         Ok(done) => done,
-        Err(status) => {
-            let (text, places) = (refused(&status, &manifest.file), manifest.places(&status));
+        Err(refused) => {
+            let Refused { status, doing } = *refused;
+            let places = manifest.places(&status);
+            let text = if status.invalid.is_some() {
+                status.to_string()
+            } else if doing.starts_with("error: ") {
+                doing
+            } else {
+                status.while_doing(&doing).in_list()
+            };
             kube.err(format!("{text}\n{places}\n")).await?;
-            return Ok(false);
+            return Ok(None);
         }
     };
-    if dry_run == DryRun::No {
+    if told.dry_run == DryRun::No {
         kube.api(|api| {
             let (namespace, name) = (object.namespace(), object.name());
             api.provenance_mut().set(manifest.kind.id, namespace, name, manifest.origin());
         })?;
     }
-    match args.get("output") {
-        None => {
-            let name = manifest.kind.object_name(object.name());
-            kube.out(format!("{name} {what}{}\n", dry_run.suffix())).await?;
-        }
-        Some("name") => kube.out(format!("{}\n", manifest.kind.object_name(object.name()))).await?,
-        Some("yaml") => kube.out(super::yaml::print(&object.to_value())).await?,
-        Some("json") => kube.out(super::get::json_text(&object.to_value())).await?,
-        Some(other) => return Err(kube.unsupported(&format!("-o {other} here"))),
+    for warning in warnings {
+        kube.err(warning).await?;
     }
-    Ok(true)
+    told.tell(&manifest.kind, &object.to_value(), what).await?;
+    Ok(Some(object))
 }
 
 /// The manifest with a note of itself, as apply leaves it.
-fn annotated(manifest: &Manifest) -> Value {
-    let mut bare = manifest.value.clone();
-    if let Some(annotations) = annotations_of(&mut bare) {
+pub(super) fn annotated(manifest: &Manifest) -> Value {
+    let mut value = manifest.value.clone();
+    let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) else { return value };
+    // kubectl writes `annotations: {}` where there were none.
+    let annotations = meta.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+    if let Some(annotations) = annotations.as_object_mut() {
         annotations.remove(LAST_APPLIED);
     }
-    let note = format!("{}\n", with_annotations(&bare));
-    let mut value = bare;
-    if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        let annotations = meta.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
-        if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(LAST_APPLIED.to_string(), note.into());
-        }
+    let note = format!("{value}\n");
+    if let Some(annotations) = value.pointer_mut("/metadata/annotations") {
+        annotations.as_object_mut().map(|all| all.insert(LAST_APPLIED.to_string(), note.into()));
     }
     value
-}
-
-/// kubectl writes `annotations: {}` where there were none.
-fn with_annotations(value: &Value) -> Value {
-    let mut value = value.clone();
-    if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        meta.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
-    }
-    value
-}
-
-fn annotations_of(value: &mut Value) -> Option<&mut Map<String, Value>> {
-    value.get_mut("metadata")?.get_mut("annotations")?.as_object_mut()
 }
 
 fn create_object(
-    api: &mut kube_api::Api,
+    api: &mut Api,
     manifest: &Manifest,
     keeps: bool,
     dry_run: DryRun,
-    now: base::Instant,
-) -> Result<AnyObject, kube_api::Status> {
+    request: &Request<'_>,
+) -> Result<AnyObject, Box<Refused>> {
+    let refuse = |status| refused_while(status, manifest, "creating");
     let value = if keeps { annotated(manifest) } else { manifest.value.clone() };
-    let object = api.object(manifest.kind.id, value)?;
-    if dry_run == DryRun::No { api.create(object, now) } else { Ok(object) }
+    let object = api.object(manifest.kind.id, value).map_err(refuse)?;
+    if dry_run == DryRun::Client {
+        return Ok(object);
+    }
+    api.create_for(object, request).map_err(refuse)
 }
 
-fn change_object(
-    api: &mut kube_api::Api,
-    manifest: &Manifest,
-    live: &AnyObject,
-    dry_run: DryRun,
-) -> Result<(AnyObject, &'static str), kube_api::Status> {
-    let current = live.to_value();
-    let last = live.meta().annotations.as_ref().and_then(|all| all.get(LAST_APPLIED));
-    let original: Value =
-        last.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null);
-    let merged = three_way(&original, &annotated(manifest), &current, manifest.kind.type_name);
-    let object = api.object(manifest.kind.id, merged)?;
-    let object = if dry_run == DryRun::No { api.update(object)? } else { object };
-    let is_same = object.meta().resource_version == live.meta().resource_version && object == *live;
-    Ok((object, if is_same { "unchanged" } else { "configured" }))
+/// `kubectl apply view-last-applied TYPE NAME`
+async fn view_last_applied(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
+    let words = args.words.get(1..).unwrap_or_default();
+    let found = super::target::objects(kube, args, words).await?;
+    for (_, object) in &found.0 {
+        let Some(text) = object.meta().annotation(LAST_APPLIED) else {
+            let name = object.name();
+            return Err(error(format!(
+                "no last-applied-configuration annotation found on resource: {name}"
+            )));
+        };
+        let value: Value = serde_json::from_str(text).unwrap_or_default();
+        let as_json = args.get("output") == Some("json");
+        let text = if as_json { super::get::json_text(&value) } else { super::yaml::print(&value) };
+        kube.out(text).await?;
+    }
+    Ok(i32::from(!found.1))
+}
+
+/// What stands in the way of a manifest, in one text.
+pub(super) fn refusal(status: &Status, manifest: &Manifest) -> String {
+    refused(status, &manifest.file)
 }

@@ -1,5 +1,7 @@
 //! `kubectl describe` (`kubectl/pkg/describe/describe.go`).
 
+mod pod;
+
 use std::fmt::Write as _;
 
 use base::calendar::Utc;
@@ -8,6 +10,7 @@ use kube_api::object::instant;
 use kube_api::{AnyObject, KindInfo, MetaExt, Time};
 use serde_json::Value;
 
+use self::pod::{describe_container, describe_pod};
 use super::kube::{Fail, Kube, error};
 use super::table::{View, human, labels, roles, selector_text};
 use super::target::{Filter, find_all, targets};
@@ -82,211 +85,6 @@ fn line(out: &mut String, name: &str, value: impl AsRef<str>) {
 fn stamp(v: &View<'_>, pointer: &str) -> String {
     let time = v.at(pointer).and_then(|value| Time::parse(value.as_str()?));
     time.map_or("<unknown>".to_string(), |time| Utc::at(instant(&time)).rfc1123z())
-}
-
-fn describe_pod(kube: &Kube<'_>, pod: &Pod, v: &View<'_>, out: &mut String) {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
-    line(out, "Priority", v.text_or("/spec/priority", "0"));
-    line(out, "Service Account", v.text_or("/spec/serviceAccountName", "default"));
-    let node = v.text("/spec/nodeName");
-    if node.is_empty() {
-        line(out, "Node", "<none>");
-    } else {
-        line(out, "Node", format!("{node}/{}", v.text("/status/hostIP")));
-        line(out, "Start Time", stamp(v, "/status/startTime"));
-    }
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
-    let summary = controllers::pods::summary(pod);
-    if pod.metadata.is_terminating() {
-        let at = pod.metadata.deletion_timestamp.as_ref();
-        let lasts = at.map(|at| human(instant(at).since(kube.now())));
-        line(out, "Status", format!("Terminating (lasts {})", lasts.unwrap_or_default()));
-        let grace = v.number("/metadata/deletionGracePeriodSeconds");
-        line(out, "Termination Grace Period", format!("{grace}s"));
-    } else {
-        line(out, "Status", v.text_or("/status/phase", &summary.status));
-    }
-    line(out, "IP", v.text("/status/podIP"));
-    if v.len("/status/podIPs") == 0 {
-        line(out, "IPs", "<none>");
-    } else {
-        out.push_str("IPs:\n");
-        for ip in v.items("/status/podIPs") {
-            let _ = writeln!(out, "  IP:\t{}", View(ip).text("/ip"));
-        }
-    }
-    if let Some(owner) = pod.metadata.controller() {
-        line(out, "Controlled By", format!("{}/{}", owner.kind, owner.name));
-    }
-    out.push_str("Containers:\n");
-    for container in v.items("/spec/containers") {
-        describe_container(v, &View(container), out);
-    }
-    conditions(v, out);
-    line(out, "QoS Class", v.text_or("/status/qosClass", "BestEffort"));
-    many(out, "Node-Selectors", v.at("/spec/nodeSelector"), "=");
-    tolerations(v, out);
-}
-
-fn describe_container(pod: &View<'_>, container: &View<'_>, out: &mut String) {
-    let name = container.text("/name");
-    let status = pod.items("/status/containerStatuses").map(View).find(|s| s.text("/name") == name);
-    let _ = writeln!(out, "  {name}:");
-    let inner = |out: &mut String, name: &str, value: String| {
-        let _ = writeln!(out, "    {name}:\t{value}");
-    };
-    if let Some(status) = &status {
-        inner(out, "Container ID", status.text("/containerID"));
-    }
-    inner(out, "Image", container.text("/image"));
-    if let Some(status) = &status {
-        inner(out, "Image ID", status.text("/imageID"));
-    }
-    let ports: Vec<String> = container
-        .items("/ports")
-        .map(|p| {
-            format!("{}/{}", View(p).number("/containerPort"), View(p).text_or("/protocol", "TCP"))
-        })
-        .collect();
-    let word = if ports.len() > 1 { "Ports" } else { "Port" };
-    inner(out, word, if ports.is_empty() { "<none>".to_string() } else { ports.join(", ") });
-    let host: Vec<String> = container
-        .items("/ports")
-        .map(|p| format!("{}/{}", View(p).number("/hostPort"), View(p).text_or("/protocol", "TCP")))
-        .collect();
-    let word = if host.len() > 1 { "Host Ports" } else { "Host Port" };
-    inner(out, word, if host.is_empty() { "<none>".to_string() } else { host.join(", ") });
-    for (field, pointer) in [("Command", "/command"), ("Args", "/args")] {
-        if container.len(pointer) > 0 {
-            let _ = writeln!(out, "    {field}:");
-            for word in container.items(pointer) {
-                let _ = writeln!(out, "      {}", word.as_str().unwrap_or_default());
-            }
-        }
-    }
-    if let Some(status) = &status {
-        state(status, "/state", "State", out);
-        if status.len("/lastState") > 0 {
-            state(status, "/lastState", "Last State", out);
-        }
-        let ready = status.at("/ready") == Some(&Value::Bool(true));
-        inner(out, "Ready", if ready { "True" } else { "False" }.to_string());
-        inner(out, "Restart Count", status.number("/restartCount"));
-    }
-    for (name, pointer) in [
-        ("Liveness", "/livenessProbe"),
-        ("Readiness", "/readinessProbe"),
-        ("Startup", "/startupProbe"),
-    ] {
-        if let Some(probe) = container.at(pointer) {
-            inner(out, name, probe_text(&View(probe)));
-        }
-    }
-    if container.len("/env") == 0 {
-        inner(out, "Environment", "<none>".to_string());
-    } else {
-        out.push_str("    Environment:\n");
-        for variable in container.items("/env") {
-            let variable = View(variable);
-            let _ = writeln!(out, "      {}:\t{}", variable.text("/name"), variable.text("/value"));
-        }
-    }
-    if container.len("/volumeMounts") == 0 {
-        inner(out, "Mounts", "<none>".to_string());
-    } else {
-        out.push_str("    Mounts:\n");
-        for mount in container.items("/volumeMounts") {
-            let mount = View(mount);
-            let mode = if mount.at("/readOnly") == Some(&Value::Bool(true)) { "ro" } else { "rw" };
-            let _ = writeln!(
-                out,
-                "      {} from {} ({mode})",
-                mount.text("/mountPath"),
-                mount.text("/name")
-            );
-        }
-    }
-}
-
-fn state(status: &View<'_>, pointer: &str, name: &str, out: &mut String) {
-    let at = |field: &str| format!("{pointer}/{field}");
-    if status.at(&at("running")).is_some() {
-        let _ = writeln!(out, "    {name}:\tRunning");
-        let _ = writeln!(out, "      Started:\t{}", stamp(status, &at("running/startedAt")));
-    } else if status.at(&at("waiting")).is_some() {
-        let _ = writeln!(out, "    {name}:\tWaiting");
-        let _ = writeln!(out, "      Reason:\t{}", status.text(&at("waiting/reason")));
-    } else if status.at(&at("terminated")).is_some() {
-        let _ = writeln!(out, "    {name}:\tTerminated");
-        let _ = writeln!(out, "      Reason:\t{}", status.text(&at("terminated/reason")));
-        let _ = writeln!(out, "      Exit Code:\t{}", status.number(&at("terminated/exitCode")));
-        let _ = writeln!(out, "      Started:\t{}", stamp(status, &at("terminated/startedAt")));
-        let _ = writeln!(out, "      Finished:\t{}", stamp(status, &at("terminated/finishedAt")));
-    } else {
-        let _ = writeln!(out, "    {name}:\tWaiting");
-    }
-}
-
-/// `http-get http://:80/ delay=0s timeout=1s period=10s #success=1 #failure=3`
-fn probe_text(probe: &View<'_>) -> String {
-    let what = if probe.at("/httpGet").is_some() {
-        let scheme = probe.text_or("/httpGet/scheme", "HTTP").to_lowercase();
-        let (port, path) = (probe.text("/httpGet/port"), probe.text_or("/httpGet/path", "/"));
-        format!("http-get {scheme}://{}:{port}{path}", probe.text("/httpGet/host"))
-    } else if probe.at("/tcpSocket").is_some() {
-        format!("tcp-socket {}:{}", probe.text("/tcpSocket/host"), probe.text("/tcpSocket/port"))
-    } else if probe.at("/exec").is_some() {
-        let words: Vec<&str> = probe.items("/exec/command").filter_map(Value::as_str).collect();
-        format!("exec [{}]", words.join(" "))
-    } else {
-        "unknown".to_string()
-    };
-    format!(
-        "{what} delay={}s timeout={}s period={}s #success={} #failure={}",
-        probe.number("/initialDelaySeconds"),
-        probe.text_or("/timeoutSeconds", "1"),
-        probe.text_or("/periodSeconds", "10"),
-        probe.text_or("/successThreshold", "1"),
-        probe.text_or("/failureThreshold", "3"),
-    )
-}
-
-fn conditions(v: &View<'_>, out: &mut String) {
-    if v.len("/status/conditions") == 0 {
-        return;
-    }
-    out.push_str("Conditions:\n  Type\tStatus\n");
-    for condition in v.items("/status/conditions") {
-        let condition = View(condition);
-        let _ = writeln!(out, "  {} \t{} ", condition.text("/type"), condition.text("/status"));
-    }
-}
-
-fn tolerations(v: &View<'_>, out: &mut String) {
-    let mut is_first = true;
-    for toleration in v.items("/spec/tolerations") {
-        let t = View(toleration);
-        let mut text = t.text("/key");
-        if !t.text("/value").is_empty() {
-            let _ = write!(text, "={}", t.text("/value"));
-        }
-        if !t.text("/effect").is_empty() {
-            let _ = write!(text, ":{}", t.text("/effect"));
-        }
-        if t.text("/operator") == "Exists" {
-            text.push_str(" op=Exists");
-        }
-        if t.at("/tolerationSeconds").is_some() {
-            let _ = write!(text, " for {}s", t.number("/tolerationSeconds"));
-        }
-        let _ = writeln!(out, "{}\t{text}", if is_first { "Tolerations:" } else { "" });
-        is_first = false;
-    }
-    if is_first {
-        line(out, "Tolerations", "<none>");
-    }
 }
 
 fn describe_service(

@@ -1,12 +1,11 @@
 //! `kubectl get`.
 
-use std::collections::BTreeMap;
-
-use kube_api::{AnyObject, KindInfo};
+use kube_api::{AnyObject, Change, KindInfo};
 use serde_json::{Value, json};
 
 use super::jsonpath::{Template, show};
 use super::kube::{Fail, Kube, error};
+use super::output::shown;
 use super::table;
 use super::target::{Filter, Target, find_all, targets};
 use crate::flags::Args;
@@ -138,9 +137,11 @@ async fn print(
             if is_one && found.is_empty() {
                 return Ok(());
             }
+            let shows_managers =
+                args.is_on("show-managed-fields") || matches!(format, Format::JsonPath(_));
             let value = match found.as_slice() {
-                [(_, one)] if is_one => one.to_value(),
-                many => list(many),
+                [(_, one)] if is_one => shown(one.to_value(), shows_managers),
+                many => list(many, shows_managers),
             };
             let text = match format {
                 Format::Yaml => super::yaml::print(&value),
@@ -174,8 +175,9 @@ async fn print(
 }
 
 /// Several objects as one.
-fn list(found: &[(KindInfo, AnyObject)]) -> Value {
-    let items: Vec<Value> = found.iter().map(|(_, object)| object.to_value()).collect();
+fn list(found: &[(KindInfo, AnyObject)], shows_managers: bool) -> Value {
+    let items: Vec<Value> =
+        found.iter().map(|(_, object)| shown(object.to_value(), shows_managers)).collect();
     json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}})
 }
 
@@ -286,7 +288,7 @@ fn table_text(
     lines.join("\n") + "\n"
 }
 
-/// `-w`: what there is, and then every change, until it is interrupted.
+/// `-w`: what there is, and then every change as it comes, until it is interrupted.
 async fn watch(
     kube: &Kube<'_>,
     args: &Args,
@@ -297,27 +299,67 @@ async fn watch(
     let Format::Table { wide } = format else {
         return Err(kube.unsupported("-w with this output format"));
     };
-    let mut shown: BTreeMap<(String, String, String), String> = BTreeMap::new();
-    let mut is_first = true;
+    if targets.windows(2).any(|two| matches!(two, [a, b] if a.kind.id != b.kind.id)) {
+        return Err(error("you may only specify a single resource type"));
+    }
+    let mut revision = kube.api(|api| api.store().revision())?;
+    let (found, _) = find_all(kube, targets, filter, false).await?;
     let mut widths = Vec::new();
+    let mut head = !args.is_on("no-headers");
+    let events = args.is_on("output-watch-events");
+    let mut rows: Vec<Row> =
+        found.into_iter().map(|(kind, object)| ("ADDED", kind, object)).collect();
+    if args.is_on("watch-only") {
+        rows.clear();
+    }
     loop {
-        let (found, _) = find_all(kube, targets, filter, !is_first).await?;
-        let mut text = String::new();
-        for (kind, object) in &found {
-            let key = (kind.resource(), object.namespace().to_string(), object.name().to_string());
-            let version = object.meta().resource_version.clone().unwrap_or_default();
-            if shown.get(&key) != Some(&version) {
-                shown.insert(key, version);
-                let head = is_first && text.is_empty() && !args.is_on("no-headers");
-                let one = [(kind.clone(), object.clone())];
-                text.push_str(&table_text(kube, args, kind, &one, *wide, false, head));
+        for (event, kind, object) in rows {
+            let mut text =
+                table_text(kube, args, &kind, &[(kind.clone(), object)], *wide, false, head);
+            if events {
+                let mut names = ["EVENT", event].into_iter().skip(usize::from(!head));
+                let lines: Vec<String> = text
+                    .lines()
+                    .map(|line| format!("{}\t{line}\n", names.next().unwrap_or_default()))
+                    .collect();
+                text = lines.concat();
             }
-        }
-        let is_old = is_first && args.is_on("watch-only");
-        if !text.is_empty() && !is_old {
+            head = false;
             kube.out(tabwriter::layout_on(&text, tabwriter::TABLE, &mut widths)).await?;
         }
-        is_first = false;
         kube.changed(None).await;
+        rows = kube.api(|api| {
+            let store = api.store();
+            let changes = store.changes_since(revision);
+            let rows = changes.filter_map(|change| row_of(kube, change, targets, filter)).collect();
+            revision = store.revision();
+            rows
+        })?;
     }
+}
+
+/// An event of a watch: what has happened, and to what.
+type Row = (&'static str, KindInfo, AnyObject);
+
+/// A change as a watcher with this filter sees it: what no longer fits is gone for it.
+fn row_of(kube: &Kube<'_>, change: &Change, targets: &[Target], filter: &Filter) -> Option<Row> {
+    let fits = |object: &&AnyObject| {
+        let is_meant = |target: &Target| {
+            target.kind.id == object.kind()
+                && target.name.as_deref().is_none_or(|name| name == object.name())
+        };
+        let everywhere = kube.all_namespaces || object.namespace().is_empty();
+        targets.iter().any(is_meant)
+            && (everywhere || object.namespace() == kube.namespace)
+            && filter.fits(object)
+    };
+    let (old, new) = (change.old.as_ref().filter(fits), change.new.as_ref().filter(fits));
+    let event = match (old, new) {
+        (None, None) => return None,
+        (None, Some(_)) => "ADDED",
+        (Some(_), Some(_)) => "MODIFIED",
+        (Some(_), None) => "DELETED",
+    };
+    let kind = targets.first().map(|target| target.kind.clone())?;
+    Some((event, kind, new.or(old)?.clone()))
 }

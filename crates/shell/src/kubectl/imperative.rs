@@ -1,41 +1,25 @@
-//! `kubectl create TYPE NAME`, `run`, `expose`: objects from flags.
+//! `kubectl create`, `run`, `expose`, `autoscale`: objects that are made without a manifest.
 
-use kube_api::KindInfo;
-use serde_json::{Map, Value, json};
+use kube_api::{AnyObject, KindInfo};
+use serde_json::{Value, json};
 
-use super::apply::{DryRun, create_files};
+use super::apply::create_files;
+use super::generate::{self, fill, pairs, port_of};
 use super::kube::{Fail, Kube, error};
-use super::target::{Filter, find, targets};
+use super::output::{DryRun, Told};
+use super::target::objects;
 use crate::flags::Args;
 
 /// `kubectl create -f … | TYPE NAME …`
 pub(crate) async fn create(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
-    if args.get("filename").is_some() {
+    if args.get("filename").is_some() || args.get("kustomize").is_some() {
         return create_files(kube, args).await;
     }
-    let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
-    let (value, what) = match words.as_slice() {
-        ["namespace" | "ns", name] => (
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
-            "created",
-        ),
-        ["deployment" | "deploy", name] => (deployment(args, name)?, "created"),
-        ["service" | "svc", kind @ ("clusterip" | "nodeport" | "loadbalancer"), name] => {
-            (service_of_ports(args, kind, name)?, "created")
-        }
-        ["configmap" | "cm", name] => {
-            let data = literals(args)?;
-            (
-                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}),
-                "created",
-            )
-        }
-        [] => return Err(error("must specify one of -f and -k")),
-        [kind, ..] => {
-            return Err(kube.unsupported(&format!("'kubectl create {kind}' with these arguments")));
-        }
-    };
-    send(kube, args, value, what).await
+    let value = generate::object(kube, args).await?;
+    let mut told = Told::new(kube, args, "kubectl-create")?;
+    send(kube, args, &mut told, value, "created").await?;
+    told.end().await?;
+    Ok(0)
 }
 
 /// `kubectl run NAME --image=…`
@@ -46,183 +30,216 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let Some(image) = args.get("image") else {
         return Err(error("required flag(s) \"image\" not set"));
     };
-    let mut container = json!({"name": name, "image": image});
-    if let (Some(port), Some(fields)) = (args.number("port")?, container.as_object_mut()) {
-        fields.insert("ports".to_string(), json!([{"containerPort": port}]));
-    }
     let command: Vec<&String> =
         args.words.iter().skip(1).chain(args.rest.iter().flatten()).collect();
-    if let (false, Some(fields)) = (command.is_empty(), container.as_object_mut()) {
-        let field = if args.is_on("command") { "command" } else { "args" };
-        fields.insert(field.to_string(), json!(command));
+    let command = if command.is_empty() { Value::Null } else { json!(command) };
+    let (command, arguments) =
+        if args.is_on("command") { (command, Value::Null) } else { (Value::Null, command) };
+    let mut env = Vec::new();
+    for pair in args.each("env") {
+        let (name, value) =
+            pair.split_once('=').ok_or_else(|| error(format!("invalid env: {pair}")))?;
+        env.push(json!({"name": name, "value": value}));
     }
-    let labels = match args.get("labels") {
-        Some(text) => Value::Object(pairs(text)),
-        None => json!({"run": name}),
+    let env = if env.is_empty() { Value::Null } else { env.into() };
+    let port = args.number("port")?;
+    let ports = port.map(|port| json!([{"containerPort": port}]));
+    let labels = match pairs(args, "labels") {
+        Value::Null => json!({"run": name}),
+        labels => labels,
     };
-    let restart = args.get("restart").unwrap_or("Always");
-    let value = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
-        "spec": {"containers": [container], "restartPolicy": restart, "dnsPolicy": "ClusterFirst"},
-    });
-    send(kube, args, value, "created").await
+    let value = fill(
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"$0","labels":"$1","annotations":"$8"},"spec":{"containers":[{"name":"$0","image":"$2","command":"$3","args":"$4","env":"$5","ports":"$6","resources":{}}],"restartPolicy":"$7","dnsPolicy":"ClusterFirst"},"status":{}}"#,
+        &[
+            name.as_str().into(),
+            labels.clone(),
+            image.into(),
+            command,
+            arguments,
+            env,
+            ports.into(),
+            args.get("restart").unwrap_or("Always").into(),
+            pairs(args, "annotations"),
+        ],
+    );
+    let mut told = Told::new(kube, args, "kubectl-run")?;
+    send(kube, args, &mut told, value, "created").await?;
+    if args.is_on("expose") {
+        let port = port.ok_or_else(|| error("--port must be set when exposing a service"))?;
+        let service = fill(
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"$0"},"spec":{"ports":[{"port":"$1","protocol":"TCP","targetPort":"$1"}],"selector":"$2"},"status":{"loadBalancer":{}}}"#,
+            &[name.as_str().into(), port.into(), labels],
+        );
+        send(kube, args, &mut told, service, "created").await?;
+    }
+    told.end().await?;
+    Ok(0)
 }
 
-/// `kubectl expose TYPE NAME --port=…`
+/// `kubectl expose TYPE NAME --port=…` (`kubectl/pkg/cmd/expose`)
 pub(crate) async fn expose(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
-    let targets = targets(kube, &args.words)?;
-    let Some(target) = targets.first().filter(|target| target.name.is_some()) else {
-        return Err(error("resource(s) were provided, but no name was specified"));
-    };
-    let found = find(kube, target, &Filter::default())?;
-    let Some(object) = found.first() else { return Err(error("nothing to expose")) };
+    let (found, all_there) = objects(kube, args, &args.words).await?;
+    let mut told = Told::new(kube, args, "kubectl-expose")?;
+    for (kind, object) in &found {
+        let value = service_for(args, kind, object)?;
+        send(kube, args, &mut told, value, "exposed").await?;
+    }
+    told.end().await?;
+    Ok(i32::from(!all_there))
+}
+
+fn service_for(args: &Args, kind: &KindInfo, object: &AnyObject) -> Result<Value, Fail> {
     let from = object.to_value();
-    let selector = match target.kind.plural.as_str() {
+    let selector = match kind.plural.as_str() {
         "pods" => from.pointer("/metadata/labels"),
         "services" | "replicationcontrollers" => from.pointer("/spec/selector"),
         "deployments" | "replicasets" => from.pointer("/spec/selector/matchLabels"),
-        other => return Err(error(format!("cannot expose a {other}"))),
+        _ => return Err(error(format!("cannot expose a {}", kind.kind))),
     };
-    let Some(selector) = selector.cloned() else {
-        return Err(error(
-            "couldn't retrieve selectors via --selector flag or introspection: the pod has no labels and cannot be exposed",
-        ));
+    let selector = match pairs(args, "selector") {
+        Value::Null => selector.cloned().ok_or_else(|| {
+            error("couldn't retrieve selectors via --selector flag or introspection: the pod has no labels and cannot be exposed")
+        })?,
+        given => given,
     };
-    let port = match args.number("port")? {
-        Some(port) => port,
-        None => {
-            let containers = ["/spec/template/spec/containers", "/spec/containers"];
-            let ports = containers
-                .iter()
-                .find_map(|at| from.pointer(&format!("{at}/0/ports/0/containerPort")));
-            let missing = || error("couldn't find port via --port flag or introspection");
-            ports.and_then(Value::as_i64).ok_or_else(missing)?
-        }
-    };
-    let target_port = match args.get("target-port") {
-        Some(text) => text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from),
-        None => Value::from(port),
-    };
-    let name = args.get("name").unwrap_or(object.name());
-    let protocol = args.get("protocol").unwrap_or("TCP");
-    let kind = args.get("type").unwrap_or("ClusterIP");
-    let value = json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": name, "labels": from.pointer("/metadata/labels").cloned().unwrap_or(json!({}))},
-        "spec": {"selector": selector, "type": kind,
-                 "ports": [{"port": port, "targetPort": target_port, "protocol": protocol}]},
-    });
-    send(kube, args, value, "exposed").await
-}
-
-fn deployment(args: &Args, name: &str) -> Result<Value, Fail> {
-    let images = args.all("image");
-    if images.is_empty() {
-        return Err(error("required flag(s) \"image\" not set"));
-    }
-    let mut containers = Vec::new();
-    for image in &images {
-        let base = image.rsplit('/').next().unwrap_or(image);
-        let base = base.split([':', '@']).next().unwrap_or(base);
-        let mut container = json!({"name": base, "image": image});
-        if let (Some(port), Some(fields)) = (args.number("port")?, container.as_object_mut()) {
-            fields.insert("ports".to_string(), json!([{"containerPort": port}]));
-        }
-        containers.push(container);
-    }
-    let labels = json!({"app": name});
-    Ok(json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels},
-        "spec": {"replicas": args.number("replicas")?.unwrap_or(1), "selector": {"matchLabels": labels},
-                 "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}}},
-    }))
-}
-
-/// `--tcp=80:8080`
-fn service_of_ports(args: &Args, kind: &str, name: &str) -> Result<Value, Fail> {
+    let protocol = args.get("protocol");
+    let target = args.get("target-port").map(port_of);
     let mut ports = Vec::new();
-    for pair in args.all("tcp") {
-        let (port, target) = pair.split_once(':').unwrap_or((&pair, &pair));
-        let wrong = || error(format!("invalid port format, expected PORT[:TARGETPORT]: {pair}"));
-        let port: i64 = port.parse().map_err(|_| wrong())?;
-        let target = target.parse::<i64>().map_or_else(|_| Value::from(target), Value::from);
-        let port_name = pair.replace(':', "-");
-        let mut entry =
-            json!({"name": port_name, "port": port, "targetPort": target, "protocol": "TCP"});
-        if let (Some(node_port), Some(fields)) = (args.number("node-port")?, entry.as_object_mut())
-        {
-            fields.insert("nodePort".to_string(), node_port.into());
+    match args.get("port") {
+        Some(given) => {
+            for port in given.split(',') {
+                let port = port_of(port.trim());
+                ports.push((port, protocol.unwrap_or("TCP").to_string()));
+            }
         }
-        ports.push(entry);
+        None => {
+            let places = ["/spec/template/spec/containers", "/spec/containers"];
+            let containers =
+                places.iter().find_map(|at| from.pointer(at)).and_then(Value::as_array);
+            let own = containers.into_iter().flatten().filter_map(|c| c.get("ports")?.as_array());
+            let services = from.pointer("/spec/ports").and_then(Value::as_array);
+            for port in own.chain(services).flatten() {
+                let number = port.get("containerPort").or(port.get("port")).cloned();
+                let known = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+                ports.push((number.unwrap_or_default(), protocol.unwrap_or(known).to_string()));
+            }
+        }
     }
     if ports.is_empty() {
-        return Err(error("at least one tcp port specifier must be provided"));
+        return Err(error("couldn't find port via --port flag or introspection"));
     }
-    let kind = match kind {
-        "nodeport" => "NodePort",
-        "loadbalancer" => "LoadBalancer",
-        _ => "ClusterIP",
+    let several = ports.len() > 1;
+    let mut list = Vec::new();
+    for (at, (port, protocol)) in ports.into_iter().enumerate() {
+        let name = several.then(|| format!("port-{}", at + 1));
+        let target = target.clone().unwrap_or_else(|| port.clone());
+        list.push(fill(
+            r#"{"name":"$0","port":"$1","protocol":"$2","targetPort":"$3"}"#,
+            &[name.into(), port, protocol.into(), target],
+        ));
+    }
+    let labels = match pairs(args, "labels") {
+        Value::Null => from.pointer("/metadata/labels").cloned().unwrap_or_default(),
+        given => given,
     };
-    let labels = json!({"app": name});
-    Ok(json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "labels": labels},
-        "spec": {"type": kind, "selector": labels, "ports": ports},
-    }))
+    let external = args.get("external-ip").map(|ip| json!([ip]));
+    Ok(fill(
+        r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"$0","labels":"$1"},"spec":{"selector":"$2","type":"$3","ports":"$4","clusterIP":"$5","sessionAffinity":"$6","externalIPs":"$7"},"status":{"loadBalancer":{}}}"#,
+        &[
+            args.get("name").unwrap_or(object.name()).into(),
+            labels,
+            selector,
+            args.get("type").into(),
+            list.into(),
+            args.get("cluster-ip").into(),
+            args.get("session-affinity").into(),
+            external.into(),
+        ],
+    ))
 }
 
-fn literals(args: &Args) -> Result<Map<String, Value>, Fail> {
-    let mut data = Map::new();
-    for literal in args.all("from-literal") {
-        let wrong = || error(format!("invalid literal source {literal}, expected key=value"));
-        let (key, value) = literal.split_once('=').ok_or_else(wrong)?;
-        data.insert(key.to_string(), value.into());
+/// `kubectl autoscale TYPE NAME --max=…` (`kubectl/pkg/cmd/autoscale`)
+pub(crate) async fn autoscale(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
+    let Some(max) = args.number("max")? else {
+        return Err(error("required flag(s) \"max\" not set"));
+    };
+    let min = args.number("min")?.filter(|min| *min > 0);
+    if max < 1 {
+        return Err(error(format!("--max=MAXPODS is required and must be at least 1, max: {max}")));
     }
-    Ok(data)
-}
-
-fn pairs(text: &str) -> Map<String, Value> {
-    let mut pairs = Map::new();
-    for (key, value) in text.split(',').filter_map(|pair| pair.split_once('=')) {
-        pairs.insert(key.to_string(), value.into());
+    if min.is_some_and(|min| max < min) {
+        let min = min.unwrap_or_default();
+        return Err(error(format!(
+            "--max=MAXPODS must be larger or equal to --min=MINPODS, max: {max}, min: {min}"
+        )));
     }
-    pairs
+    let percent = args.get("cpu").map(|text| text.trim_end_matches('%').parse::<i64>());
+    let percent = percent.transpose().map_err(|_| error("invalid --cpu"))?;
+    let percent = percent.or(args.number("cpu-percent")?).filter(|percent| *percent >= 0);
+    let metrics = percent.map(|percent| {
+        json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}}])
+    });
+    let (found, all_there) = objects(kube, args, &args.words).await?;
+    let mut told = Told::new(kube, args, "kubectl-autoscale")?;
+    for (kind, object) in &found {
+        let scalable = ["deployments", "replicasets", "statefulsets", "replicationcontrollers"];
+        if !scalable.contains(&kind.plural.as_str()) {
+            return Err(error(format!("cannot autoscale a {}", kind.kind)));
+        }
+        let value = fill(
+            r#"{"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"$0"},"spec":{"maxReplicas":"$1","minReplicas":"$2","metrics":"$3","scaleTargetRef":{"apiVersion":"$4","kind":"$5","name":"$6"}},"status":{"currentMetrics":null,"desiredReplicas":0}}"#,
+            &[
+                args.get("name").unwrap_or(object.name()).into(),
+                max.into(),
+                min.into(),
+                metrics.clone().into(),
+                kind.api_version().into(),
+                kind.kind.as_str().into(),
+                object.name().into(),
+            ],
+        );
+        send(kube, args, &mut told, value, "autoscaled").await?;
+    }
+    told.end().await?;
+    Ok(i32::from(!all_there))
 }
 
 /// Creates what was made up, or shows it.
-async fn send(kube: &Kube<'_>, args: &Args, mut value: Value, what: &str) -> Result<i32, Fail> {
-    let dry_run = DryRun::of(args)?;
+async fn send(
+    kube: &Kube<'_>,
+    args: &Args,
+    told: &mut Told<'_>,
+    mut value: Value,
+    what: &str,
+) -> Result<(), Fail> {
     let text =
         |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_string();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let found = kube.api(|api| api.store().kinds().find(&api_version, &kind).cloned())?;
     let kind: KindInfo = found.ok_or_else(|| error(format!("no matches for kind {kind:?}")))?;
     // Shown only, it is in no namespace yet.
-    if kind.is_namespaced && (dry_run != DryRun::Client || kube.has_namespace) {
+    if kind.is_namespaced && (told.dry_run != DryRun::Client || kube.has_namespace) {
         super::scale::set(&mut value, "/metadata", "namespace", kube.namespace.clone().into());
     }
-    let now = kube.now();
+    if args.is_on("save-config") {
+        let note = format!("{value}\n");
+        let key = kube_api::patch::LAST_APPLIED;
+        super::scale::set(&mut value, "/metadata/annotations", key, note.into());
+    }
+    if told.dry_run == DryRun::Client {
+        return told.tell(&kind, &value, what).await;
+    }
     let done = kube.api(|api| {
         let object = api.object(kind.id, value)?;
-        if dry_run == DryRun::No { api.create(object, now) } else { Ok(object) }
+        api.create_for(object, &told.request())
     })?;
-    let object = match done {
-        Ok(object) => object,
-        Err(status) if status.invalid.is_some() => return Err(status.into()),
+    match done {
+        Ok(object) => told.tell(&kind, &object.to_value(), what).await,
+        Err(status) if status.invalid.is_some() => Err(status.into()),
+        Err(status) if matches!(what, "exposed" | "autoscaled") => Err(status.into()),
         Err(status) => {
             let prefix = format!("failed to create {}", kind.singular);
-            let text = status.while_doing(&prefix).message;
-            return Err(error(text));
+            Err(error(status.while_doing(&prefix).message))
         }
-    };
-    match args.get("output") {
-        None => {
-            let name = kind.object_name(object.name());
-            kube.out(format!("{name} {what}{}\n", dry_run.suffix())).await?;
-        }
-        Some("yaml") => kube.out(super::yaml::print(&object.to_value())).await?,
-        Some("json") => kube.out(super::get::json_text(&object.to_value())).await?,
-        Some("name") => kube.out(format!("{}\n", kind.object_name(object.name()))).await?,
-        Some(other) => return Err(kube.unsupported(&format!("-o {other} here"))),
     }
-    Ok(0)
 }

@@ -1,10 +1,10 @@
-//! `kubectl label` and `kubectl annotate`.
+//! `kubectl label` and `kubectl annotate` (`kubectl/pkg/cmd/label`, `annotate`).
 
 use serde_json::{Map, Value};
 
 use super::kube::{Fail, Kube, error};
-use super::scale::change;
-use super::target::{Filter, find_all, targets};
+use super::output::{Told, change_all};
+use super::target::objects;
 use crate::flags::Args;
 
 /// Which of the two.
@@ -22,12 +22,18 @@ impl What {
         }
     }
 
-    fn done(self) -> &'static str {
+    fn one(self) -> &'static str {
         match self {
-            What::Labels => "labeled",
-            What::Annotations => "annotated",
+            What::Labels => "label",
+            What::Annotations => "annotation",
         }
     }
+}
+
+/// What is to be put and what is to be taken away.
+struct Changes<'a> {
+    put: Vec<(&'a str, &'a str)>,
+    gone: Vec<&'a str>,
 }
 
 /// `kubectl label TYPE NAME KEY=VALUE… KEY-…`
@@ -35,50 +41,83 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args, what: What) -> Result<i32,
     let is_change = |word: &&String| word.contains('=') || word.ends_with('-');
     let (changes, words): (Vec<&String>, Vec<&String>) = args.words.iter().partition(is_change);
     let words: Vec<String> = words.into_iter().cloned().collect();
-    if words.is_empty() {
+    let changes = parse(&changes, what)?;
+    if args.is_on("all") && args.get("selector").is_some() {
+        return Err(error("cannot set --all and --selector at the same time"));
+    }
+    if words.is_empty() && args.get("filename").is_none() {
         return Err(error(
             "one or more resources must be specified as <resource> <name> or <resource>/<name>",
         ));
     }
-    if changes.is_empty() {
-        return Err(error(format!(
-            "at least one {} update is required",
-            what.field().trim_end_matches('s')
-        )));
+    let lists = args.is_on("list");
+    if changes.put.is_empty() && changes.gone.is_empty() && !lists {
+        return Err(error(format!("at least one {} update is required", what.one())));
     }
-    let targets = targets(kube, &words)?;
-    let filter = Filter::of(kube, args)?;
-    if targets.iter().any(|target| target.name.is_none()) && !args.is_on("all") && !filter.is_any()
-    {
-        return Err(error("resource(s) were provided, but no name was specified"));
+    let manager = if what == What::Labels { "kubectl-label" } else { "kubectl-annotate" };
+    let mut told = Told::new(kube, args, manager)?;
+    let (found, all_there) = objects(kube, args, &words).await?;
+    let version = args.get("resource-version").unwrap_or_default();
+    if !version.is_empty() && found.len() != 1 {
+        return Err(error("--resource-version may only be used with a single resource"));
     }
-    let (found, mut all_well) = find_all(kube, &targets, &filter, false).await?;
-    for (kind, object) in found {
-        let mut fields = current(&object.to_value(), what);
-        let name = kind.object_name(object.name());
-        match apply(kube, &mut fields, &changes, args.is_on("overwrite")).await? {
-            Some(conflict) => {
-                kube.err(format!("error: {conflict}\n")).await?;
-                all_well = false;
-            }
-            None => {
-                let is_same = fields == current(&object.to_value(), what);
-                if !is_same {
-                    change(kube, &object, |value| {
-                        super::scale::set(value, "/metadata", what.field(), Value::Object(fields));
-                    })?;
-                }
-                let only_removes = changes.iter().all(|change| change.ends_with('-'));
-                let done = match (is_same, what, only_removes) {
-                    (true, What::Labels, _) => "not labeled",
-                    (false, What::Labels, true) => "unlabeled",
-                    (_, what, _) => what.done(),
-                };
-                kube.out(format!("{name} {done}\n")).await?;
+    if what == What::Labels {
+        for (_, object) in &found {
+            let labels = current(&object.to_value(), what);
+            for key in changes.gone.iter().filter(|key| !labels.contains_key(**key)) {
+                kube.out(format!("label {key:?} not found.\n")).await?;
             }
         }
     }
-    Ok(if all_well { 0 } else { 1 })
+    if lists {
+        return list(kube, &found, what).await;
+    }
+    let overwrites = args.is_on("overwrite");
+    let code = change_all(kube, &mut told, &found, &mut |_, value| {
+        let mut fields = current(value, what);
+        let before = fields.clone();
+        apply(&mut fields, &changes, overwrites)?;
+        let is_same = fields == before;
+        let shrinks = text_len(&fields) < text_len(&before);
+        super::scale::set(value, "/metadata", what.field(), Value::Object(fields));
+        if !version.is_empty() {
+            super::scale::set(value, "/metadata", "resourceVersion", version.into());
+        }
+        Ok(Some(match what {
+            What::Annotations => "annotated",
+            What::Labels if is_same => "not labeled",
+            What::Labels if shrinks && !overwrites => "unlabeled",
+            What::Labels => "labeled",
+        }))
+    })
+    .await?;
+    told.end().await?;
+    Ok(if all_there { code } else { 1 })
+}
+
+fn text_len(fields: &Map<String, Value>) -> usize {
+    fields.iter().map(|(key, value)| key.len() + value.to_string().len() + 2).sum()
+}
+
+fn parse<'a>(words: &[&'a String], what: What) -> Result<Changes<'a>, Fail> {
+    let one = what.one();
+    let mut changes = Changes { put: Vec::new(), gone: Vec::new() };
+    for word in words {
+        match (word.split_once('='), word.strip_suffix('-')) {
+            (Some((_, value)), _) if what == What::Labels && value.contains('=') => {
+                return Err(error(format!("invalid label spec: {word}")));
+            }
+            (Some(("", _)), _) => return Err(error(format!("invalid {one} spec: {word}"))),
+            (Some(pair), _) => changes.put.push(pair),
+            (None, Some(key)) => changes.gone.push(key),
+            (None, None) => return Err(error(format!("unknown {one} spec: {word}"))),
+        }
+    }
+    if changes.gone.iter().any(|gone| changes.put.iter().any(|(key, _)| key == gone)) {
+        let what = if what == What::Labels { "a label" } else { "an annotation" };
+        return Err(error(format!("can not both modify and remove {what} in the same command")));
+    }
+    Ok(changes)
 }
 
 fn current(value: &Value, what: What) -> Map<String, Value> {
@@ -86,27 +125,49 @@ fn current(value: &Value, what: What) -> Map<String, Value> {
     fields.and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-/// Carries out the changes; what stands in the way, if something does.
-async fn apply(
-    kube: &Kube<'_>,
+/// Carries out the changes, unless something stands in the way.
+fn apply(
     fields: &mut Map<String, Value>,
-    changes: &[&String],
-    overwrite: bool,
-) -> Result<Option<String>, Fail> {
-    for change in changes {
-        if let Some((key, value)) = change.split_once('=') {
-            let old = fields.get(key).and_then(Value::as_str).map(str::to_string);
-            if let Some(old) = old.filter(|old| old != value && !overwrite) {
-                return Ok(Some(format!(
-                    "'{key}' already has a value ({old}), and --overwrite is false"
-                )));
-            }
-            fields.insert(key.to_string(), value.into());
-        } else if let Some(key) = change.strip_suffix('-')
-            && fields.remove(key).is_none()
-        {
-            kube.out(format!("label {key:?} not found.\n")).await?;
+    changes: &Changes<'_>,
+    overwrites: bool,
+) -> Result<(), Fail> {
+    let mut taken = Vec::new();
+    for (key, value) in &changes.put {
+        let old = fields.get(*key).and_then(Value::as_str).filter(|old| old != value);
+        if let (Some(old), false) = (old, overwrites) {
+            taken.push(format!("'{key}' already has a value ({old}), and --overwrite is false"));
         }
     }
-    Ok(None)
+    match taken.as_slice() {
+        [] => {}
+        [one] => return Err(error(one)),
+        many => return Err(error(format!("[{}]", many.join(", ")))),
+    }
+    for (key, value) in &changes.put {
+        fields.insert(key.to_string(), (*value).into());
+    }
+    for key in &changes.gone {
+        fields.remove(*key);
+    }
+    Ok(())
+}
+
+/// `--list`
+async fn list(
+    kube: &Kube<'_>,
+    found: &[(kube_api::KindInfo, kube_api::AnyObject)],
+    what: What,
+) -> Result<i32, Fail> {
+    for (kind, object) in found {
+        let indent = if found.len() > 1 { " " } else { "" };
+        if found.len() > 1 {
+            let (kind, group, name) = (&kind.kind, &kind.group, object.name());
+            kube.out(format!("Listing {} for {kind}.{group}/{name}:\n", what.field())).await?;
+        }
+        for (key, value) in current(&object.to_value(), what) {
+            let value = value.as_str().unwrap_or_default();
+            kube.out(format!("{indent}{key}={value}\n")).await?;
+        }
+    }
+    Ok(0)
 }

@@ -2,12 +2,15 @@
 //!
 //! - [`run`]: verbs to what they do; [`kube`]: what every verb has at hand; [`target`]: `TYPE NAME…`;
 //! - looking: [`get`] with [`table`], [`mod@yaml`], [`jsonpath`]; [`describe`]; [`pods`] (logs, exec); [`info`];
-//! - changing: [`manifest`] reads files for [`apply`] (and create, replace); [`delete`], [`scale`], [`rollout`],
-//!   [`label`], [`nodes`] (cordon, drain); [`wait`].
+//! - changing: [`manifest`] reads files for [`apply`] (and create, replace) with [`prune`], and [`diff`];
+//!   [`imperative`] makes objects without a file, those of [`generate`]; [`delete`], [`patch`], [`mod@set`],
+//!   [`scale`], [`rollout`], [`label`], [`taint`], [`nodes`] (cordon, drain); what they say: [`output`]; [`wait`].
 
 mod apply;
 mod delete;
 mod describe;
+mod diff;
+mod generate;
 mod get;
 mod imperative;
 mod info;
@@ -16,10 +19,15 @@ mod kube;
 mod label;
 mod manifest;
 mod nodes;
+mod output;
+mod patch;
 mod pods;
+mod prune;
 mod rollout;
 mod scale;
+mod set;
 mod table;
+mod taint;
 mod target;
 mod wait;
 mod yaml;
@@ -59,14 +67,24 @@ const FILES: &[Flag] = &[
     switch("force-conflicts"),
     switch("force"),
     switch("save-config"),
+    switch("show-managed-fields"),
+    switch("all"),
+    switch("overwrite"),
+    switch("wait"),
+    optional("cascade", "background"),
+    value("grace-period"),
+    value("timeout"),
+    value("prune-allowlist"),
 ];
 const GET: &[Flag] = &[
     value("output").short('o'),
     switch("watch").short('w'),
     switch("watch-only"),
+    switch("output-watch-events"),
     switch("show-labels"),
     switch("no-headers"),
     switch("show-kind"),
+    switch("show-managed-fields"),
     switch("ignore-not-found"),
     value("sort-by"),
     value("filename").short('f'),
@@ -87,6 +105,7 @@ const DELETE: &[Flag] = &[
     value("timeout"),
     optional("cascade", "background"),
     value("output").short('o'),
+    optional("dry-run", "unchanged"),
 ];
 const CHANGE: &[Flag] = &[
     value("replicas"),
@@ -97,6 +116,24 @@ const CHANGE: &[Flag] = &[
     value("filename").short('f'),
     switch("list"),
     value("output").short('o'),
+    switch("recursive").short('R'),
+    value("kustomize").short('k'),
+    optional("dry-run", "unchanged"),
+    value("field-manager"),
+    value("resource-version"),
+    switch("show-managed-fields"),
+];
+/// `patch` and `set`.
+const PATCH: &[Flag] = &[
+    value("patch").short('p'),
+    value("patch-file"),
+    value("type"),
+    value("subresource"),
+    value("containers").short('c'),
+    value("env").short('e'),
+    value("from"),
+    value("limits"),
+    value("requests"),
 ];
 const ROLLOUT: &[Flag] = &[
     switch("watch").short('w'),
@@ -139,13 +176,53 @@ const CREATE: &[Flag] = &[
     value("tcp"),
     value("node-port"),
     value("clusterip"),
-    value("labels"),
+    value("labels").short('l'),
     value("protocol"),
     value("env"),
     value("from-literal"),
     value("restart"),
     switch("expose"),
     switch("command"),
+    value("annotations"),
+    value("from-file"),
+    value("from-env-file"),
+    value("cert"),
+    value("key"),
+    value("docker-server"),
+    value("docker-username"),
+    value("docker-password"),
+    value("docker-email"),
+    value("hard"),
+    value("scopes"),
+    value("verb"),
+    value("resource"),
+    value("resource-name"),
+    value("role"),
+    value("clusterrole"),
+    value("user"),
+    value("group"),
+    value("serviceaccount"),
+    value("schedule"),
+    value("from"),
+    value("rule"),
+    value("class"),
+    value("default-backend"),
+    value("annotation"),
+    value("min-available"),
+    value("max-unavailable"),
+    value("external-name"),
+    value("external-ip"),
+    value("cluster-ip"),
+    value("session-affinity"),
+    value("value"),
+    value("description"),
+    value("preemption-policy"),
+    switch("global-default"),
+    value("min"),
+    value("max"),
+    value("cpu"),
+    value("cpu-percent"),
+    value("selector"),
 ];
 const INFO: &[Flag] = &[
     value("output").short('o'),
@@ -163,23 +240,18 @@ const ABSENT: &[&str] = &[
     "apply-set",
     "attach",
     "auth",
-    "autoscale",
     "certificate",
     "completion",
     "cp",
     "debug",
-    "diff",
     "edit",
     "events",
     "explain",
     "kustomize",
     "options",
-    "patch",
     "plugin",
     "port-forward",
     "proxy",
-    "set",
-    "taint",
     "top",
 ];
 
@@ -198,11 +270,11 @@ pub async fn run(ctx: Ctx) -> Exit {
 fn flags(verb: &str) -> Option<Vec<&'static [Flag]>> {
     Some(match verb {
         "get" | "describe" => vec![GLOBAL, SELECT, GET],
-        "apply" | "replace" => vec![GLOBAL, SELECT, FILES],
-        "create" => vec![GLOBAL, FILES, CREATE],
-        "run" | "expose" => vec![GLOBAL, CREATE, FILES],
+        "apply" | "replace" | "diff" => vec![GLOBAL, SELECT, FILES],
+        "create" | "run" | "expose" | "autoscale" => vec![GLOBAL, FILES, CREATE],
         "delete" => vec![GLOBAL, SELECT, DELETE],
-        "scale" | "label" | "annotate" => vec![GLOBAL, SELECT, CHANGE],
+        "scale" | "label" | "annotate" | "taint" => vec![GLOBAL, SELECT, CHANGE],
+        "patch" | "set" => vec![GLOBAL, SELECT, CHANGE, PATCH],
         "rollout" => vec![GLOBAL, SELECT, ROLLOUT],
         "cordon" | "uncordon" | "drain" => vec![GLOBAL, SELECT, DRAIN],
         "logs" | "exec" => vec![GLOBAL, LOGS, SELECT],
@@ -248,6 +320,11 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         "create" => imperative::create(&kube, &args).await,
         "run" => imperative::run(&kube, &args).await,
         "expose" => imperative::expose(&kube, &args).await,
+        "autoscale" => imperative::autoscale(&kube, &args).await,
+        "diff" => diff::run(&kube, &args).await,
+        "patch" => patch::run(&kube, &args).await,
+        "set" => set::run(&kube, &args).await,
+        "taint" => taint::run(&kube, &args).await,
         "delete" => delete::run(&kube, &args).await,
         "scale" => scale::run(&kube, &args).await,
         "label" => label::run(&kube, &args, label::What::Labels).await,
@@ -293,9 +370,10 @@ const USAGE: &str = "kubectl controls the Kubernetes cluster manager.
 
 Commands here:
   get, describe, logs, exec, wait
-  apply, create, replace, run, expose, delete
+  apply, create, replace, diff, run, expose, autoscale, delete
+  patch, set (image, env, resources, selector, serviceaccount)
   scale, rollout (status, history, restart, undo), label, annotate
-  cordon, uncordon, drain
+  cordon, uncordon, drain, taint
   version, cluster-info, api-resources, api-versions, config
 
 Usage:

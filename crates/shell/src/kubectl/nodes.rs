@@ -162,7 +162,13 @@ async fn evict(kube: &Kube<'_>, args: &Args, pods: &[Rc<Pod>]) -> Result<(), Fai
         let now = kube.now();
         // One that is gone already needs no eviction.
         let _ = kube.api(|api| {
-            api.delete(kind.id, namespace, name, DeleteOptions { grace_seconds: grace }, now)
+            api.delete(
+                kind.id,
+                namespace,
+                name,
+                DeleteOptions { grace_seconds: grace, ..DeleteOptions::default() },
+                now,
+            )
         })?;
     }
     let deadline = kube.deadline(args, "timeout")?;

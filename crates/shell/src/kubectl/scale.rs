@@ -1,6 +1,6 @@
 //! `kubectl scale`.
 
-use kube_api::AnyObject;
+use kube_api::{AnyObject, Request};
 use serde_json::Value;
 
 use super::kube::{Fail, Kube, error};
@@ -40,7 +40,9 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
                 )));
             }
         }
-        change(kube, &object, |value| {
+        let mut request = Request::new("kubectl", kube.now());
+        request.subresource = "scale";
+        change_as(kube, &object, &request, |value| {
             set(value, "/spec", "replicas", replicas.into());
         })?;
         kube.out(format!("{} scaled\n", kind.object_name(object.name()))).await?;
@@ -54,12 +56,21 @@ pub(crate) fn change(
     object: &AnyObject,
     change: impl FnOnce(&mut Value),
 ) -> Result<AnyObject, Fail> {
+    change_as(kube, object, &Request::new("kubectl", kube.now()), change)
+}
+
+fn change_as(
+    kube: &Kube<'_>,
+    object: &AnyObject,
+    request: &Request<'_>,
+    change: impl FnOnce(&mut Value),
+) -> Result<AnyObject, Fail> {
     let done = kube.api(|api| {
         let live = api.store().get_any(object.kind(), object.namespace(), object.name());
         let mut value = live.unwrap_or(object).to_value();
         change(&mut value);
         let object = api.object(object.kind(), value)?;
-        api.update(object)
+        api.update_for(object, request)
     })?;
     Ok(done?)
 }

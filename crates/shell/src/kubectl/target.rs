@@ -132,7 +132,7 @@ impl Filter {
         self.labels.is_some() || !self.fields.is_empty()
     }
 
-    fn fits(&self, object: &AnyObject) -> bool {
+    pub(crate) fn fits(&self, object: &AnyObject) -> bool {
         let labels = object.meta().labels.as_ref();
         if !self.labels.as_ref().is_none_or(|selector| selector.matches(labels)) {
             return false;
@@ -190,6 +190,67 @@ pub(crate) async fn find_all(
             }
             Err(other) => return Err(other),
         }
+    }
+    Ok((found, all_there))
+}
+
+/// The objects that `-f`, or these words with `-l` and `--all`, name. `false`: something was not there.
+pub(crate) async fn objects(
+    kube: &Kube<'_>,
+    args: &Args,
+    words: &[String],
+) -> Result<(Vec<(KindInfo, AnyObject)>, bool), Fail> {
+    if args.get("filename").is_some() || args.get("kustomize").is_some() {
+        return files(kube, args, "").await;
+    }
+    if words.is_empty() {
+        return Err(error(
+            "one or more resources must be specified as <resource> <name> or <resource>/<name>",
+        ));
+    }
+    let targets = targets(kube, words)?;
+    let filter = Filter::of(kube, args)?;
+    let is_all = targets.iter().any(|target| target.name.is_none());
+    if is_all && !args.is_on("all") && !filter.is_any() {
+        return Err(error("resource(s) were provided, but no name was specified"));
+    }
+    if !is_all && (filter.is_any() || args.is_on("all")) {
+        return Err(error("name cannot be provided when a selector is specified"));
+    }
+    if !is_all && kube.all_namespaces {
+        return Err(error("a resource cannot be retrieved by name across all namespaces"));
+    }
+    find_all(kube, &targets, &filter, false).await
+}
+
+/// The objects that the manifests of `-f` name. What is not there is told with `doing` before it.
+pub(crate) async fn files(
+    kube: &Kube<'_>,
+    args: &Args,
+    doing: &str,
+) -> Result<(Vec<(KindInfo, AnyObject)>, bool), Fail> {
+    let (mut found, mut all_there) = (Vec::new(), true);
+    for manifest in super::manifest::read(kube, args).await? {
+        let text = match manifest {
+            Err(text) => text,
+            Ok(manifest) => {
+                match kube.get_in(&manifest.kind, &manifest.namespace, &manifest.name) {
+                    Ok(object) => {
+                        found.push((manifest.kind, object));
+                        continue;
+                    }
+                    Err(Fail::Message(_)) if args.is_on("ignore-not-found") => continue,
+                    Err(Fail::Message(text)) if doing.is_empty() => text,
+                    Err(Fail::Message(text)) => {
+                        let what = format!("error when {doing} {:?}: ", manifest.file);
+                        text.replacen("): ", &format!("): {what}"), 1)
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+        };
+        all_there = false;
+        kube.err(format!("{text}\n")).await?;
     }
     Ok((found, all_there))
 }

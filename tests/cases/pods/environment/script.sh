@@ -15,3 +15,4 @@ kubectl exec box -- cat color
 kubectl exec box -- sh -c 'echo $CFG_color'
 sleep 130
 kubectl get pods
+kubectl describe pod box
