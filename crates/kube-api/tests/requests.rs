@@ -99,8 +99,9 @@ fn a_status_is_not_for_users_to_say() {
     let made = create(&mut api, pod).unwrap().to_value();
     assert_eq!(made["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c"},
-        "spec": {}, "status": {"phase": "Bound"}});
-    assert_eq!(create(&mut api, claim).unwrap().to_value()["status"], Value::Null);
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        "status": {"phase": "Bound"}});
+    assert_eq!(create(&mut api, claim).unwrap().to_value()["status"], json!({"phase": "Pending"}));
 }
 
 #[test]

@@ -196,9 +196,13 @@ fn job(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn claim(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
-    // What binds the claim, and what it may grow by.
-    const FREE: [&str; 3] = ["resources", "volumeName", "volumeAttributesClassName"];
-    if without(at(old, "spec"), &FREE) != without(at(new, "spec"), &FREE) {
+    // What binds the claim, what it may grow by, and the class that it gets when it names none.
+    const FREE: [&str; 4] =
+        ["resources", "volumeName", "volumeAttributesClassName", "storageClassName"];
+    let (old, new) = (at(old, "spec"), at(new, "spec"));
+    let class = old.get("storageClassName");
+    let has_other_class = class.is_some() && class != new.get("storageClassName");
+    if has_other_class || without(old, &FREE) != without(new, &FREE) {
         let what = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.push(FieldError::forbidden("spec", what));
     }
