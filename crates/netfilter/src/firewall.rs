@@ -45,6 +45,10 @@ pub trait Surroundings {
     fn addr_type(&self, addr: Ipv4Addr, iface: Option<IfName>) -> AddrType;
     /// The address that `MASQUERADE` gives to the packet at hand, by the interface it leaves.
     fn masquerade_source(&self) -> Option<Ipv4Addr>;
+    /// Rises whenever [`Surroundings::addr_type`] may answer otherwise than before; `None`: nobody can tell.
+    fn version(&self) -> Option<u64> {
+        None
+    }
     /// The first address of an interface, for `REDIRECT`.
     fn primary_address(&self, iface: IfName) -> Option<Ipv4Addr>;
     /// The hardware address that sent the packet at hand, for `mac`.

@@ -7,6 +7,7 @@
 //! - [`rule`]: what a rule says; [`ext`]: one file for each match and target extension;
 //! - [`ipset`]: sets of addresses, for the rules that ask for them;
 //! - [`walk`]: a packet walks the rules of a table; [`plan`]: where a long chain may be skipped through;
+//!   [`memo`]: where the way of an earlier packet is taken again;
 //! - [`conntrack`]: which connection a packet belongs to;
 //! - [`nat`]: translating addresses, choosing ports, undoing it on the reply;
 //! - [`trace`]: what the walk saw, rule by rule, with the field that did not fit;
@@ -25,6 +26,7 @@ pub mod firewall;
 pub mod hook;
 pub mod iface;
 pub mod ipset;
+mod memo;
 pub mod nat;
 mod plan;
 pub mod rule;

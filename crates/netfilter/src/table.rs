@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::ext::{EVERY_HOOK, Match, State};
 use crate::hook::{Hook, TableName};
+use crate::memo::{Key, Memo};
 use crate::plan::{Plan, Values};
 use crate::rule::{RuleSpec, Target};
 
@@ -49,6 +50,12 @@ impl fmt::Display for Policy {
 /// Stands for a chain inside its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChainId(u32);
+
+impl ChainId {
+    pub(crate) fn slot(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// A rule in its place, with its counters.
 #[derive(Clone, Debug)]
@@ -107,6 +114,11 @@ enum Planned {
 }
 
 impl Chain {
+    /// Rules are skipped by what they compare.
+    pub(crate) fn is_skipped_through(&self) -> bool {
+        matches!(self.plan, Planned::Skip(_))
+    }
+
     /// The number (counting from 0) of the next rule from `from` on that is to be asked about a packet
     /// with these values.
     #[inline]
@@ -222,6 +234,8 @@ pub struct Table {
     conntrack_rules: u32,
     /// Rises with every edit.
     generation: u64,
+    /// The ways packets have taken, for each hook.
+    memos: [Memo; 5],
 }
 
 impl Table {
@@ -234,6 +248,7 @@ impl Table {
             builtin: [None; 5],
             conntrack_rules: 0,
             generation: 0,
+            memos: Default::default(),
         };
         for &hook in name.hooks() {
             let id = table.add_chain(hook.chain(), Some(Policy::Accept));
@@ -288,6 +303,25 @@ impl Table {
         let chain = self.at_mut(id);
         chain.plan = Planned::Stale;
         &mut chain.rules
+    }
+
+    /// The ways that packets of a hook have taken.
+    pub(crate) fn memo(&mut self, hook: Hook) -> &mut Memo {
+        // There are as many as hooks.
+        &mut self.memos[hook as usize]
+    }
+
+    /// The rules that a packet with this key fits, in the order in which it meets them, and the chains they
+    /// stand in; `None`: it has to be seen.
+    #[inline]
+    pub(crate) fn remembered(
+        &mut self,
+        hook: Hook,
+        key: &Key,
+    ) -> Option<(&mut Slab<Chain>, &[(ChainId, u32)])> {
+        let Table { memos, chains, generation, .. } = self;
+        let fitted = memos[hook as usize].find(key, *generation)?;
+        Some((chains, fitted))
     }
 
     pub(crate) fn builtin(&self, hook: Hook) -> Option<ChainId> {
