@@ -8,6 +8,7 @@
 //! - [`path`]: a packet's way through a namespace: hooks, routing, forwarding, delivery; [`drops`]: why it ends;
 //! - `icmp`, `frag`: telling senders, and packets in pieces;
 //! - [`route`], [`rule`], [`neigh`], [`iface`]: the tables the way is decided by; `arp` fills one of them;
+//! - `ways`: the ways that have been found;
 //! - `wire`, [`link`]: frames between two namespaces, and from outside the world (`inject`); [`fault`]: what can go wrong there and elsewhere;
 //! - [`bridge`]: a switch inside a namespace;
 //! - [`capture`]: watching frames go by;
@@ -45,6 +46,7 @@ pub mod sim;
 pub mod socket;
 pub mod sysctl;
 pub mod trace;
+mod ways;
 mod wire;
 
 pub use addr::Cidr;

@@ -172,6 +172,10 @@ impl Surroundings for View<'_> {
         if is_local { AddrType::Local } else { AddrType::Unicast }
     }
 
+    fn version(&self) -> Option<u64> {
+        Some(self.fib.version())
+    }
+
     fn masquerade_source(&self) -> Option<Ipv4Addr> {
         let (dev, next_hop) = self.leaves?;
         self.fib.select_addr(dev, next_hop, Scope::UNIVERSE)

@@ -24,6 +24,7 @@ use crate::ns::{Namespace, NsId, View};
 use crate::route::{Flow, RouteError, RouteKind};
 use crate::sysctl::IfKey;
 use crate::trace::{Cause, PacketId, Routed, StepKind};
+use crate::ways::{Found, Sought};
 use crate::wire::Kept;
 
 pub use crate::drops::DropReason;
@@ -163,7 +164,7 @@ impl Kernel {
         if !self.hook(ns, Hook::Prerouting, names, None, &mut skb, meta) {
             return;
         }
-        match self.route_in(ns, way_in, &skb) {
+        match self.way_in(ns, way_in, &skb) {
             Decision::Local => {
                 self.note_ip(ns, meta, &skb, || StepKind::Routed(Routed::Local));
                 self.deliver(ns, way_in, skb, meta);
@@ -172,6 +173,30 @@ impl Kernel {
             Decision::Drop(reason) => self.drop_ip(ns, meta, skb, reason),
             Decision::Unroutable(error) => self.unroutable(ns, skb, meta, error),
         }
+    }
+
+    /// For us, for others, or for nobody; as it was for the last packet like this one.
+    fn way_in(&mut self, ns: NsId, way_in: In, skb: &Skb) -> Decision {
+        // Over loopback there is more to it than where it came in.
+        if way_in.is_looped {
+            return self.route_in(ns, way_in, skb);
+        }
+        let head = skb.packet.head();
+        let (src, dst, mark, came_in) = (head.src, head.dst, skb.mark, way_in.dev);
+        let sought = Sought { ns, src, dst, mark, came_in };
+        let version = self.ns(ns).map_or(0, |here| here.fib.version());
+        match self.ways.get(&sought, version) {
+            Some(Found::Local) => return Decision::Local,
+            Some(Found::Out(way)) => return Decision::Forward(way),
+            None => {}
+        }
+        let decision = self.route_in(ns, way_in, skb);
+        match decision {
+            Decision::Local => self.ways.keep(sought, version, Found::Local),
+            Decision::Forward(way) => self.ways.keep(sought, version, Found::Out(way)),
+            _ => {}
+        }
+        decision
     }
 
     /// For us, for others, or for nobody (`ip_route_input_slow`).
@@ -358,7 +383,7 @@ impl Kernel {
             skb.packet = packet;
             meta = whole;
         }
-        let way = match self.find_way(ns, &self.flow_of(&skb, sent.oif)) {
+        let way = match self.way_out(ns, &skb, sent.oif) {
             Ok(way) => way,
             Err(error) => return self.drop_ip(ns, meta, skb, reason_of(error)),
         };
@@ -371,7 +396,7 @@ impl Kernel {
         // OUTPUT may have rewritten the destination: then the way is another (`ip_route_me_harder`).
         let way = match key(&skb) == before {
             true => way,
-            false => match self.find_way(ns, &self.flow_of(&skb, sent.oif)) {
+            false => match self.way_out(ns, &skb, sent.oif) {
                 Ok(way) => way,
                 Err(error) => return self.drop_ip(ns, meta, skb, reason_of(error)),
             },
@@ -387,6 +412,23 @@ impl Kernel {
             None => IfName::NONE,
         };
         Flow { src: head.src, mark: skb.mark, oif, oif_name, ..Flow::to(head.dst) }
+    }
+
+    /// The way for a packet that begins here, as it was for the last one like it.
+    fn way_out(&mut self, ns: NsId, skb: &Skb, oif: Option<IfId>) -> Result<Way, RouteError> {
+        if oif.is_some() {
+            return self.find_way(ns, &self.flow_of(skb, oif));
+        }
+        let head = skb.packet.head();
+        let (src, dst, mark, came_in) = (head.src, head.dst, skb.mark, IfId::NONE);
+        let sought = Sought { ns, src, dst, mark, came_in };
+        let version = self.ns(ns).map_or(0, |here| here.fib.version());
+        if let Some(Found::Out(way)) = self.ways.get(&sought, version) {
+            return Ok(way);
+        }
+        let way = self.find_way(ns, &self.flow_of(skb, None))?;
+        self.ways.keep(sought, version, Found::Out(way));
+        Ok(way)
     }
 
     /// The way for a flow that begins here (`ip_route_output_key`).

@@ -271,7 +271,9 @@ impl Net {
 
     /// `sysctl net.ipv4.conf.all.route_localnet`
     pub fn set_route_localnet(&self, ns: NsId, route_localnet: bool) {
-        if let Some(ns) = self.kernel_mut().ns_mut(ns) {
+        let mut kernel = self.kernel_mut();
+        kernel.ways.changed();
+        if let Some(ns) = kernel.ns_mut(ns) {
             ns.sysctls.all.set(IfKey::RouteLocalnet, i32::from(route_localnet));
         }
     }

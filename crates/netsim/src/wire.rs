@@ -24,7 +24,7 @@ impl Kernel {
     /// A frame is at an interface.
     pub(crate) fn arrive(&mut self, id: IfId, mut parcel: Box<Parcel>) {
         let bytes = parcel.frame.body_len() as u64;
-        let Some(iface) = self.iface_mut(id) else {
+        let Some(iface) = self.iface_at_work(id) else {
             return self.lose(parcel, DropReason::Down);
         };
         let ns = iface.ns;
@@ -197,7 +197,7 @@ impl Kernel {
     }
 
     fn cannot_send(&mut self, dev: IfId, ns: NsId, parcel: Box<Parcel>, reason: DropReason) {
-        if let Some(iface) = self.iface_mut(dev) {
+        if let Some(iface) = self.iface_at_work(dev) {
             iface.stats.tx_dropped += 1;
         }
         self.lose_at(ns, parcel, reason);
