@@ -15,6 +15,7 @@ use crate::ext::reject::Reject;
 use crate::hook::{Hook, TableName};
 use crate::iface::IfName;
 use crate::nat;
+use crate::passage::Draft;
 use crate::table::{Policy, Table};
 use crate::trace::{HookEvent, HookTrace, TableVerdict};
 use crate::walk::{self, Walked};
@@ -162,11 +163,14 @@ pub enum Verdict {
 /// Netfilter of one namespace.
 #[derive(Debug)]
 pub struct Netfilter {
-    tables: [Option<Table>; 4],
-    conntrack: Conntrack,
+    pub(crate) tables: [Option<Table>; 4],
+    /// Rises with every edit of a table.
+    pub(crate) version: u64,
+    pub(crate) conntrack: Conntrack,
     stores: Stores,
     rng: Rng,
     is_tracking: bool,
+    pub(crate) draft: Draft,
 }
 
 impl Netfilter {
@@ -178,6 +182,8 @@ impl Netfilter {
             stores: Stores::default(),
             rng,
             is_tracking: false,
+            version: 0,
+            draft: Draft::default(),
         }
     }
 
@@ -189,6 +195,7 @@ impl Netfilter {
     /// Edits a table; it comes into being with its built-in chains.
     pub fn edit<R>(&mut self, name: TableName, edit: impl FnOnce(&mut Table) -> R) -> R {
         // `index` is below four by construction.
+        self.version += 1;
         let slot = &mut self.tables[name.index()];
         let result = edit(slot.get_or_insert_with(|| Table::new(name)));
         // As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
@@ -299,6 +306,7 @@ impl Netfilter {
             conntrack: &mut self.conntrack,
             stores: &mut self.stores,
             rng: &mut self.rng,
+            draft: &mut self.draft,
         };
         let walked = walk::walk(table, input, skb, &mut world, evals.as_mut());
         if let (Some(trace), Some(evals)) = (trace, evals) {
@@ -336,6 +344,7 @@ impl Netfilter {
             Ok(slot) => skb.ct = slot,
             Err(_) => return Verdict::Drop(DropReason::ConntrackFull),
         }
+        self.draft.track(skb.ct, self.version);
         if let Some(trace) = trace {
             let conn = match skb.ct {
                 CtSlot::Tracked { conn, .. } => self.conntrack.get(conn),
@@ -393,6 +402,10 @@ impl Netfilter {
         let Some(conn) = self.conntrack.get(conn) else { return Verdict::Accept };
         match nat::translate(conn, info, hook, &mut skb.packet) {
             Ok(Some((end, from, to))) => {
+                if let Some(passage) = &mut self.draft.passage {
+                    let has_port = nat::has_ports(skb.packet.head().protocol);
+                    passage.rewrite(end, to.0, has_port.then_some(to.1));
+                }
                 if let Some(trace) = trace {
                     trace.events.push(HookEvent::Translated { end, from, to, is_new });
                 }

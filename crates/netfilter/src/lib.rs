@@ -10,6 +10,7 @@
 //!   [`memo`]: where the way of an earlier packet is taken again;
 //! - [`conntrack`]: which connection a packet belongs to;
 //! - [`nat`]: translating addresses, choosing ports, undoing it on the reply;
+//! - [`passage`]: what happens to packets of an established connection, all hooks at once;
 //! - [`trace`]: what the walk saw, rule by rule, with the field that did not fit;
 //! - [`text`]: `iptables-restore`, `iptables-save`, `iptables -S`, `-L` and the argument grammar.
 //!
@@ -28,6 +29,7 @@ pub mod iface;
 pub mod ipset;
 mod memo;
 pub mod nat;
+pub mod passage;
 mod plan;
 pub mod rule;
 pub mod table;
@@ -39,5 +41,6 @@ pub use conntrack::{CtInfo, CtSlot, Direction};
 pub use firewall::{DropReason, HookInput, Netfilter, Skb, Surroundings, Verdict};
 pub use hook::{Hook, TableName};
 pub use iface::IfName;
+pub use passage::Passage;
 pub use rule::{RuleSpec, Target};
 pub use table::{Chain, Counters, Policy, Rule, Table};

@@ -305,6 +305,19 @@ impl Table {
         &mut chain.rules
     }
 
+    /// A packet of `len` bytes fits a rule, or reaches a policy.
+    #[inline]
+    pub(crate) fn count(&mut self, chain: ChainId, rule: Option<u32>, len: u16) {
+        let Some(chain) = self.chains.get_mut(chain.slot()) else { return };
+        let counters = match rule {
+            None => Some(&mut chain.counters),
+            Some(rule) => chain.rules.get_mut(rule as usize).map(|rule| &mut rule.counters),
+        };
+        if let Some(counters) = counters {
+            counters.add(len);
+        }
+    }
+
     /// The ways that packets of a hook have taken.
     pub(crate) fn memo(&mut self, hook: Hook) -> &mut Memo {
         // There are as many as hooks.

@@ -15,8 +15,10 @@ use crate::ext::plain::Plain;
 use crate::ext::reject::Reject;
 use crate::ext::{Facts, State, Stores, TargetExt};
 use crate::firewall::{HookInput, Skb};
+use crate::hook::TableName;
 use crate::memo::{Key, Note};
 use crate::nat::{self, NatRange};
+use crate::passage::Draft;
 use crate::plan::Values;
 use crate::rule::Target;
 use crate::table::{Action, Chain, ChainId, Policy, Rule, Table};
@@ -35,6 +37,7 @@ pub(crate) struct World<'a> {
     pub(crate) conntrack: &'a mut Conntrack,
     pub(crate) stores: &'a mut Stores,
     pub(crate) rng: &'a mut Rng,
+    pub(crate) draft: &'a mut Draft,
 }
 
 /// What the carrying out of a rule's target leads to.
@@ -60,20 +63,26 @@ pub(crate) fn walk(
     let Some(base) = table.builtin(input.hook) else { return Walked::Policy(Policy::Accept) };
     // Who wants to see everything gets to see every rule being asked.
     if evals.is_some() {
+        world.draft.spoil();
         return walk_rules(table, base, (input, skb, world), evals, &mut None);
     }
     if table.at(base).rules.is_empty() {
+        world.draft.count(table.name(), base, None);
         return Walked::Policy(policy(table, base, skb));
     }
     let Some(key) = Key::of(input, skb, world.conntrack) else {
+        world.draft.spoil();
         return walk_rules(table, base, (input, skb, world), None, &mut None);
     };
+    let name = table.name();
     if let Some((chains, fitted)) = table.remembered(input.hook, &key) {
-        return match repeat(chains, fitted, input, skb, world) {
-            Some(walked) => walked,
-            None => Walked::Policy(policy(table, base, skb)),
-        };
+        if let Some(walked) = repeat(name, (chains, fitted), input, skb, world) {
+            return walked;
+        }
+        world.draft.count(name, base, None);
+        return Walked::Policy(policy(table, base, skb));
     }
+    world.draft.spoil();
     let mut note = table.memo(input.hook).wants_note().then(Note::default);
     let walked = walk_rules(table, base, (input, skb, world), None, &mut note);
     if let Some(note) = note {
@@ -84,17 +93,23 @@ pub(crate) fn walk(
 
 /// Does what the rules do that fit a packet. `None`: none of them ends its walk.
 fn repeat(
-    chains: &mut Slab<Chain>,
-    fitted: &[(ChainId, u32)],
+    table: TableName,
+    (chains, fitted): (&mut Slab<Chain>, &[(ChainId, u32)]),
     input: &HookInput<'_>,
     skb: &mut Skb,
     world: &mut World<'_>,
 ) -> Option<Walked> {
     let head = *skb.packet.head();
-    for &(chain, at) in fitted {
-        let chain = chains.get_mut(chain.slot())?;
+    for &(id, at) in fitted {
+        let chain = chains.get_mut(id.slot())?;
         let rule = chain.rules.get_mut(at as usize)?;
         rule.counters.add(head.total_len);
+        world.draft.count(table, id, Some(at));
+        if let Target::Ext(target) = &rule.spec.target
+            && !matches!(target, TargetExt::Mark(_))
+        {
+            world.draft.spoil();
+        }
         let then = carry_out(rule, &head, input, skb, world);
         let place = || (chain.name.clone(), at + 1);
         if let Some(walked) = then.end(place) {

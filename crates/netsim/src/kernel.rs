@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base::{Instant, Rng};
 use slab::Slab;
 
+use crate::along::Trails;
 use crate::capture::TapState;
 use crate::exec::Scheduler;
 use crate::fault::Faults;
@@ -41,6 +42,7 @@ pub(crate) struct Kernel {
     pub(crate) partitions: Vec<(Vec<NsId>, Vec<NsId>)>,
     pub(crate) next_packet: u64,
     pub(crate) ways: Ways,
+    pub(crate) trails: Trails,
     pub(crate) counts: PacketCounts,
     /// Boxes of frames that have arrived, for the next ones.
     #[allow(clippy::vec_box, reason = "the boxes are what is kept")]
@@ -66,6 +68,7 @@ impl Kernel {
             partitions: Vec::new(),
             next_packet: 0,
             ways: Ways::default(),
+            trails: Trails::default(),
             counts: PacketCounts::default(),
             spare_parcels: Vec::new(),
         }

@@ -6,6 +6,7 @@
 //! - [`netlink`]: links, addresses, routes, rules and neighbours, as `ip` changes them; [`sysctl`]: settings;
 //! - [`socket`]: what programs hold; smoltcp makes the TCP segments;
 //! - [`path`]: a packet's way through a namespace: hooks, routing, forwarding, delivery; [`drops`]: why it ends;
+//!   `along`: a router's short way;
 //! - `icmp`, `frag`: telling senders, and packets in pieces;
 //! - [`route`], [`rule`], [`neigh`], [`iface`]: the tables the way is decided by; `arp` fills one of them;
 //! - `ways`: the ways that have been found;
@@ -24,6 +25,7 @@
 //! Deliberately absent: IPv6, VLANs, spanning tree, multicast membership, ICMP redirects, multipath routes.
 
 pub mod addr;
+mod along;
 mod arp;
 pub mod bridge;
 pub mod capture;

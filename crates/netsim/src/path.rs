@@ -160,6 +160,9 @@ impl Kernel {
             skb.packet = packet;
             meta = whole;
         }
+        if !way_in.is_looped {
+            self.begin_trail(ns, way_in.dev, skb.packet.head(), meta);
+        }
         let names = (way_in.name, IfName::NONE);
         if !self.hook(ns, Hook::Prerouting, names, None, &mut skb, meta) {
             return;
@@ -369,6 +372,7 @@ impl Kernel {
 
     /// The same with what goes with it.
     pub(crate) fn send(&mut self, ns: NsId, mut skb: Skb, sent: Sent) {
+        self.lose_trail();
         let meta = Meta::new(self.new_packet_id(), sent.cause);
         let mut meta = Meta { confirms: sent.confirms, is_icmps: sent.is_icmps, ..meta };
         self.counts.made += 1;
@@ -501,6 +505,7 @@ impl Kernel {
             if came_in.is_none() { self.path_mtu(ns, skb.packet.head().dst, mtu) } else { mtu };
         let meta = Meta { frag_max: 0, is_group: false, ..meta };
         if skb.packet.head().total_len <= mtu {
+            self.end_trail(ns, way);
             return self.emit(ns, way, skb, meta);
         }
         if skb.packet.dont_fragment() {

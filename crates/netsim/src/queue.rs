@@ -37,14 +37,20 @@ const LINES: usize = 8;
 /// Most events lie a fixed time ahead: a link's latency, a retransmission, a timeout. Of those, what is
 /// scheduled later happens later, so they need no sorting, only a line to stand in. An event joins the line
 /// whose last event is the nearest before it; what fits no line goes to a heap.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
     lines: [VecDeque<Entry>; LINES],
-    /// When the first event of each line happens, and when the last; for a look without touching the lines.
-    ends: [(Instant, Instant); LINES],
+    /// The key of the first event of each line, [`NEVER`] where there is none: for a look without touching the
+    /// lines.
+    firsts: [u128; LINES],
+    /// When the last event of each line happens, in microseconds; 0 where there is none.
+    lasts: [u64; LINES],
     heap: BinaryHeap<Reverse<Entry>>,
     next_serial: u64,
 }
+
+/// The key of no event.
+const NEVER: u128 = u128::MAX;
 
 #[derive(Debug)]
 struct Entry {
@@ -54,8 +60,10 @@ struct Entry {
 }
 
 impl Entry {
-    fn key(&self) -> (Instant, u64) {
-        (self.at, self.serial)
+    /// Of two events the one with the lower key happens first.
+    #[inline]
+    fn key(&self) -> u128 {
+        u128::from(self.at.as_micros()) << 64 | u128::from(self.serial)
     }
 }
 
@@ -79,11 +87,16 @@ impl Ord for Entry {
     }
 }
 
-/// Where the next event stands.
-#[derive(Clone, Copy)]
-enum Next {
-    Line(usize),
-    Heap,
+impl Default for Queue {
+    fn default() -> Self {
+        Queue {
+            lines: Default::default(),
+            firsts: [NEVER; LINES],
+            lasts: [0; LINES],
+            heap: BinaryHeap::new(),
+            next_serial: 0,
+        }
+    }
 }
 
 impl Queue {
@@ -91,74 +104,70 @@ impl Queue {
         let serial = self.next_serial;
         self.next_serial += 1;
         let entry = Entry { at, serial, event };
-        let Some(line) = self.line_for(at) else { return self.heap.push(Reverse(entry)) };
-        if let (Some(line), Some((first, last))) =
-            (self.lines.get_mut(line), self.ends.get_mut(line))
-        {
-            if line.is_empty() {
-                *first = at;
-            }
-            *last = at;
-            line.push_back(entry);
-        }
+        let place = self.line_for(at.as_micros());
+        let (Some(line), Some(first), Some(last)) =
+            (self.lines.get_mut(place), self.firsts.get_mut(place), self.lasts.get_mut(place))
+        else {
+            return self.heap.push(Reverse(entry));
+        };
+        *first = (*first).min(entry.key());
+        *last = at.as_micros();
+        line.push_back(entry);
     }
 
-    /// The line whose last event is the nearest before `at`, else an empty one.
-    fn line_for(&self, at: Instant) -> Option<usize> {
-        let mut best: Option<(usize, Instant)> = None;
-        let mut empty = None;
-        for (i, ((_, last), line)) in self.ends.iter().zip(&self.lines).enumerate() {
-            if line.is_empty() {
-                empty = empty.or(Some(i));
-            } else if *last <= at && best.is_none_or(|(_, nearest)| *last > nearest) {
-                best = Some((i, *last));
+    /// The line whose last event is the nearest before `at`, else an empty one; [`LINES`] where there is none.
+    #[inline]
+    fn line_for(&self, at: u64) -> usize {
+        let (mut found, mut nearest) = (LINES, 0);
+        for (line, last) in self.lasts.iter().enumerate() {
+            // The last event of an empty line is before everything.
+            if *last <= at && (found == LINES || *last > nearest) {
+                (found, nearest) = (line, *last);
             }
         }
-        best.map(|(i, _)| i).or(empty)
+        found
     }
 
-    /// Where the event stands that happens first, and when. Within one instant the one that was scheduled
-    /// first comes first.
-    fn first(&self) -> Option<(Next, Instant)> {
-        let mut found: Option<(Next, (Instant, u64))> = None;
-        for (i, ((first, _), line)) in self.ends.iter().zip(&self.lines).enumerate() {
-            if found.is_some_and(|(_, (at, _))| at < *first) {
-                continue;
-            }
-            if let Some(entry) = line.front()
-                && found.is_none_or(|(_, key)| entry.key() < key)
-            {
-                found = Some((Next::Line(i), entry.key()));
+    /// The line where the event stands that happens first, [`LINES`] if that is the heap, and its key. Within
+    /// one instant the one that was scheduled first comes first.
+    #[inline]
+    fn first(&self) -> (usize, u128) {
+        let mut found = match self.heap.peek() {
+            Some(Reverse(entry)) => (LINES, entry.key()),
+            None => (LINES, NEVER),
+        };
+        for (line, first) in self.firsts.iter().enumerate() {
+            if *first < found.1 {
+                found = (line, *first);
             }
         }
-        if let Some(Reverse(entry)) = self.heap.peek()
-            && found.is_none_or(|(_, key)| entry.key() < key)
-        {
-            found = Some((Next::Heap, entry.key()));
-        }
-        found.map(|(next, (at, _))| (next, at))
+        found
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        self.first().map(|(_, at)| at)
+        let (_, key) = self.first();
+        (key != NEVER).then(|| Instant::from_micros((key >> 64) as u64))
     }
 
     /// The first event, if it happens by `until`.
+    #[inline]
     pub(crate) fn pop_by(&mut self, until: Instant) -> Option<(Instant, Event)> {
-        let (next, at) = self.first()?;
-        if at > until {
+        let (place, key) = self.first();
+        if key == NEVER || (key >> 64) as u64 > until.as_micros() {
             return None;
         }
-        let entry = match next {
-            Next::Heap => self.heap.pop().map(|Reverse(entry)| entry),
-            Next::Line(i) => {
-                let line = self.lines.get_mut(i)?;
+        let entry = match (self.lines.get_mut(place), self.firsts.get_mut(place)) {
+            (Some(line), Some(first)) => {
                 let entry = line.pop_front();
-                if let (Some(front), Some((first, _))) = (line.front(), self.ends.get_mut(i)) {
-                    *first = front.at;
+                *first = line.front().map_or(NEVER, Entry::key);
+                if *first == NEVER
+                    && let Some(last) = self.lasts.get_mut(place)
+                {
+                    *last = 0;
                 }
                 entry
             }
+            _ => self.heap.pop().map(|Reverse(entry)| entry),
         };
         entry.map(|entry| (entry.at, entry.event))
     }

@@ -74,12 +74,12 @@ impl Sim {
     /// Does the next thing that happens by `until`, one event or one task's turn. `false`: there is none,
     /// and the clock stands at `until`.
     pub fn step(&self, until: Instant) -> bool {
-        let ready = self.net.kernel_mut().scheduler.next_ready();
-        if let Some(task) = ready {
+        let mut kernel = self.net.kernel_mut();
+        if let Some(task) = kernel.scheduler.next_ready() {
+            drop(kernel);
             self.run(task);
             return true;
         }
-        let mut kernel = self.net.kernel_mut();
         match kernel.queue.pop_by(until) {
             Some((at, event)) => {
                 kernel.now = kernel.now.max(at);

@@ -56,6 +56,12 @@ impl Ways {
         self.version += 1;
     }
 
+    /// Rises with every change of an interface or a setting.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     #[inline]
     pub(crate) fn get(&self, sought: &Sought, tables: u64) -> Option<Found> {
         let kept = self.slots.get(slot(sought))?.as_ref()?;

@@ -55,6 +55,14 @@ impl Kernel {
         if !self.partitions.is_empty() && self.are_parted(parcel.from, ns) {
             return self.lose_at(ns, parcel, DropReason::Partitioned);
         }
+        if !is_group
+            && !parcel.meta.is_suspect
+            && parcel.meta.frag_max == 0
+            && parcel.kept.is_none()
+            && let Some(way) = self.follow_trail(ns, id, &mut parcel)
+        {
+            return self.send_along(ns, way, parcel);
+        }
         let kept = parcel.kept.take();
         let meta = Meta { is_group, from_mac, is_icmps: false, ..parcel.meta };
         match self.unpack(parcel) {
@@ -70,7 +78,7 @@ impl Kernel {
     }
 
     /// The frame's body; the box is kept for the next frame.
-    fn unpack(&mut self, mut parcel: Box<Parcel>) -> Body {
+    pub(crate) fn unpack(&mut self, mut parcel: Box<Parcel>) -> Body {
         let unset = std::net::Ipv4Addr::UNSPECIFIED;
         let empty = Body::Arp(Arp::who_has(unset, Mac::ZERO, unset));
         let body = std::mem::replace(&mut parcel.frame.body, empty);
@@ -175,9 +183,13 @@ impl Kernel {
             }
             IfKind::Dummy => return self.lose_at(ns, parcel, DropReason::Dummy),
             IfKind::Bridge { .. } => return self.switch_own(dev, parcel),
-            IfKind::Veth { peer, link, busy_until, .. } => {
-                (*peer, link::fate(link, busy_until, len + 14, now, rng))
-            }
+            IfKind::Veth { peer, link, busy_until, .. } => match link.is_sure() {
+                true => {
+                    let (to, arrives) = (*peer, now + link.latency);
+                    return self.put_on_wire(ns, (dev, name), to, arrives, parcel);
+                }
+                false => (*peer, link::fate(link, busy_until, len + 14, now, rng)),
+            },
         };
         let Fate { arrives, again, flipped } = match fate {
             Ok(fate) => fate,
@@ -211,9 +223,11 @@ impl Kernel {
         arrives: Instant,
         parcel: Box<Parcel>,
     ) {
-        let to_ns = self.iface(to).map_or(ns, |iface| iface.ns);
-        let kind = || StepKind::Sent { iface, from, to, to_ns, arrives };
-        self.note(ns, parcel.meta, &parcel.frame.body, kind);
+        if self.tracer.wants(parcel.meta.cause) {
+            let to_ns = self.iface(to).map_or(ns, |iface| iface.ns);
+            let kind = || StepKind::Sent { iface, from, to, to_ns, arrives };
+            self.note(ns, parcel.meta, &parcel.frame.body, kind);
+        }
         self.counts.on_wire += u64::from(parcel.is_ip());
         self.queue.push(arrives, Event::Arrive { iface: to, parcel });
     }
