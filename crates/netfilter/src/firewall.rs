@@ -160,6 +160,9 @@ pub enum Verdict {
     Reject(Reject, DropReason),
 }
 
+/// What looks at a packet at a hook lets it pass, or not.
+type Passed = Result<(), Verdict>;
+
 /// Netfilter of one namespace.
 #[derive(Debug)]
 pub struct Netfilter {
@@ -170,6 +173,7 @@ pub struct Netfilter {
     stores: Stores,
     rng: Rng,
     is_tracking: bool,
+    is_idle: bool,
     pub(crate) draft: Draft,
 }
 
@@ -182,6 +186,7 @@ impl Netfilter {
             stores: Stores::default(),
             rng,
             is_tracking: false,
+            is_idle: true,
             version: 0,
             draft: Draft::default(),
         }
@@ -201,6 +206,7 @@ impl Netfilter {
         // As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
         // is never asked.
         self.is_tracking = self.tables.iter().flatten().any(Table::uses_conntrack);
+        self.is_idle = false;
         result
     }
 
@@ -230,8 +236,9 @@ impl Netfilter {
     }
 
     /// Nothing here could do anything to a packet.
+    #[inline]
     pub fn is_idle(&self) -> bool {
-        !self.is_tracking && self.tables.iter().all(Option::is_none)
+        self.is_idle
     }
 
     /// Takes a packet through a hook: connection tracking and the tables in the kernel's order.
@@ -246,7 +253,7 @@ impl Netfilter {
         if self.is_idle() {
             return Verdict::Accept;
         }
-        let verdict = self.pass(input, skb, &mut trace);
+        let Err(verdict) = self.pass(input, skb, &mut trace) else { return Verdict::Accept };
         match verdict {
             Verdict::Accept => {}
             Verdict::Drop(_) => self.conntrack.discard(skb.ct),
@@ -256,39 +263,46 @@ impl Netfilter {
         verdict
     }
 
+    #[inline]
     fn pass(
         &mut self,
         input: &HookInput<'_>,
         skb: &mut Skb,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
+    ) -> Passed {
         use TableName::{Filter, Mangle, Raw};
-        let steps: &[Step] = match input.hook {
-            Hook::Prerouting => &[Step::Table(Raw), Step::Track, Step::Table(Mangle), Step::Nat],
-            Hook::Input => &[Step::Table(Mangle), Step::Table(Filter), Step::Nat, Step::Confirm],
-            Hook::Forward => &[Step::Table(Mangle), Step::Table(Filter)],
-            Hook::Output => &[
-                Step::Table(Raw),
-                Step::Track,
-                Step::Table(Mangle),
-                Step::Nat,
-                Step::Table(Filter),
-            ],
-            Hook::Postrouting => &[Step::Table(Mangle), Step::Nat, Step::Confirm],
-        };
-        for step in steps {
-            let verdict = match step {
-                Step::Table(table) if self.table(*table).is_none() => continue,
-                Step::Table(table) => self.run_table(*table, input, skb, trace),
-                Step::Track => self.track(input, skb, trace),
-                Step::Nat => self.run_nat(input, skb, trace),
-                Step::Confirm => self.confirm(skb, input.now, trace),
-            };
-            if !matches!(verdict, Verdict::Accept) {
-                return verdict;
-            }
+        let hook = input.hook;
+        if matches!(hook, Hook::Prerouting | Hook::Output) {
+            self.ask(Raw, input, skb, trace)?;
+            self.track(input, skb, trace)?;
         }
-        Verdict::Accept
+        self.ask(Mangle, input, skb, trace)?;
+        if matches!(hook, Hook::Input | Hook::Forward) {
+            self.ask(Filter, input, skb, trace)?;
+        }
+        if hook != Hook::Forward {
+            self.run_nat(input, skb, trace)?;
+        }
+        match hook {
+            Hook::Output => self.ask(Filter, input, skb, trace),
+            Hook::Input | Hook::Postrouting => self.confirm(skb, input.now, trace),
+            Hook::Prerouting | Hook::Forward => Ok(()),
+        }
+    }
+
+    /// Takes a packet through a table, if there is one.
+    #[inline]
+    fn ask(
+        &mut self,
+        name: TableName,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Passed {
+        match self.table(name) {
+            None => Ok(()),
+            Some(_) => self.run_table(name, input, skb, trace),
+        }
     }
 
     fn run_table(
@@ -297,9 +311,9 @@ impl Netfilter {
         input: &HookInput<'_>,
         skb: &mut Skb,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
+    ) -> Passed {
         let Some(table) = self.tables.get_mut(name.index()).and_then(Option::as_mut) else {
-            return Verdict::Accept;
+            return Ok(());
         };
         let mut evals = trace.is_some().then(Vec::new);
         let mut world = walk::World {
@@ -319,13 +333,13 @@ impl Netfilter {
         }
         let by_rule = |chain, number| DropReason::Rule { table: name, chain, number };
         match walked {
-            Walked::Accepted | Walked::Policy(Policy::Accept) => Verdict::Accept,
+            Walked::Accepted | Walked::Policy(Policy::Accept) => Ok(()),
             Walked::Policy(Policy::Drop) => {
-                Verdict::Drop(DropReason::Policy { table: name, hook: input.hook })
+                Err(Verdict::Drop(DropReason::Policy { table: name, hook: input.hook }))
             }
-            Walked::Dropped { chain, number } => Verdict::Drop(by_rule(chain, number)),
+            Walked::Dropped { chain, number } => Err(Verdict::Drop(by_rule(chain, number))),
             Walked::Rejected { chain, number, with } => {
-                Verdict::Reject(with, by_rule(chain, number))
+                Err(Verdict::Reject(with, by_rule(chain, number)))
             }
         }
     }
@@ -335,14 +349,14 @@ impl Netfilter {
         input: &HookInput<'_>,
         skb: &mut Skb,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
+    ) -> Passed {
         // A packet that comes back over loopback has been looked up on its way out.
         if !self.is_tracking || skb.ct != CtSlot::None {
-            return Verdict::Accept;
+            return Ok(());
         }
         match self.conntrack.track(&skb.packet, input.hook, skb.is_trusted, input.now) {
             Ok(slot) => skb.ct = slot,
-            Err(_) => return Verdict::Drop(DropReason::ConntrackFull),
+            Err(_) => return Err(Verdict::Drop(DropReason::ConntrackFull)),
         }
         self.draft.track(skb.ct, self.version);
         if let Some(trace) = trace {
@@ -356,7 +370,7 @@ impl Netfilter {
                 reply: conn.map(|conn| conn.reply),
             });
         }
-        Verdict::Accept
+        Ok(())
     }
 
     /// The `nat` table decides about new connections; every packet is then rewritten as decided
@@ -366,18 +380,15 @@ impl Netfilter {
         input: &HookInput<'_>,
         skb: &mut Skb,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
-        let CtSlot::Tracked { conn, info } = skb.ct else { return Verdict::Accept };
+    ) -> Passed {
+        let CtSlot::Tracked { conn, info } = skb.ct else { return Ok(()) };
         if self.table(TableName::Nat).is_none() {
-            return Verdict::Accept;
+            return Ok(());
         }
         let end = nat::end_at(input.hook);
         let is_new = info == CtInfo::New && !nat::is_decided(&self.conntrack, conn, end);
         if is_new {
-            let verdict = self.run_table(TableName::Nat, input, skb, trace);
-            if !matches!(verdict, Verdict::Accept) {
-                return verdict;
-            }
+            self.run_table(TableName::Nat, input, skb, trace)?;
             nat::decide_none(&mut self.conntrack, conn, end, &mut self.rng, input.now);
         } else if self
             .conntrack
@@ -385,7 +396,7 @@ impl Netfilter {
             .is_some_and(|conn| nat::has_moved(conn, info, input.hook, input.oif))
         {
             self.conntrack.remove(conn, input.now);
-            return Verdict::Drop(DropReason::MasqueradeMoved);
+            return Err(Verdict::Drop(DropReason::MasqueradeMoved));
         }
         self.translate(conn, info, input.hook, skb, is_new, trace)
     }
@@ -398,8 +409,8 @@ impl Netfilter {
         skb: &mut Skb,
         is_new: bool,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
-        let Some(conn) = self.conntrack.get(conn) else { return Verdict::Accept };
+    ) -> Passed {
+        let Some(conn) = self.conntrack.get(conn) else { return Ok(()) };
         match nat::translate(conn, info, hook, &mut skb.packet) {
             Ok(Some((end, from, to))) => {
                 if let Some(passage) = &mut self.draft.passage {
@@ -409,10 +420,10 @@ impl Netfilter {
                 if let Some(trace) = trace {
                     trace.events.push(HookEvent::Translated { end, from, to, is_new });
                 }
-                Verdict::Accept
+                Ok(())
             }
-            Ok(None) => Verdict::Accept,
-            Err(nat::Untranslatable) => Verdict::Drop(DropReason::IcmpUntranslatable),
+            Ok(None) => Ok(()),
+            Err(nat::Untranslatable) => Err(Verdict::Drop(DropReason::IcmpUntranslatable)),
         }
     }
 
@@ -421,31 +432,24 @@ impl Netfilter {
         skb: &mut Skb,
         now: Instant,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
-        let CtSlot::Tracked { conn, info } = skb.ct else { return Verdict::Accept };
+    ) -> Passed {
+        let CtSlot::Tracked { conn, info } = skb.ct else { return Ok(()) };
         let is_entering = info == CtInfo::New
             && trace.is_some()
             && self.conntrack.get(conn).is_some_and(|conn| !conn.has(status::CONFIRMED));
         if !self.conntrack.confirm(&mut skb.ct, now) {
-            return Verdict::Drop(DropReason::ConntrackClash);
+            return Err(Verdict::Drop(DropReason::ConntrackClash));
         }
         if let (Some(trace), true) = (trace, is_entering)
             && let Some(conn) = self.conntrack.get(conn)
         {
             trace.events.push(HookEvent::Confirmed { original: conn.original, reply: conn.reply });
         }
-        Verdict::Accept
+        Ok(())
     }
 
     /// The packet was lost between two hooks (no route, TTL): a connection it began is forgotten.
     pub fn discard(&mut self, skb: &Skb) {
         self.conntrack.discard(skb.ct);
     }
-}
-
-enum Step {
-    Table(TableName),
-    Track,
-    Nat,
-    Confirm,
 }

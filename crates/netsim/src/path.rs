@@ -556,7 +556,8 @@ impl Kernel {
         if ns.netfilter.is_idle() {
             return true;
         }
-        let view = View { fib: &ns.fib, ifaces, leaves, packet: (*skb.packet.head(), meta) };
+        let (head, from) = (skb.packet.head(), (meta.from_mac, meta.is_group));
+        let view = View { fib: &ns.fib, ifaces, leaves, addrs: (head.src, head.dst), from };
         let input = HookInput { hook, iif, oif, now, surroundings: &view };
         let mut trace = wants_trace.then(|| HookTrace::new(hook));
         let verdict = ns.netfilter.hook(&input, skb, trace.as_mut());

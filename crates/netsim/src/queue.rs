@@ -43,8 +43,10 @@ pub(crate) struct Queue {
     /// The key of the first event of each line, [`NEVER`] where there is none: for a look without touching the
     /// lines.
     firsts: [u128; LINES],
-    /// When the last event of each line happens, in microseconds; 0 where there is none.
+    /// When the last event that joined each line happens, in microseconds.
     lasts: [u64; LINES],
+    /// So many of the lines have been used.
+    used: usize,
     heap: BinaryHeap<Reverse<Entry>>,
     next_serial: u64,
 }
@@ -93,6 +95,7 @@ impl Default for Queue {
             lines: Default::default(),
             firsts: [NEVER; LINES],
             lasts: [0; LINES],
+            used: 0,
             heap: BinaryHeap::new(),
             next_serial: 0,
         }
@@ -115,15 +118,22 @@ impl Queue {
         line.push_back(entry);
     }
 
-    /// The line whose last event is the nearest before `at`, else an empty one; [`LINES`] where there is none.
+    /// The line whose last event is the nearest before `at`, else a new one, else one that has become empty;
+    /// [`LINES`] where there is none.
     #[inline]
-    fn line_for(&self, at: u64) -> usize {
+    fn line_for(&mut self, at: u64) -> usize {
         let (mut found, mut nearest) = (LINES, 0);
-        for (line, last) in self.lasts.iter().enumerate() {
-            // The last event of an empty line is before everything.
-            if *last <= at && (found == LINES || *last > nearest) {
+        for (line, last) in self.lasts.iter().take(self.used).enumerate() {
+            if *last <= at && *last >= nearest {
                 (found, nearest) = (line, *last);
             }
+        }
+        if found == LINES && self.used < LINES {
+            self.used += 1;
+            return self.used - 1;
+        }
+        if found == LINES {
+            return self.firsts.iter().position(|first| *first == NEVER).unwrap_or(LINES);
         }
         found
     }
@@ -136,7 +146,7 @@ impl Queue {
             Some(Reverse(entry)) => (LINES, entry.key()),
             None => (LINES, NEVER),
         };
-        for (line, first) in self.firsts.iter().enumerate() {
+        for (line, first) in self.firsts.iter().take(self.used).enumerate() {
             if *first < found.1 {
                 found = (line, *first);
             }
@@ -160,11 +170,6 @@ impl Queue {
             (Some(line), Some(first)) => {
                 let entry = line.pop_front();
                 *first = line.front().map_or(NEVER, Entry::key);
-                if *first == NEVER
-                    && let Some(last) = self.lasts.get_mut(place)
-                {
-                    *last = 0;
-                }
                 entry
             }
             _ => self.heap.pop().map(|Reverse(entry)| entry),

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use base::{Duration, FastMap, Instant};
 use packet::{Head, L4, Packet, tcp_flags};
-use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::iface::{PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
@@ -390,11 +390,16 @@ impl Kernel {
         if is_rx {
             stack.poll_ingress_single(now, &mut phy, &mut conn.set);
         }
-        while stack.poll_egress(now, &mut phy, &mut conn.set)
-            == smoltcp::iface::PollResult::SocketStateChanged
-        {}
+        // When it wants to be asked next is cheaper to find out than that it has no more to send.
+        let due = loop {
+            let sent = stack.poll_egress(now, &mut phy, &mut conn.set);
+            let due = stack.poll_at(now, &conn.set);
+            if sent == PollResult::None || due.is_none_or(|due| due > now) {
+                break due;
+            }
+        };
         let after = conn.state();
-        conn.due = stack.poll_at(now, &conn.set).map(from_smoltcp);
+        conn.due = due.map(from_smoltcp);
         let (ns, cause, mut ident) = (conn.ns, conn.cause, conn.ident);
         if before == State::SynSent && after == State::Closed {
             // An attempt that is given up ends in silence on Linux; smoltcp would send a reset.
