@@ -6,8 +6,6 @@
 //! interface or a setting.
 //! **Invariant:** memory is bounded; a new trail takes the place of another.
 
-use std::net::Ipv4Addr;
-
 use netfilter::Passage;
 use packet::{Body, Fragment, Head, L4};
 
@@ -25,10 +23,10 @@ const SLOTS: usize = 512;
 pub(crate) struct Trail {
     ns: NsId,
     came_in: IfId,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
-    ports: (u16, u16),
-    protocol: u8,
+    /// Source and destination.
+    addrs: u64,
+    /// Protocol, source port, destination port.
+    ports: u64,
 }
 
 impl Trail {
@@ -40,17 +38,14 @@ impl Trail {
         if head.fragment != Fragment::default() {
             return None;
         }
-        let Head { src, dst, protocol, .. } = *head;
-        Some(Trail { ns, came_in, src, dst, ports: (sport, dport), protocol })
+        let addrs = u64::from(u32::from(head.src)) << 32 | u64::from(u32::from(head.dst));
+        let ports = u64::from(head.protocol) << 32 | u64::from(sport) << 16 | u64::from(dport);
+        Some(Trail { ns, came_in, addrs, ports })
     }
 
     #[inline]
     fn slot(&self) -> usize {
-        let ports = u64::from(self.ports.0) << 16 | u64::from(self.ports.1);
-        let words = [
-            u64::from(u32::from(self.src)) << 32 | u64::from(u32::from(self.dst)),
-            u64::from(self.came_in.slot) << 32 | ports,
-        ];
+        let words = [self.addrs, self.ports ^ u64::from(self.came_in.slot) << 32];
         let mixed = words.into_iter().fold(0_u64, |mixed, word| {
             (mixed.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         });

@@ -539,7 +539,24 @@ impl Kernel {
     // ---- hooks and what comes of them ----------------------------------------------------------------
 
     /// Takes a packet through a hook. `false`: it is gone, and that has been dealt with.
+    #[inline]
     fn hook(
+        &mut self,
+        id: NsId,
+        hook: Hook,
+        names: (IfName, IfName),
+        leaves: Option<(IfId, Ipv4Addr)>,
+        skb: &mut Skb,
+        meta: Meta,
+    ) -> bool {
+        match self.ns(id) {
+            Some(here) if here.netfilter.is_idle() => true,
+            Some(_) => self.ask_hook(id, hook, names, leaves, skb, meta),
+            None => false,
+        }
+    }
+
+    fn ask_hook(
         &mut self,
         id: NsId,
         hook: Hook,
@@ -553,9 +570,6 @@ impl Kernel {
         let Kernel { namespaces, ifaces, .. } = self;
         let found = namespaces.get_mut(id.slot as usize).filter(|ns| ns.serial == id.serial);
         let Some(ns) = found else { return false };
-        if ns.netfilter.is_idle() {
-            return true;
-        }
         let (head, from) = (skb.packet.head(), (meta.from_mac, meta.is_group));
         let view = View { fib: &ns.fib, ifaces, leaves, addrs: (head.src, head.dst), from };
         let input = HookInput { hook, iif, oif, now, surroundings: &view };

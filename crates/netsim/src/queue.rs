@@ -36,9 +36,14 @@ const LINES: usize = 8;
 ///
 /// Most events lie a fixed time ahead: a link's latency, a retransmission, a timeout. Of those, what is
 /// scheduled later happens later, so they need no sorting, only a line to stand in. An event joins the line
-/// whose last event is the nearest before it; what fits no line goes to a heap.
+/// whose last event is the nearest before it; what fits no line goes to a heap. A frame is often the only one
+/// under way: what is scheduled last and happens first does not stand in a line at all.
 #[derive(Debug)]
 pub(crate) struct Queue {
+    /// Before the lines.
+    front: Option<Entry>,
+    /// The line whose first event happens first, [`LINES`] if that is the heap's, and its key.
+    soonest: (usize, u128),
     lines: [VecDeque<Entry>; LINES],
     /// The key of the first event of each line, [`NEVER`] where there is none: for a look without touching the
     /// lines.
@@ -92,6 +97,8 @@ impl Ord for Entry {
 impl Default for Queue {
     fn default() -> Self {
         Queue {
+            front: None,
+            soonest: (LINES, NEVER),
             lines: Default::default(),
             firsts: [NEVER; LINES],
             lasts: [0; LINES],
@@ -106,14 +113,33 @@ impl Queue {
     pub(crate) fn push(&mut self, at: Instant, event: Event) {
         let serial = self.next_serial;
         self.next_serial += 1;
-        let entry = Entry { at, serial, event };
+        let mut entry = Entry { at, serial, event };
+        match &mut self.front {
+            None => return self.front = Some(entry),
+            Some(front) if at < front.at => std::mem::swap(front, &mut entry),
+            Some(_) => {}
+        }
+        self.stand(entry);
+    }
+
+    /// Puts an event into a line.
+    fn stand(&mut self, entry: Entry) {
+        let (at, key) = (entry.at, entry.key());
         let place = self.line_for(at.as_micros());
         let (Some(line), Some(first), Some(last)) =
             (self.lines.get_mut(place), self.firsts.get_mut(place), self.lasts.get_mut(place))
         else {
+            if key < self.soonest.1 {
+                self.soonest = (LINES, key);
+            }
             return self.heap.push(Reverse(entry));
         };
-        *first = (*first).min(entry.key());
+        if key < *first {
+            *first = key;
+        }
+        if key < self.soonest.1 {
+            self.soonest = (place, key);
+        }
         *last = at.as_micros();
         line.push_back(entry);
     }
@@ -155,14 +181,22 @@ impl Queue {
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        let (_, key) = self.first();
+        let key = self.front.as_ref().map_or(NEVER, Entry::key).min(self.soonest.1);
         (key != NEVER).then(|| Instant::from_micros((key >> 64) as u64))
     }
 
     /// The first event, if it happens by `until`.
     #[inline]
     pub(crate) fn pop_by(&mut self, until: Instant) -> Option<(Instant, Event)> {
-        let (place, key) = self.first();
+        if let Some(front) = &self.front
+            && front.key() < self.soonest.1
+        {
+            if front.at > until {
+                return None;
+            }
+            return self.front.take().map(|entry| (entry.at, entry.event));
+        }
+        let (place, key) = self.soonest;
         if key == NEVER || (key >> 64) as u64 > until.as_micros() {
             return None;
         }
@@ -174,6 +208,7 @@ impl Queue {
             }
             _ => self.heap.pop().map(|Reverse(entry)| entry),
         };
+        self.soonest = self.first();
         entry.map(|entry| (entry.at, entry.event))
     }
 }

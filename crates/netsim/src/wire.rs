@@ -36,7 +36,9 @@ impl Kernel {
         } else {
             iface.stats.rx_dropped += 1;
         }
-        if !is_up || self.ns(ns).is_none_or(|ns| ns.is_off()) {
+        let here = self.ns(ns).filter(|here| !here.is_off());
+        let tracks = here.is_some_and(|here| here.netfilter.is_tracking());
+        if !is_up || here.is_none() {
             return self.lose_at(ns, parcel, DropReason::Down);
         }
         self.show(id, &parcel.frame, parcel.meta, CaptureDirection::In);
@@ -55,7 +57,8 @@ impl Kernel {
         if !self.partitions.is_empty() && self.are_parted(parcel.from, ns) {
             return self.lose_at(ns, parcel, DropReason::Partitioned);
         }
-        if !is_group
+        if tracks
+            && !is_group
             && !parcel.meta.is_suspect
             && parcel.meta.frag_max == 0
             && parcel.kept.is_none()

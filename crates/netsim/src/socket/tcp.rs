@@ -144,12 +144,12 @@ pub(super) struct TimeWaits {
 
 struct TimeWait {
     expires: Instant,
-    /// The acknowledgement that was sent last.
-    ack: Option<Packet>,
+    /// The acknowledgement that was sent last; in a box, because there may be very many of these.
+    ack: Option<Box<Packet>>,
 }
 
 impl TimeWaits {
-    fn insert(&mut self, key: ConnKey, ack: Option<Packet>, now: Instant) {
+    fn insert(&mut self, key: ConnKey, ack: Option<Box<Packet>>, now: Instant) {
         while let Some((expires, old)) = self.by_age.front().copied()
             && expires <= now
         {
@@ -250,7 +250,7 @@ impl Kernel {
             if !is_syn {
                 let again = closed.ack.clone().filter(|_| flags & tcp_flags::RST == 0);
                 if let Some(ack) = again {
-                    self.ip_out(ns, ack, meta.cause);
+                    self.ip_out(ns, *ack, meta.cause);
                 }
                 return self.recycle(packet);
             }
@@ -506,7 +506,7 @@ impl Kernel {
             State::Closed if !is_held || conn.listener.is_some() => return self.tcp_forget(id),
             State::TimeWait if !is_held => {
                 let (ns, key) = (conn.ns, conn.key);
-                let ack = last_sent.and_then(|bytes| Packet::parse(bytes).ok());
+                let ack = last_sent.and_then(|bytes| Packet::parse(bytes).ok()).map(Box::new);
                 self.tcp_forget(id);
                 if let Some(here) = self.ns_mut(ns) {
                     here.sockets.time_waits.insert(key, ack, now);
