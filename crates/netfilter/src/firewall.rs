@@ -285,7 +285,10 @@ impl Netfilter {
         }
         match hook {
             Hook::Output => self.ask(Filter, input, skb, trace),
-            Hook::Input | Hook::Postrouting => self.confirm(skb, input.now, trace),
+            Hook::Input | Hook::Postrouting => {
+                self.draft.leave(input.oif);
+                self.confirm(skb, input.now, trace)
+            }
             Hook::Prerouting | Hook::Forward => Ok(()),
         }
     }
@@ -358,7 +361,9 @@ impl Netfilter {
             Ok(slot) => skb.ct = slot,
             Err(_) => return Err(Verdict::Drop(DropReason::ConntrackFull)),
         }
-        self.draft.track(skb.ct, self.version);
+        if let CtSlot::Tracked { conn, .. } = skb.ct {
+            self.draft.track(skb.ct, self.conntrack.get(conn), self.version);
+        }
         if let Some(trace) = trace {
             let conn = match skb.ct {
                 CtSlot::Tracked { conn, .. } => self.conntrack.get(conn),
@@ -413,10 +418,6 @@ impl Netfilter {
         let Some(conn) = self.conntrack.get(conn) else { return Ok(()) };
         match nat::translate(conn, info, hook, &mut skb.packet) {
             Ok(Some((end, from, to))) => {
-                if let Some(passage) = &mut self.draft.passage {
-                    let has_port = nat::has_ports(skb.packet.head().protocol);
-                    passage.rewrite(end, to.0, has_port.then_some(to.1));
-                }
                 if let Some(trace) = trace {
                     trace.events.push(HookEvent::Translated { end, from, to, is_new });
                 }

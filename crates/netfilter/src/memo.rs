@@ -78,6 +78,16 @@ impl Key {
         (mixed >> 48) as usize % SLOTS
     }
 
+    /// Of a mask: rules have looked at ports.
+    pub(crate) fn has_ports(&self) -> bool {
+        self.0[1] & (SPORT | DPORT) != 0
+    }
+
+    /// Of a mask: rules have looked at flags, which are others in every packet.
+    pub(crate) fn has_flags(&self) -> bool {
+        self.0[1] & (0xff << FLAGS) != 0
+    }
+
     /// Addresses, interfaces, protocol and ports: what rules of a long chain are found by.
     pub(crate) fn add_header(&mut self) {
         self.0[0] = u64::MAX;
@@ -150,6 +160,9 @@ fn addrs(head: &Head) -> u64 {
     u64::from(u32::from(head.src)) << 32 | u64::from(u32::from(head.dst))
 }
 
+/// The rules that fit a packet, in the order in which it meets them: their chains and numbers from 0.
+pub(crate) type Fitted<'a> = &'a [(ChainId, u32)];
+
 /// A walk as it is being noted.
 #[derive(Debug, Default)]
 pub(crate) struct Note {
@@ -186,7 +199,7 @@ impl Default for Memo {
 impl Memo {
     /// The rules that a packet with this key fits, as far as it gets.
     #[inline]
-    pub(crate) fn find(&mut self, key: &Key, generation: u64) -> Option<&[(ChainId, u32)]> {
+    pub(crate) fn find(&mut self, key: &Key, generation: u64) -> Option<(&Key, Fitted<'_>)> {
         if self.generation != generation {
             *self = Memo { generation, ..Memo::default() };
         }
@@ -195,7 +208,7 @@ impl Memo {
             let Some(kept) = self.slots.get(masked.slot()) else { return None };
             if kept.mask == number && kept.key == masked {
                 self.credit = (self.credit + 1).min(CREDIT);
-                return Some(&kept.fitted);
+                return Some((mask, &kept.fitted));
             }
         }
         None

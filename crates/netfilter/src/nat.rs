@@ -274,7 +274,7 @@ impl Search<'_> {
     }
 }
 
-pub(crate) fn has_ports(number: u8) -> bool {
+fn has_ports(number: u8) -> bool {
     matches!(number, protocol::TCP | protocol::UDP | protocol::SCTP | protocol::ICMP)
 }
 

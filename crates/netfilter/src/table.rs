@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::ext::{EVERY_HOOK, Match, State};
 use crate::hook::{Hook, TableName};
-use crate::memo::{Key, Memo};
+use crate::memo::{Fitted, Key, Memo};
 use crate::plan::{Plan, Values};
 use crate::rule::{RuleSpec, Target};
 
@@ -324,17 +324,17 @@ impl Table {
         &mut self.memos[hook as usize]
     }
 
-    /// The rules that a packet with this key fits, in the order in which it meets them, and the chains they
-    /// stand in; `None`: it has to be seen.
+    /// The table's chains, what the rules look at that a packet with this key meets, and those that it fits;
+    /// `None`: it has to be seen.
     #[inline]
     pub(crate) fn remembered(
         &mut self,
         hook: Hook,
         key: &Key,
-    ) -> Option<(&mut Slab<Chain>, &[(ChainId, u32)])> {
+    ) -> Option<(&mut Slab<Chain>, &Key, Fitted<'_>)> {
         let Table { memos, chains, generation, .. } = self;
-        let fitted = memos[hook as usize].find(key, *generation)?;
-        Some((chains, fitted))
+        let (mask, fitted) = memos[hook as usize].find(key, *generation)?;
+        Some((chains, mask, fitted))
     }
 
     pub(crate) fn builtin(&self, hook: Hook) -> Option<ChainId> {

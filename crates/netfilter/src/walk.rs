@@ -16,7 +16,7 @@ use crate::ext::reject::Reject;
 use crate::ext::{Facts, State, Stores, TargetExt};
 use crate::firewall::{HookInput, Skb};
 use crate::hook::TableName;
-use crate::memo::{Key, Note};
+use crate::memo::{Fitted, Key, Note};
 use crate::nat::{self, NatRange};
 use crate::passage::Draft;
 use crate::plan::Values;
@@ -75,7 +75,8 @@ pub(crate) fn walk(
         return walk_rules(table, base, (input, skb, world), None, &mut None);
     };
     let name = table.name();
-    if let Some((chains, fitted)) = table.remembered(input.hook, &key) {
+    if let Some((chains, mask, fitted)) = table.remembered(input.hook, &key) {
+        world.draft.looked_at(mask);
         if let Some(walked) = repeat(name, (chains, fitted), input, skb, world) {
             return walked;
         }
@@ -94,7 +95,7 @@ pub(crate) fn walk(
 /// Does what the rules do that fit a packet. `None`: none of them ends its walk.
 fn repeat(
     table: TableName,
-    (chains, fitted): (&mut Slab<Chain>, &[(ChainId, u32)]),
+    (chains, fitted): (&mut Slab<Chain>, Fitted<'_>),
     input: &HookInput<'_>,
     skb: &mut Skb,
     world: &mut World<'_>,

@@ -1,5 +1,5 @@
-//! A router's short way: a forwarded packet goes from one interface to the other as the one before it of the
-//! same connection did ([`netfilter::passage`]).
+//! A router's short way: a forwarded packet goes from one interface to the other as one before it did that was
+//! between the same addresses ([`netfilter::passage`]).
 //!
 //! **Invariant:** nobody can tell. What is traced, in fragments, damaged, too long, too old or for a group of
 //! stations goes the long way ([`crate::path`]), and so does everything after a change of a rule, a route, an
@@ -25,7 +25,7 @@ pub(crate) struct Trail {
     came_in: IfId,
     /// Source and destination.
     addrs: u64,
-    /// Protocol, source port, destination port.
+    /// Protocol, and source and destination port where rules look at them.
     ports: u64,
 }
 
@@ -41,6 +41,12 @@ impl Trail {
         let addrs = u64::from(u32::from(head.src)) << 32 | u64::from(u32::from(head.dst));
         let ports = u64::from(head.protocol) << 32 | u64::from(sport) << 16 | u64::from(dport);
         Some(Trail { ns, came_in, addrs, ports })
+    }
+
+    /// The same for all ports.
+    #[inline]
+    fn wide(&self) -> Trail {
+        Trail { ports: self.ports >> 32 << 32, ..*self }
     }
 
     #[inline]
@@ -68,6 +74,19 @@ pub(crate) struct Trails {
     slots: Vec<Option<Kept>>,
     /// Of the packet that goes the long way just now.
     draft: Option<Trail>,
+    /// Rules look at ports somewhere.
+    has_narrow: bool,
+}
+
+impl Trails {
+    /// What is kept of a trail.
+    #[inline]
+    fn get(&self, trail: &Trail) -> Option<&Kept> {
+        let place = |trail: &Trail| {
+            self.slots.get(trail.slot())?.as_ref().filter(|kept| kept.trail == *trail)
+        };
+        place(&trail.wide()).or_else(|| place(trail).filter(|_| self.has_narrow))
+    }
 }
 
 impl Kernel {
@@ -96,6 +115,8 @@ impl Kernel {
         let versions = (here.fib.version(), others);
         let is_out = way.kind == RouteKind::Unicast && way.dev != here.loopback;
         let Some(passage) = here.netfilter.end_passage().filter(|_| is_out) else { return };
+        let trail = if passage.is_narrow() { trail } else { trail.wide() };
+        self.trails.has_narrow |= passage.is_narrow();
         let slots = &mut self.trails.slots;
         slots.resize(SLOTS, None);
         if let Some(place) = slots.get_mut(trail.slot()) {
@@ -117,10 +138,9 @@ impl Kernel {
         let Body::Ipv4(packet) = &mut parcel.frame.body else { return None };
         let head = packet.head();
         let trail = Trail::of(ns, came_in, head)?;
-        let kept = self.trails.slots.get(trail.slot())?.as_ref()?;
+        let kept = self.trails.get(&trail)?;
         let here = self.namespaces.get_mut(ns.slot as usize)?;
-        if kept.trail != trail
-            || kept.versions != (here.fib.version(), self.ways.version())
+        if kept.versions != (here.fib.version(), self.ways.version())
             || head.ttl <= 1
             || head.total_len > kept.way.mtu
         {
