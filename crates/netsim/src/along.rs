@@ -35,7 +35,8 @@ impl Trail {
         let (L4::Tcp { sport, dport, .. } | L4::Udp { sport, dport }) = head.l4 else {
             return None;
         };
-        if head.fragment != Fragment::default() {
+        // What begins a connection is of no established one.
+        if head.is_tcp_syn() || head.fragment != Fragment::default() {
             return None;
         }
         let addrs = u64::from(u32::from(head.src)) << 32 | u64::from(u32::from(head.dst));

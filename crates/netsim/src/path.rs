@@ -346,6 +346,7 @@ impl Kernel {
     }
 
     /// No way leads on: the sender hears of it (`ip_error`).
+    #[cold]
     fn unroutable(&mut self, ns: NsId, skb: Skb, meta: Meta, error: RouteError) {
         let answer = match error {
             RouteError::NoRoute | RouteError::RuleSays(RouteKind::Unreachable) => {
@@ -604,6 +605,7 @@ impl Kernel {
         }
     }
 
+    #[cold]
     pub(crate) fn drop_ip(&mut self, ns: NsId, meta: Meta, skb: Skb, reason: DropReason) {
         if let Some(here) = self.ns_mut(ns) {
             here.netfilter.discard(&skb);
@@ -611,12 +613,14 @@ impl Kernel {
         self.dropped(ns, meta, &skb, reason);
     }
 
+    #[cold]
     pub(crate) fn dropped(&mut self, ns: NsId, meta: Meta, skb: &Skb, reason: DropReason) {
         self.counts.dropped += 1;
         self.note_ip(ns, meta, skb, || StepKind::Dropped(reason));
     }
 
     #[allow(clippy::boxed_local, reason = "parcels travel in boxes")]
+    #[cold]
     pub(crate) fn lose_at(&mut self, ns: NsId, parcel: Box<Parcel>, reason: DropReason) {
         let meta = parcel.meta;
         if parcel.is_ip() {
