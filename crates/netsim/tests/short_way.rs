@@ -94,3 +94,31 @@ fn every_change_is_heeded_by_the_next_packet_of_a_connection() {
     });
     assert!(counted.flatten().is_some_and(|packets| packets > 50), "{counted:?}");
 }
+
+#[test]
+fn rules_that_look_at_ports_count_their_own_connections_only() {
+    let world = world();
+    let rules = "*filter\n-A FORWARD -p udp -m udp --sport 4000\n-A FORWARD -p udp -m udp --dport 5000\n\
+                 -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nCOMMIT\n";
+    world.net.with_netfilter(world.router, |nf| {
+        restore(nf, rules, RestoreOptions::default()).unwrap();
+    });
+    world.net.start(world.server, "echo", Cause(0), |host| udp_echo(host, 9));
+    world.net.start(world.client, "asks", Cause(0), |host| async move {
+        let sockets = ["0.0.0.0:4000", "0.0.0.0:5000"].map(|at| host.bind_udp(addr(at)).unwrap());
+        for _ in 0..10 {
+            for socket in &sockets {
+                socket.send_to(b"there?", addr("10.0.2.2:9"), None).unwrap();
+                socket.recv_from().await.unwrap();
+            }
+        }
+        0
+    });
+    world.sim.advance(world.net.now() + Duration::from_secs(5), u32::MAX);
+    let counted = world.net.with_netfilter(world.router, |nf| {
+        let chain = nf.table(netfilter::TableName::Filter).unwrap().chain("FORWARD").unwrap();
+        chain.rules.iter().map(|rule| rule.counters.packets).collect::<Vec<_>>()
+    });
+    // The first packet of each connection is not of an established one.
+    assert_eq!(counted, Some(vec![10, 10, 38]));
+}
