@@ -205,7 +205,7 @@ impl Memo {
         }
         for (number, mask) in (1..).zip(&self.masks) {
             let masked = key.masked(mask);
-            let Some(kept) = self.slots.get(masked.slot()) else { return None };
+            let kept = self.slots.get(masked.slot())?;
             if kept.mask == number && kept.key == masked {
                 self.credit = (self.credit + 1).min(CREDIT);
                 return Some((mask, &kept.fitted));

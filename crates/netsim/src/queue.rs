@@ -116,16 +116,20 @@ impl Queue {
         let mut entry = Entry { at, serial, event };
         match &mut self.front {
             None => return self.front = Some(entry),
-            Some(front) if at < front.at => std::mem::swap(front, &mut entry),
-            Some(_) => {}
+            Some(front) if at < front.at => {
+                std::mem::swap(front, &mut entry);
+                // Others for the same instant may stand in lines though they were scheduled later.
+                let before = entry.at.as_micros().saturating_sub(1);
+                self.stand(entry, before);
+            }
+            Some(_) => self.stand(entry, at.as_micros()),
         }
-        self.stand(entry);
     }
 
-    /// Puts an event into a line.
-    fn stand(&mut self, entry: Entry) {
+    /// Puts an event into a line whose last one happens by `before`, in microseconds.
+    fn stand(&mut self, entry: Entry, before: u64) {
         let (at, key) = (entry.at, entry.key());
-        let place = self.line_for(at.as_micros());
+        let place = self.line_for(before);
         let (Some(line), Some(first), Some(last)) =
             (self.lines.get_mut(place), self.firsts.get_mut(place), self.lasts.get_mut(place))
         else {
@@ -228,8 +232,10 @@ mod tests {
             let mut scheduled = Vec::new();
             let mut came = Vec::new();
             for serial in 0..2_000_u32 {
-                let delays = [10, 10, 50, 1_000_000, 127_000_000, u64::from(rng.below(3_000))];
-                let delay = delays[rng.below(6) as usize];
+                let near = u64::from(rng.below(5));
+                let delays =
+                    [10, 10, 50, 1_000_000, 127_000_000, u64::from(rng.below(3_000)), near];
+                let delay = delays[rng.below(7) as usize];
                 let at = now + Duration::from_micros(delay);
                 let task = TaskId { slot: 0, serial };
                 queue.push(at, Event::Wake(task));
