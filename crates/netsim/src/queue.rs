@@ -115,7 +115,7 @@ impl Queue {
         self.next_serial += 1;
         let mut entry = Entry { at, serial, event };
         match &mut self.front {
-            None => return self.front = Some(entry),
+            None => self.front = Some(entry),
             Some(front) if at < front.at => {
                 std::mem::swap(front, &mut entry);
                 // Others for the same instant may stand in lines though they were scheduled later.
