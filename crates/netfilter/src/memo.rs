@@ -15,6 +15,7 @@ use crate::conntrack::Conntrack;
 use crate::ext::plain::Plain;
 use crate::ext::{Match, TargetExt};
 use crate::firewall::{HookInput, Skb};
+use crate::plan::Shape;
 use crate::rule::{AddrMask, RuleSpec, Target, Wanted};
 use crate::table::ChainId;
 
@@ -88,11 +89,24 @@ impl Key {
         self.0[1] & (0xff << FLAGS) != 0
     }
 
-    /// Addresses, interfaces, protocol and ports: what rules of a long chain are found by.
-    pub(crate) fn add_header(&mut self) {
-        self.0[0] = u64::MAX;
-        self.0[1] |= SPORT | DPORT | PROTOCOL;
-        self.0[3..7].fill(u64::MAX);
+    /// Adds what the rules of a long chain are found by.
+    pub(crate) fn add_fields(&mut self, fields: Shape) {
+        let low = u64::from(u32::MAX);
+        for (field, word, bits) in [
+            (Shape::SRC, 0, low << 32),
+            (Shape::DST, 0, low),
+            (Shape::SPORT, 1, SPORT),
+            (Shape::DPORT, 1, DPORT),
+            (Shape::PROTOCOL, 1, PROTOCOL),
+            (Shape::IIF, 3, u64::MAX),
+            (Shape::IIF, 4, u64::MAX),
+            (Shape::OIF, 5, u64::MAX),
+            (Shape::OIF, 6, u64::MAX),
+        ] {
+            if fields.has(field) {
+                self.0[word] |= bits;
+            }
+        }
     }
 
     /// Adds the bits that a rule looks at. `false`: it looks at something else, or changes what is looked at.

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::ext::{EVERY_HOOK, Match, State};
 use crate::hook::{Hook, TableName};
 use crate::memo::{Fitted, Key, Memo};
-use crate::plan::{Plan, Values};
+use crate::plan::{Plan, Shape, Values};
 use crate::rule::{RuleSpec, Target};
 
 /// Packets and bytes.
@@ -114,9 +114,12 @@ enum Planned {
 }
 
 impl Chain {
-    /// Rules are skipped by what they compare.
-    pub(crate) fn is_skipped_through(&self) -> bool {
-        matches!(self.plan, Planned::Skip(_))
+    /// The fields by which rules are skipped; `None`: none is.
+    pub(crate) fn skips_by(&self) -> Option<Shape> {
+        match &self.plan {
+            Planned::Skip(plan) => Some(plan.looks_at()),
+            Planned::Walk | Planned::Stale => None,
+        }
     }
 
     /// The number (counting from 0) of the next rule from `from` on that is to be asked about a packet

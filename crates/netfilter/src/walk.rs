@@ -142,10 +142,8 @@ fn walk_rules(
         let chain = table.at_mut(at);
         if let Some(values) = &values {
             next = chain.next_rule(next, values);
-            if let Some(note) = note
-                && chain.is_skipped_through()
-            {
-                note.mask.add_header();
+            if let (Some(note), Some(fields)) = (&mut *note, chain.skips_by()) {
+                note.mask.add_fields(fields);
             }
         }
         let Some(rule) = chain.rules.get_mut(next) else {

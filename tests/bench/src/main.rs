@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: all the work of this crate, natively. With a second word, only that much of the
-//! node port's work, for a profiler; after a first word of 0, of smoltcp's alone.
+//! node port's work, for a profiler, with as many Services as a third word says; after a first word of 0, of
+//! smoltcp's alone.
 
 #![allow(
     clippy::disallowed_methods,
@@ -20,7 +21,7 @@ fn main() {
         return println!("{} packets", bench::bare::requests(requests));
     }
     if let Some(requests) = number(1) {
-        let answered = World::new(3).requests(requests);
+        let answered = World::new(number(2).unwrap_or(3)).requests(requests);
         return println!("{answered} of {requests} requests answered");
     }
     let start = Instant::now();
