@@ -201,7 +201,7 @@ impl Nginx {
         if let Some(why) = unknown(&whole) {
             return Err(why);
         }
-        let top = Directive { block: whole, ..Directive::default() };
+        let top = Directive { block: Rc::new(whole), ..Directive::default() };
         if top.get("events").is_none() {
             return Err("no \"events\" section in configuration".to_string());
         }

@@ -1,5 +1,7 @@
 //! nginx's configuration: text to directives, as `ngx_conf_file.c` reads it.
 
+use std::rc::Rc;
+
 use crate::files::Files;
 
 /// Directives within each other at most.
@@ -7,12 +9,12 @@ const DEPTH_MAX: usize = 16;
 /// Bytes of all files together.
 const SIZE_MAX: usize = 1024 * 1024;
 
-/// A line or a block of the configuration.
+/// A line or a block of the configuration. A block that is copied is not held twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Directive {
     pub(super) name: String,
     pub(super) args: Vec<String>,
-    pub(super) block: Vec<Directive>,
+    pub(super) block: Rc<Vec<Directive>>,
     /// ` in /etc/nginx/nginx.conf:3`, as complaints end.
     pub(super) place: String,
 }
@@ -131,7 +133,6 @@ impl Reader<'_> {
         let mut directives = Vec::new();
         let mut words: Vec<String> = Vec::new();
         while let Some((token, line)) = tokens.next() {
-            let place = format!(" in {path}:{line}");
             let sign = match token {
                 Token::Word(word) => {
                     words.push(word);
@@ -139,6 +140,7 @@ impl Reader<'_> {
                 }
                 Token::Sign(sign) => sign,
             };
+            let place = format!(" in {path}:{line}");
             let is_empty = words.is_empty();
             match sign {
                 ';' | '{' if is_empty => return Err(format!("unexpected \"{sign}\"{place}")),
@@ -151,8 +153,8 @@ impl Reader<'_> {
                 '\0' => return Ok(directives),
                 _ => {}
             }
-            let name = words.remove(0);
-            let args = std::mem::take(&mut words);
+            let args = words.split_off(1);
+            let name = words.pop().unwrap_or_default();
             if sign == '{' && depth >= DEPTH_MAX {
                 return Err(format!("too many blocks{place}"));
             }
@@ -170,7 +172,7 @@ impl Reader<'_> {
                 }
                 continue;
             }
-            directives.push(Directive { name, args, block, place });
+            directives.push(Directive { name, args, block: Rc::new(block), place });
         }
         Ok(directives)
     }
