@@ -14,7 +14,7 @@ const SIZE_MAX: usize = 1024 * 1024;
 pub(super) struct Directive {
     pub(super) name: String,
     pub(super) args: Vec<String>,
-    pub(super) block: Rc<Vec<Directive>>,
+    pub(super) block: Rc<[Directive]>,
     /// ` in /etc/nginx/nginx.conf:3`, as complaints end.
     pub(super) place: String,
 }
@@ -102,11 +102,17 @@ fn escaped(c: Option<char>) -> char {
 
 /// Reads files, and what they include.
 pub(super) struct Reader<'a> {
-    pub(super) files: &'a Files,
-    pub(super) read: usize,
+    files: &'a Files,
+    read: usize,
+    /// The block of all that have none.
+    nothing: Rc<[Directive]>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(files: &'a Files) -> Reader<'a> {
+        Reader { files, read: 0, nothing: Rc::default() }
+    }
+
     /// The directives of a file.
     pub(super) fn file(&mut self, path: &str, depth: usize) -> Result<Vec<Directive>, String> {
         let content = self
@@ -159,8 +165,8 @@ impl Reader<'_> {
                 return Err(format!("too many blocks{place}"));
             }
             let block = match sign {
-                '{' => self.block(tokens, path, depth + 1, true)?,
-                _ => Vec::new(),
+                '{' => self.block(tokens, path, depth + 1, true)?.into(),
+                _ => self.nothing.clone(),
             };
             if name == "include" {
                 for file in self.included(args.first().map(String::as_str).unwrap_or_default()) {
@@ -172,7 +178,7 @@ impl Reader<'_> {
                 }
                 continue;
             }
-            directives.push(Directive { name, args, block: Rc::new(block), place });
+            directives.push(Directive { name, args, block, place });
         }
         Ok(directives)
     }
@@ -240,7 +246,7 @@ mod tests {
     fn read(text: &str) -> Result<Vec<Directive>, String> {
         let files = Files::default();
         files.bake("/c", text.as_bytes());
-        Reader { files: &files, read: 0 }.file("/c", 0)
+        Reader::new(&files).file("/c", 0)
     }
 
     #[test]
