@@ -102,7 +102,7 @@ impl Session {
             session.set(name, value);
             session.export(name);
         }
-        for (name, value) in session.container.iter().flat_map(|container| &container.env) {
+        for (name, value) in session.container.iter().flat_map(|container| container.env.iter()) {
             session.set(name, value);
             session.export(name);
         }

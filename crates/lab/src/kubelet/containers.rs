@@ -261,7 +261,7 @@ impl Job<'_> {
             hostname,
             working_dir: working_dir.to_string(),
             files,
-            env,
+            env: env.into(),
         })
     }
 
