@@ -97,8 +97,9 @@ impl Runner {
     }
 
     async fn complain(&self, message: &str) {
+        let name = if self.session.container.is_some() { "sh" } else { "bash" };
         // Who does not read errors does not get them.
-        let _ = self.io.stderr.write(format!("bash: {message}\n")).await;
+        let _ = self.io.stderr.write(format!("{name}: {message}\n")).await;
     }
 
     fn with_io(&self, io: Io) -> Runner {
@@ -775,7 +776,9 @@ impl Runner {
                 return self.end(status.await);
             }
             let name = args.swap_remove(0);
-            self.complain(&format!("{name}: command not found")).await;
+            let what =
+                if self.session.container.is_some() { "not found" } else { "command not found" };
+            self.complain(&format!("{name}: {what}")).await;
             return self.end(127);
         };
         let ctx = Ctx {

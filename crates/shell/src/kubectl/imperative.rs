@@ -163,6 +163,10 @@ pub(crate) async fn autoscale(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail>
     let Some(max) = args.number("max")? else {
         return Err(error("required flag(s) \"max\" not set"));
     };
+    if args.get("cpu-percent").is_some() {
+        let text = "Flag --cpu-percent has been deprecated, Use --cpu with percentage or resource quantity format (e.g., '70%' for utilization or '500m' for milliCPU).\n";
+        kube.err(text).await?;
+    }
     let min = args.number("min")?.filter(|min| *min > 0);
     if max < 1 {
         return Err(error(format!("--max=MAXPODS is required and must be at least 1, max: {max}")));

@@ -14,7 +14,11 @@ pub(crate) async fn run(kube: &Kube<'_>, verb: &str, args: &Args) -> Result<i32,
     match verb {
         "version" => kube.out(format!("{CLIENT}Server Version: v1.35.0\n")).await?,
         "cluster-info" => {
-            let text = "Kubernetes control plane is running at https://127.0.0.1:6443\nCoreDNS is running at https://127.0.0.1:6443/api/v1/namespaces/kube-system/services/kube-dns:dns/proxy\n\nTo further debug and diagnose cluster problems, use 'kubectl cluster-info dump'.\n";
+            let port =
+                crate::commands::docker::api_port(&kube.ctx.session.lab, kube.cluster_name());
+            let text = format!(
+                "Kubernetes control plane is running at https://127.0.0.1:{port}\nCoreDNS is running at https://127.0.0.1:{port}/api/v1/namespaces/kube-system/services/kube-dns:dns/proxy\n\nTo further debug and diagnose cluster problems, use 'kubectl cluster-info dump'.\n"
+            );
             kube.out(text).await?;
         }
         "api-versions" => {

@@ -300,7 +300,10 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         if ABSENT.contains(&verb.as_str()) {
             return Ok(ctx.unsupported(&format!("'kubectl {verb}'")).await?);
         }
-        return Err(Fail::Message(format!("error: unknown command {verb:?} for \"kubectl\"")));
+        let meant = suggestions(verb);
+        return Err(Fail::Message(format!(
+            "error: unknown command {verb:?} for \"kubectl\"{meant}"
+        )));
     };
     let all: Vec<String> = before.iter().chain(rest).cloned().collect();
     let args = if verb == "exec" { exec_args(&all, &known) } else { Args::parse(&all, &known) };
@@ -340,6 +343,37 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         "events" => events::run(&kube, &args).await,
         _ => info::run(&kube, verb, &args).await,
     }
+}
+
+/// Verbs that look like one that there is not (cobra's `findSuggestions`).
+fn suggestions(typed: &str) -> String {
+    const VERBS: &str = "alpha annotate api-resources api-versions apply attach auth autoscale certificate cluster-info completion config cordon cp create debug delete describe diff drain edit events exec explain expose get kuberc kustomize label logs options patch plugin port-forward proxy replace rollout run scale set taint top uncordon version wait";
+    let typed = typed.to_lowercase();
+    let is_near = |verb: &&str| verb.starts_with(&typed) || distance(&typed, verb) <= 2;
+    let near: Vec<&str> = VERBS.split(' ').filter(is_near).collect();
+    if near.is_empty() {
+        return String::new();
+    }
+    format!("\n\nDid you mean this?\n\t{}", near.join("\n\t"))
+}
+
+/// How many letters are to be put in, taken out or changed (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (at, x) in a.chars().take(64).enumerate() {
+        let mut corner = at;
+        let mut left = at + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (y, cell) in b.chars().zip(row.iter_mut().skip(1)) {
+            let best = (corner + usize::from(x != y)).min(*cell + 1).min(left + 1);
+            corner = *cell;
+            *cell = best;
+            left = best;
+        }
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 /// The flags before the verb, and the rest.

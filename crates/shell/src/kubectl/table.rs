@@ -500,7 +500,7 @@ fn event(v: &View<'_>, object: &AnyObject, now: Instant) -> Row {
         v.text("/type"),
         v.text("/reason"),
         subject,
-        v.text("/message"),
+        v.text("/message").trim().to_string(),
     ];
     let wide = vec![
         v.text("/involvedObject/fieldPath"),
