@@ -1,5 +1,6 @@
 //! `kubectl describe` (`kubectl/pkg/describe/describe.go`).
 
+mod config;
 mod networking;
 mod node;
 mod pod;
@@ -62,7 +63,11 @@ fn describe(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<Stri
         AnyObject::Ingress(_) => networking::ingress(kube, object, &v, &mut out)?,
         AnyObject::IngressClass(_) => networking::ingress_class(&v, &mut out),
         _ if workloads::describe(kube, object, &v, &mut out)? => {}
-        _ => describe_any(kind, &value, &mut out),
+        _ => match config::describe(kube, kind, object, &v, &mut out)? {
+            Some(config::Below::Events) => {}
+            Some(config::Below::Nothing) => return Ok(out),
+            None => describe_any(kind, &value, &mut out),
+        },
     }
     out.push_str(&events(kube, kind, object)?);
     Ok(out)
@@ -262,10 +267,17 @@ fn describe_any(kind: &KindInfo, value: &Value, out: &mut String) {
     }
     many(out, "Labels", v.at("/metadata/labels"), "=");
     annotations(out, &v);
-    for (name, inner) in value.as_object().into_iter().flatten() {
-        if name != "metadata" {
-            field(0, name, inner, out);
-        }
+    let mut shown = value.clone();
+    if let Some(meta) = shown.get_mut("metadata").and_then(Value::as_object_mut) {
+        // What stands above already.
+        let above = |name: &String, _: &mut Value| {
+            !["name", "namespace", "labels", "annotations", "managedFields"]
+                .contains(&name.as_str())
+        };
+        meta.retain(above);
+    }
+    for (name, inner) in shown.as_object().into_iter().flatten() {
+        field(0, name, inner, out);
     }
 }
 
@@ -312,7 +324,12 @@ fn title(name: &str) -> String {
             out.push(c);
         }
     }
-    out.replace("Api ", "API ")
+    // What is said in capitals (`smartLabelFor`).
+    let words = out.split(' ').map(|word| match word {
+        "Api" | "Url" | "Uid" | "Osb" | "Guid" => word.to_uppercase(),
+        word => word.to_string(),
+    });
+    words.collect::<Vec<String>>().join(" ")
 }
 
 /// What has happened to an object.

@@ -3,10 +3,11 @@
 //! - [`run`]: verbs to what they do; [`kube`]: what every verb has at hand; [`target`]: `TYPE NAME…`;
 //! - looking: [`get`] with [`table`] ([`rows`]), [`mod@yaml`], [`jsonpath`]; [`describe`]; [`events`]; [`pods`] (logs, exec); [`info`];
 //! - changing: [`manifest`] reads files for [`apply`] (and create, replace) with [`prune`], and [`diff`];
-//!   [`imperative`] makes objects without a file, those of [`generate`]; [`delete`], [`patch`], [`mod@set`],
+//!   [`imperative`] makes objects without a file, those of [`generate`], and stays with a Pod with [`attach`]; [`delete`], [`patch`], [`mod@set`],
 //!   [`scale`], [`rollout`], [`label`], [`taint`], [`nodes`] (cordon, drain); what they say: [`output`]; [`wait`].
 
 mod apply;
+mod attach;
 mod delete;
 mod describe;
 mod diff;
@@ -227,6 +228,14 @@ const CREATE: &[Flag] = &[
     value("cpu-percent"),
     value("selector"),
 ];
+const RUN: &[Flag] = &[
+    switch("rm"),
+    switch("stdin").short('i'),
+    switch("tty").short('t'),
+    switch("attach"),
+    switch("quiet").short('q'),
+    value("image-pull-policy"),
+];
 const INFO: &[Flag] = &[
     value("output").short('o'),
     switch("client"),
@@ -273,7 +282,8 @@ fn flags(verb: &str) -> Option<Vec<&'static [Flag]>> {
     Some(match verb {
         "get" | "describe" => vec![GLOBAL, SELECT, GET],
         "apply" | "replace" | "diff" => vec![GLOBAL, SELECT, FILES],
-        "create" | "run" | "expose" | "autoscale" => vec![GLOBAL, FILES, CREATE],
+        "run" => vec![GLOBAL, FILES, CREATE, RUN],
+        "create" | "expose" | "autoscale" => vec![GLOBAL, FILES, CREATE],
         "delete" => vec![GLOBAL, SELECT, DELETE],
         "scale" | "label" | "annotate" | "taint" => vec![GLOBAL, SELECT, CHANGE],
         "patch" | "set" => vec![GLOBAL, SELECT, CHANGE, PATCH],

@@ -121,7 +121,7 @@ pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
 
 type Lines = Vec<(base::Instant, String)>;
 
-fn lines(
+pub(super) fn lines(
     kube: &Kube<'_>,
     pod: &Pod,
     container: &str,
@@ -249,9 +249,12 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             Ok(code)
         }
         Err(ExecError::Gone) => Err(not_found(&container)),
-        Err(ExecError::NotFound(name)) => {
-            kube.err(format!("error: Internal error occurred: Internal error occurred: error executing command in container: failed to exec in container: failed to start exec: OCI runtime exec failed: exec failed: unable to start container process: exec: {name:?}: executable file not found in $PATH: unknown\n")).await?;
-            Err(Fail::Said(127))
+        Err(ExecError::NotFound(program)) => {
+            let chance = base::Rng::new(kube.now().as_micros());
+            let mut chance = chance.fork(&format!("exec/{namespace}/{name}"));
+            let id: String = (0..4).map(|_| format!("{:016x}", chance.next_u64())).collect();
+            kube.err(format!("error: Internal error occurred: Internal error occurred: error executing command in container: failed to exec in container: failed to start exec {id:?}: OCI runtime exec failed: exec failed: unable to start container process: exec: {program:?}: executable file not found in $PATH\n")).await?;
+            Err(Fail::Said(1))
         }
     }
 }
