@@ -4,7 +4,7 @@ use ::lab::{Lab, Place};
 use base::Duration;
 
 use super::Ctx;
-use super::exec::{ExecError, exec};
+use super::exec::{ExecError, INTERACTIVE, exec, is_interactive};
 use crate::flags::{Args, Flag, switch, value};
 use crate::io::Exit;
 use crate::tabwriter;
@@ -182,6 +182,9 @@ async fn run_in_container(ctx: &Ctx, args: &[String]) -> Exit {
     };
     if argv.is_empty() {
         return ctx.fail("docker: 'docker exec' requires at least 2 arguments\n\nUsage:  docker exec [OPTIONS] CONTAINER COMMAND [ARG...]", 1).await;
+    }
+    if is_interactive(ctx, &argv, with_stdin) {
+        return ctx.unsupported(INTERACTIVE).await;
     }
     match exec(ctx, &Place::Node(found.name.clone()), None, &argv, with_stdin).await {
         Ok(code) => Ok(code),

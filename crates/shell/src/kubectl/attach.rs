@@ -8,6 +8,7 @@ use kube_api::{AnyObject, DeleteOptions, KindInfo};
 use super::delete::{line, wait_until_gone};
 use super::kube::{Fail, Kube, error};
 use super::pods::lines;
+use crate::commands::exec::INTERACTIVE;
 use crate::flags::Args;
 
 /// How often kubectl looks.
@@ -39,9 +40,7 @@ pub(crate) fn is_wanted(kube: &Kube<'_>, args: &Args, is_dry: bool) -> Result<bo
         _ => false,
     };
     if waits_for_input {
-        return Err(kube.unsupported(
-            "a shell as a container's own program ('run -i'; start it with '-- sleep 1d', and then 'kubectl exec -it')",
-        ));
+        return Err(kube.unsupported(INTERACTIVE));
     }
     Ok(attaches)
 }

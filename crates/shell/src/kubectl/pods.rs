@@ -9,7 +9,7 @@ use lab::Place;
 
 use super::kube::{Fail, Kube, error};
 use super::target::{Filter, Target, find, targets};
-use crate::commands::exec::{ExecError, exec as exec_in};
+use crate::commands::exec::{ExecError, INTERACTIVE, exec as exec_in, is_interactive};
 use crate::flags::Args;
 
 /// A Pod by its name, or one of a workload's.
@@ -227,6 +227,9 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     }
     let pod = pod(kube, word)?;
     let container = container(kube, args, &pod).await?;
+    if is_interactive(kube.ctx, &argv, args.is_on("stdin")) {
+        return Err(kube.unsupported(INTERACTIVE));
+    }
     let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
     let place = if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
         Place::Node(controllers::pods::node_name(&pod).unwrap_or_default().to_string())
