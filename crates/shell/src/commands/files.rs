@@ -200,7 +200,7 @@ pub async fn ls(ctx: Ctx) -> Exit {
                     false => format!("cannot access '{path}'"),
                 };
                 ctx.err(format!("ls: {what}: No such file or directory\n")).await?;
-                status = 2;
+                status = if ctx.is_busybox() { 1 } else { 2 };
             }
             Some(FileKind::File) => names.push((path.clone(), whole)),
             Some(FileKind::Directory) => match ctx.session.files.list(&whole) {

@@ -60,7 +60,7 @@ pub async fn run(ctx: Ctx) -> Exit {
         }
         ["get", "nodes"] => nodes(&ctx, &args).await,
         ["version"] => {
-            ctx.out("kind v0.30.0 (podwire)\n").await?;
+            ctx.out("kind v0.31.0 go1.25.5 linux/amd64 (podwire)\n").await?;
             Ok(0)
         }
         [] => ctx.fail("kind creates and manages local Kubernetes clusters using Docker container 'nodes'\n\nUsage:\n  kind [create cluster | delete cluster | get clusters | get nodes | version]", 0).await,

@@ -81,6 +81,23 @@ pub(crate) async fn without_server(ctx: &Ctx, verb: &str, args: &Args) -> Result
             }
             ctx.out(tabwriter::layout(&text, tabwriter::TABLE)).await?;
         }
+        ["use-context" | "use", context] => {
+            let is_there = lab.clusters().iter().any(|name| *context == format!("kind-{name}"));
+            match lab.current() {
+                Some(name) if *context == format!("kind-{name}") => {
+                    ctx.out(format!("Switched to context {context:?}.\n")).await?;
+                }
+                _ if !is_there => {
+                    return Err(error(format!("no context exists with the name: {context:?}")));
+                }
+                _ => {
+                    return Err(Fail::Message(
+                        "kubectl: 'config use-context' is not supported by podwire; use --context"
+                            .to_string(),
+                    ));
+                }
+            }
+        }
         [] => return Err(error("config needs a subcommand: current-context, get-contexts")),
         other => {
             return Err(Fail::Message(format!(

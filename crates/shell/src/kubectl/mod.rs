@@ -38,7 +38,7 @@ mod yaml;
 use base::Duration;
 
 use crate::commands::Ctx;
-use crate::flags::{Args, Flag, optional, switch, value};
+use crate::flags::{Args, Flag, FlagError, optional, switch, value};
 use crate::io::Exit;
 
 use kube::{Fail, Kube};
@@ -246,6 +246,15 @@ const INFO: &[Flag] = &[
     value("api-group"),
 ];
 
+/// Flags of kubectl's verbs that are not here.
+const REAL: &str = "all-pods allow-missing-template-keys append-hash as as-group as-uid cache-dir certificate-authority \
+    client-certificate client-key concurrent disable-compression disable-eviction edit error expires filename \
+    ignore-errors insecure-skip-tls-verify insecure-skip-tls-verify-backend interactive keep-annotations kustomize \
+    leave-stdin-open limit-bytes local match-server-version max-log-requests openapi-patch override-type overrides \
+    pod-running-timeout privileged profile prune-whitelist raw recursive save-config selector server server-print \
+    show-events show-managed-fields since-time subresource template tls-server-name token user username \
+    validate-schema warnings-as-errors windows-line-endings";
+
 /// Verbs of kubectl that are not here.
 const ABSENT: &[&str] = &[
     "alpha",
@@ -263,7 +272,6 @@ const ABSENT: &[&str] = &[
     "plugin",
     "port-forward",
     "proxy",
-    "top",
 ];
 
 /// `kubectl VERB …`
@@ -306,6 +314,14 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         ctx.out(USAGE).await?;
         return Ok(0);
     };
+    if verb == "help" {
+        ctx.out(USAGE).await?;
+        return Ok(0);
+    }
+    // kind has no metrics server, and neither has a cluster here.
+    if verb == "top" {
+        return Err(Fail::Message("error: Metrics API not available".to_string()));
+    }
     let Some(known) = flags(verb) else {
         if ABSENT.contains(&verb.as_str()) {
             return Ok(ctx.unsupported(&format!("'kubectl {verb}'")).await?);
@@ -317,8 +333,11 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
     };
     let all: Vec<String> = before.iter().chain(rest).cloned().collect();
     let args = if verb == "exec" { exec_args(&all, &known) } else { Args::parse(&all, &known) };
-    let args = args.map_err(|error| {
-        Fail::Message(format!("error: {error}\nSee 'kubectl {verb} --help' for usage."))
+    let args = args.map_err(|error| match &error {
+        FlagError::Unknown(name) if REAL.split_whitespace().any(|real| real == name) => {
+            Fail::Message(format!("kubectl: --{name} is not supported by podwire"))
+        }
+        _ => Fail::Message(format!("error: {error}\nSee 'kubectl {verb} --help' for usage.")),
     })?;
     if args.is_on("help") {
         ctx.out(USAGE).await?;
@@ -409,7 +428,7 @@ fn split_at_verb(args: &[String]) -> (&[String], &[String]) {
 }
 
 /// `exec POD -- COMMAND…`, and the older `exec POD COMMAND…`: flags end at the command.
-fn exec_args(args: &[String], known: &[&[Flag]]) -> Result<Args, crate::flags::FlagError> {
+fn exec_args(args: &[String], known: &[&[Flag]]) -> Result<Args, FlagError> {
     let args = Args::parse(args, known)?;
     Ok(args)
 }

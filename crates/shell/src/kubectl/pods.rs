@@ -226,7 +226,14 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         return Err(error("you must specify at least one command for the container"));
     }
     let pod = pod(kube, word)?;
-    let container = container(kube, args, &pod).await?;
+    // Here it is the API server that looks for the container.
+    let container = match container(kube, args, &pod).await {
+        Err(Fail::Message(text)) => {
+            let text = text.replacen("error:", "Error from server (BadRequest):", 1);
+            return Err(Fail::Message(text));
+        }
+        other => other?,
+    };
     if is_interactive(kube.ctx, &argv, args.is_on("stdin")) {
         return Err(kube.unsupported(INTERACTIVE));
     }
