@@ -154,6 +154,23 @@ pub fn pull(image: &str) -> Result<(), NoSuchImage> {
     if is_missing || image.ends_with(":nope") { Err(NoSuchImage) } else { Ok(()) }
 }
 
+/// How many bytes an image takes, as it was pulled: those that everybody pulls nearly as they are, others made up.
+pub fn size(image: &str) -> u64 {
+    let name = repository(image);
+    match name {
+        "busybox" => 2_236_931,
+        "alpine" => 3_644_324,
+        "nginx" => 72_404_038,
+        "httpd" => 58_765_160,
+        "redis" => 45_006_722,
+        "nicolaka/netshoot" => 198_403_913,
+        _ => {
+            let mix = |sum: u64, byte: u8| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            20_000_000 + image.bytes().fold(0xcbf2_9ce4_8422_2325, mix) % 80_000_000
+        }
+    }
+}
+
 /// The program of a container.
 pub fn program(host: Host, container: Container, log: Log) -> Program {
     let name = repository(&container.image).to_string();
