@@ -6,6 +6,7 @@
 //! - [`calendar`]: [`Utc`], what the clocks of the world show;
 //! - [`rng`]: [`Rng`], one seed, forked by name;
 //! - [`order`]: sorting, and sorted maps from pairs, in little code;
+//! - [`tree`]: sorted maps and sets, in little code;
 //! - [`FastMap`]: hash lookups on the packet path.
 //!
 //! **Invariant:** nothing here reads a clock, a file or the machine's randomness. A world is a pure
@@ -15,6 +16,7 @@ pub mod calendar;
 pub mod order;
 pub mod rng;
 pub mod time;
+pub mod tree;
 
 pub use calendar::Utc;
 pub use rng::Rng;

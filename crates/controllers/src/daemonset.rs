@@ -1,6 +1,6 @@
 //! DaemonSets to Pods: one on every node that takes it (`pkg/controller/daemon`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};

@@ -2,7 +2,7 @@
 //! `pkg/controller/serviceaccount`, `pkg/controller/certificates/rootcacertpublisher`); and what the API server
 //! itself keeps in `default` (`pkg/controlplane/controller/kubernetesservice`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 
 use base::{Duration, Instant};
 use kube_api::core::Namespace;

@@ -4,7 +4,7 @@
 //! Heartbeats are not objects here: as long as a node's come, nobody writes them down. Whoever runs the nodes
 //! says when they stop ([`NodeLifecycle::set_silent`]) and when they come again.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! ReplicaSets and ReplicationControllers to Pods (`pkg/controller/replicaset`, which does both).
 
+use base::tree::BTreeMap;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};

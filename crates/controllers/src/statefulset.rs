@@ -1,6 +1,6 @@
 //! StatefulSets to Pods with names of their own, one after the other (`pkg/controller/statefulset`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};

@@ -4,7 +4,7 @@
 //! One number is one node port, whatever its protocol: two Services cannot have the same number, not even one for
 //! TCP and one for UDP. Ports of one Service with the same number share their node port.
 
-use std::collections::BTreeSet;
+use base::tree::BTreeSet;
 use std::net::Ipv4Addr;
 
 use base::Rng;

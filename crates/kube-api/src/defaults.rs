@@ -5,7 +5,7 @@
 //! schema, so a template of Pods is filled in wherever it stands. What depends on more than one field is
 //! code, by type.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 use std::sync::OnceLock;
 

@@ -3,7 +3,7 @@
 //! An object that changes is filed anew only when what it is filed under has changed: most changes are
 //! reports of a status.
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::kinds::KindId;

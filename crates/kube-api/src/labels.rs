@@ -1,6 +1,6 @@
 //! Label selectors (`apimachinery/pkg/labels`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::fmt;
 
 use crate::meta::LabelSelector;

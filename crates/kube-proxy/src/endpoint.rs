@@ -1,7 +1,7 @@
 //! Endpoints as a proxy sees them: one entry for each address and port (`pkg/proxy/endpoint.go`,
 //! `pkg/proxy/endpointslicecache.go`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! Plain pictures of a cluster for the page: made when something has changed, and then only read.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use controllers::endpointslice::SERVICE_NAME;

@@ -1,6 +1,6 @@
 //! The endpoints of a Service as one `Endpoints` object (`pkg/controller/endpoint`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 

@@ -1,7 +1,7 @@
 //! `Endpoints` that people write for a Service without a selector, as slices: kube-proxy reads nothing else
 //! (`pkg/controller/endpointslicemirroring`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};

@@ -16,7 +16,7 @@ mod member;
 pub mod mirror;
 mod pack;
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 
 use base::{Duration, Instant};
 use kube_api::core::{Endpoints, Node, Pod, Service};

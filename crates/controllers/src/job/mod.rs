@@ -3,7 +3,7 @@
 
 mod policy;
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use base::{Duration, Instant};

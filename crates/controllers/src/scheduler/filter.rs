@@ -1,7 +1,7 @@
 //! Which nodes cannot take a Pod, and why, in the words of the scheduler's plugins and in their order
 //! (`pkg/scheduler/framework/plugins`, `apis/config/v1/default_plugins.go`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use kube_api::core::{Node, NodeSelector, Pod};
 use kube_api::{AnyObject, Api, MetaExt};

@@ -14,7 +14,7 @@ mod spread;
 pub mod taints;
 mod wants;
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant, Rng};

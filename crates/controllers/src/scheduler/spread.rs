@@ -1,7 +1,7 @@
 //! What other Pods have to do with where a Pod goes: topology spread (`plugins/podtopologyspread`) and
 //! affinity between Pods (`plugins/interpodaffinity`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use kube_api::core::{Namespace, Node, Pod, PodAffinityTerm, TopologySpreadConstraint};
 use kube_api::labels::Selector;

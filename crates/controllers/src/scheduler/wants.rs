@@ -1,6 +1,6 @@
 //! What a Pod asks of its node: resources (`resourcehelper.PodRequests`) and ports.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use kube_api::core::{Container, Node, Pod};
 use kube_api::quantity::Quantity;

@@ -6,7 +6,7 @@
 //! the schema; a name of a form ([`Form`]); `*name` a function of [`FUNCTIONS`]. A line `*name` alone is asked of
 //! the object as a whole.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::sync::OnceLock;
 
 use serde_json::Value;

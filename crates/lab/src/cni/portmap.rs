@@ -3,7 +3,7 @@
 //!
 //! Like the plugin's, the chains that all Pods share come with the first Pod that needs them, and stay.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use controllers::queue::Key;

@@ -1,6 +1,6 @@
 //! Services and EndpointSlices as names (`plugin/kubernetes` of CoreDNS; the DNS specification of Kubernetes).
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 

@@ -245,7 +245,7 @@ impl Job<'_> {
         let env = refers.environment()?;
         let files = Files::new(self.mounts(spec, &env));
         self.write_names(&files, &hostname, sandbox.ip);
-        let nothing = std::collections::BTreeMap::new();
+        let nothing = base::tree::BTreeMap::new();
         let words = |list: &Option<Vec<String>>| -> Vec<String> {
             list.iter().flatten().map(|word| super::env::expand(word, &env, &nothing)).collect()
         };

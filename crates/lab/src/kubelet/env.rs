@@ -1,7 +1,7 @@
 //! A container's environment: its variables, what they refer to, and the Services of its namespace
 //! (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/envvars`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use kube_api::core::{Container as Spec, Pod, Service};

@@ -1,6 +1,6 @@
 //! A Pod's volumes, and where its containers see them (`pkg/volume`, `pkg/kubelet/volumemanager`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};

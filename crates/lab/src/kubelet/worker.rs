@@ -1,6 +1,6 @@
 //! What a kubelet remembers of a Pod and of its containers.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};

@@ -8,7 +8,7 @@
 //! **What is not filtered:** host-network Pods; a node's traffic with its own Pods, probes among it, which passes no
 //! FORWARD; a Pod's traffic with itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use controllers::pods;
