@@ -63,6 +63,30 @@ fn act() -> impl Strategy<Value = Act> {
         "lab set load-balancing random",
         "lab set load-balancing round-robin",
         "docker exec kind-worker2 curl -s -m 1 APP",
+        "kubectl apply -f set.yml",
+        "kubectl scale statefulset stateful --replicas=0",
+        "kubectl delete statefulset stateful --cascade=orphan",
+        "kubectl delete pod stateful-0 --wait=false",
+        "kubectl apply -f daemons.yml",
+        "kubectl delete daemonset daemons",
+        "kubectl apply -f job.yml",
+        "kubectl delete job job --cascade=foreground --wait=false",
+        "kubectl apply -f policy.yml",
+        "kubectl delete networkpolicy deny",
+        "kubectl apply -f budget.yml",
+        "kubectl rollout undo deployment APP",
+        "kubectl set image deployment APP main=httpd",
+        "kubectl patch service APP -p '{\"spec\": {\"type\": \"NodePort\"}}'",
+        "kubectl taint node kind-worker2 key=value:NoExecute",
+        "kubectl taint node kind-worker2 key-",
+        "lab fault node-down kind-worker2",
+        "lab heal node-down kind-worker2",
+        "lab fault node-cut kind-worker",
+        "lab fault kubelet-stop kind-worker2",
+        "kubectl create namespace other",
+        "kubectl -n other create deployment there --image=nginx",
+        "kubectl delete namespace other --wait=false",
+        "kubectl exec deployment/APP -- sh -c 'wget -qO- web'",
     ]);
     prop_oneof![
         3 => (app(), image, 0..4u8).prop_map(|(app, image, replicas)| Act::Deploy { app, image, replicas }),
@@ -107,6 +131,63 @@ spec:
     )
 }
 
+const FILES: [(&str, &str); 5] = [
+    (
+        "set.yml",
+        "apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: stateful}
+spec:
+  replicas: 3
+  serviceName: stateful
+  selector: {matchLabels: {set: stateful}}
+  template:
+    metadata: {labels: {set: stateful, app: db}}
+    spec: {containers: [{name: main, image: nginx, ports: [{name: http, containerPort: 80}]}]}
+",
+    ),
+    (
+        "daemons.yml",
+        "apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: daemons}
+spec:
+  selector: {matchLabels: {set: daemons}}
+  template:
+    metadata: {labels: {set: daemons}}
+    spec: {containers: [{name: main, image: httpd}]}
+",
+    ),
+    (
+        "job.yml",
+        "apiVersion: batch/v1
+kind: Job
+metadata: {name: job}
+spec:
+  completions: 3
+  parallelism: 2
+  template:
+    spec: {restartPolicy: Never, containers: [{name: main, image: busybox, command: [sleep, '5']}]}
+",
+    ),
+    (
+        "policy.yml",
+        "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny}
+spec: {podSelector: {matchLabels: {app: nobody}}}
+",
+    ),
+    (
+        "budget.yml",
+        "apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: budget}
+spec: {minAvailable: 1, selector: {matchLabels: {app: web}}}
+",
+    ),
+];
+
 /// A world and somebody at its keyboard.
 struct Bench {
     world: World,
@@ -120,6 +201,10 @@ impl Bench {
         let world = World::new(&Options { seed, ..Options::default() });
         let (screen, files) = (Rc::new(Transcript::default()), Rc::new(MemoryFiles::default()));
         let shell = Shell::new(world.lab(), files.clone(), screen.clone());
+        for (name, text) in FILES {
+            use shell::Files;
+            files.write(&format!("{}/{name}", files.home()), text.as_bytes()).unwrap();
+        }
         let bench = Bench { world, shell, screen, files };
         bench.pass(30_000);
         bench
@@ -167,6 +252,10 @@ impl Bench {
     fn settle(&self) {
         for line in [
             "lab heal kube-proxy-stop kind-worker",
+            "lab heal node-down kind-worker2",
+            "lab heal node-cut kind-worker",
+            "lab heal kubelet-stop kind-worker2",
+            "kubectl taint node kind-worker2 key-",
             "kubectl uncordon kind-worker",
             "kubectl uncordon kind-worker2",
             // Pods that no Deployment knows any more would be in nobody's plan.
@@ -219,7 +308,11 @@ fn check_addresses(bench: &Bench) {
     let mut addresses = BTreeMap::new();
     let mut namespaces = BTreeSet::new();
     let own: Vec<Rc<Pod>> = bench.with(|api| {
-        let is_own = |pod: &&Rc<Pod>| pod.spec.as_ref().unwrap().host_network != Some(true);
+        // One that has ended still says which address it had.
+        let is_own = |pod: &&Rc<Pod>| {
+            pod.spec.as_ref().unwrap().host_network != Some(true)
+                && !controllers::pods::has_ended(pod)
+        };
         api.store().list::<Pod>().filter(is_own).cloned().collect()
     });
     for pod in own {
@@ -370,7 +463,10 @@ proptest! {
         acts.iter().for_each(|act| bench.act(act));
         bench.settle();
         check(&bench);
-        bench.run("kubectl delete deployments,replicasets,pods --all --wait=false");
+        bench.run("kubectl delete deployments,replicasets,statefulsets,daemonsets,jobs,pods --all --wait=false");
+        bench.run("kubectl delete networkpolicies,poddisruptionbudgets --all");
+        bench.run("kubectl delete namespace other --wait=false");
+        bench.run("kubectl delete controllerrevisions --all");
         bench.run("kubectl delete services web api db");
         bench.run("lab set load-balancing round-robin");
         bench.pass(200_000);

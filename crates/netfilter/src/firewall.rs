@@ -15,6 +15,7 @@ use crate::ext::reject::Reject;
 use crate::hook::{Hook, TableName};
 use crate::iface::IfName;
 use crate::nat;
+use crate::passage::Draft;
 use crate::table::{Policy, Table};
 use crate::trace::{HookEvent, HookTrace, TableVerdict};
 use crate::walk::{self, Walked};
@@ -57,6 +58,10 @@ pub trait Surroundings {
     fn addr_type(&self, addr: Ipv4Addr, iface: Option<IfName>) -> AddrType;
     /// The address that `MASQUERADE` gives to the packet at hand, by the interface it leaves.
     fn masquerade_source(&self) -> Option<Ipv4Addr>;
+    /// Rises whenever [`Surroundings::addr_type`] may answer otherwise than before; `None`: nobody can tell.
+    fn version(&self) -> Option<u64> {
+        None
+    }
     /// The first address of an interface, for `REDIRECT`.
     fn primary_address(&self, iface: IfName) -> Option<Ipv4Addr>;
     /// The hardware address that sent the packet at hand, for `mac`.
@@ -167,14 +172,21 @@ pub enum Verdict {
     Reject(Reject, DropReason),
 }
 
+/// What looks at a packet at a hook lets it pass, or not.
+type Passed = Result<(), Verdict>;
+
 /// Netfilter of one namespace.
 #[derive(Debug)]
 pub struct Netfilter {
-    tables: [Option<Table>; 4],
-    conntrack: Conntrack,
+    pub(crate) tables: [Option<Table>; 4],
+    /// Rises with every edit of a table.
+    pub(crate) version: u64,
+    pub(crate) conntrack: Conntrack,
     stores: Stores,
     rng: Rng,
     is_tracking: bool,
+    is_idle: bool,
+    pub(crate) draft: Draft,
 }
 
 impl Netfilter {
@@ -186,6 +198,9 @@ impl Netfilter {
             stores: Stores::default(),
             rng,
             is_tracking: false,
+            is_idle: true,
+            version: 0,
+            draft: Draft::default(),
         }
     }
 
@@ -197,6 +212,7 @@ impl Netfilter {
     /// Edits a table; it comes into being with its built-in chains.
     pub fn edit<R>(&mut self, name: TableName, edit: impl FnOnce(&mut Table) -> R) -> R {
         // `index` is below four by construction.
+        self.version += 1;
         let slot = &mut self.tables[name.index()];
         let result = edit(slot.get_or_insert_with(|| Table::new(name)));
         // As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
@@ -205,6 +221,7 @@ impl Netfilter {
         // From then on it is counted, until the setting is taken back.
         self.conntrack.settings.acct |=
             self.tables.iter_mut().flatten().any(Table::wants_accounting);
+        self.is_idle = false;
         result
     }
 
@@ -234,8 +251,9 @@ impl Netfilter {
     }
 
     /// Nothing here could do anything to a packet.
+    #[inline]
     pub fn is_idle(&self) -> bool {
-        !self.is_tracking && self.tables.iter().all(Option::is_none)
+        self.is_idle
     }
 
     /// Takes a packet through a hook: connection tracking and the tables in the kernel's order.
@@ -250,7 +268,7 @@ impl Netfilter {
         if self.is_idle() {
             return Verdict::Accept;
         }
-        let verdict = self.pass(input, skb, &mut trace);
+        let Err(verdict) = self.pass(input, skb, &mut trace) else { return Verdict::Accept };
         match verdict {
             Verdict::Accept => {}
             Verdict::Drop(_) => self.conntrack.discard(skb.ct),
@@ -260,39 +278,49 @@ impl Netfilter {
         verdict
     }
 
+    #[inline]
     fn pass(
         &mut self,
         input: &HookInput<'_>,
         skb: &mut Skb,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
+    ) -> Passed {
         use TableName::{Filter, Mangle, Raw};
-        let steps: &[Step] = match input.hook {
-            Hook::Prerouting => &[Step::Table(Raw), Step::Track, Step::Table(Mangle), Step::Nat],
-            Hook::Input => &[Step::Table(Mangle), Step::Table(Filter), Step::Nat, Step::Confirm],
-            Hook::Forward => &[Step::Table(Mangle), Step::Table(Filter)],
-            Hook::Output => &[
-                Step::Table(Raw),
-                Step::Track,
-                Step::Table(Mangle),
-                Step::Nat,
-                Step::Table(Filter),
-            ],
-            Hook::Postrouting => &[Step::Table(Mangle), Step::Nat, Step::Confirm],
-        };
-        for step in steps {
-            let verdict = match step {
-                Step::Table(table) if self.table(*table).is_none() => continue,
-                Step::Table(table) => self.run_table(*table, input, skb, trace),
-                Step::Track => self.track(input, skb, trace),
-                Step::Nat => self.run_nat(input, skb, trace),
-                Step::Confirm => self.confirm(skb, input.now, trace),
-            };
-            if !matches!(verdict, Verdict::Accept) {
-                return verdict;
-            }
+        let hook = input.hook;
+        if matches!(hook, Hook::Prerouting | Hook::Output) {
+            self.ask(Raw, input, skb, trace)?;
+            self.track(input, skb, trace)?;
         }
-        Verdict::Accept
+        self.ask(Mangle, input, skb, trace)?;
+        if matches!(hook, Hook::Input | Hook::Forward) {
+            self.ask(Filter, input, skb, trace)?;
+        }
+        if hook != Hook::Forward {
+            self.run_nat(input, skb, trace)?;
+        }
+        match hook {
+            Hook::Output => self.ask(Filter, input, skb, trace),
+            Hook::Input | Hook::Postrouting => {
+                self.draft.leave(input.oif);
+                self.confirm(skb, input.now, trace)
+            }
+            Hook::Prerouting | Hook::Forward => Ok(()),
+        }
+    }
+
+    /// Takes a packet through a table, if there is one.
+    #[inline]
+    fn ask(
+        &mut self,
+        name: TableName,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Passed {
+        match self.table(name) {
+            None => Ok(()),
+            Some(_) => self.run_table(name, input, skb, trace),
+        }
     }
 
     fn run_table(
@@ -301,15 +329,16 @@ impl Netfilter {
         input: &HookInput<'_>,
         skb: &mut Skb,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
+    ) -> Passed {
         let Some(table) = self.tables.get_mut(name.index()).and_then(Option::as_mut) else {
-            return Verdict::Accept;
+            return Ok(());
         };
         let mut evals = trace.is_some().then(Vec::new);
         let mut world = walk::World {
             conntrack: &mut self.conntrack,
             stores: &mut self.stores,
             rng: &mut self.rng,
+            draft: &mut self.draft,
         };
         let walked = walk::walk(table, input, skb, &mut world, evals.as_mut());
         if let (Some(trace), Some(evals)) = (trace, evals) {
@@ -322,13 +351,13 @@ impl Netfilter {
         }
         let by_rule = |chain, number| DropReason::Rule { table: name, chain, number };
         match walked {
-            Walked::Accepted | Walked::Policy(Policy::Accept) => Verdict::Accept,
+            Walked::Accepted | Walked::Policy(Policy::Accept) => Ok(()),
             Walked::Policy(Policy::Drop) => {
-                Verdict::Drop(DropReason::Policy { table: name, hook: input.hook })
+                Err(Verdict::Drop(DropReason::Policy { table: name, hook: input.hook }))
             }
-            Walked::Dropped { chain, number } => Verdict::Drop(by_rule(chain, number)),
+            Walked::Dropped { chain, number } => Err(Verdict::Drop(by_rule(chain, number))),
             Walked::Rejected { chain, number, with } => {
-                Verdict::Reject(with, by_rule(chain, number))
+                Err(Verdict::Reject(with, by_rule(chain, number)))
             }
         }
     }
@@ -338,14 +367,17 @@ impl Netfilter {
         input: &HookInput<'_>,
         skb: &mut Skb,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
+    ) -> Passed {
         // A packet that comes back over loopback has been looked up on its way out.
         if !self.is_tracking || skb.ct != CtSlot::None {
-            return Verdict::Accept;
+            return Ok(());
         }
         match self.conntrack.track(&skb.packet, input.hook, skb.is_trusted, input.now) {
             Ok(slot) => skb.ct = slot,
-            Err(_) => return Verdict::Drop(DropReason::ConntrackFull),
+            Err(_) => return Err(Verdict::Drop(DropReason::ConntrackFull)),
+        }
+        if let CtSlot::Tracked { conn, .. } = skb.ct {
+            self.draft.track(skb.ct, self.conntrack.get(conn), self.version);
         }
         if let Some(trace) = trace {
             let conn = match skb.ct {
@@ -358,7 +390,7 @@ impl Netfilter {
                 reply: conn.map(|conn| conn.reply),
             });
         }
-        Verdict::Accept
+        Ok(())
     }
 
     /// The `nat` table decides about new connections; every packet is then rewritten as decided
@@ -368,10 +400,10 @@ impl Netfilter {
         input: &HookInput<'_>,
         skb: &mut Skb,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
-        let CtSlot::Tracked { conn, info } = skb.ct else { return Verdict::Accept };
+    ) -> Passed {
+        let CtSlot::Tracked { conn, info } = skb.ct else { return Ok(()) };
         if self.table(TableName::Nat).is_none() {
-            return Verdict::Accept;
+            return Ok(());
         }
         let end = nat::end_at(input.hook);
         let is_related = matches!(info, CtInfo::Related(_));
@@ -383,10 +415,7 @@ impl Netfilter {
         let may_ask = is_related || info == CtInfo::New;
         let is_new = may_ask && !nat::is_decided(&self.conntrack, conn, end);
         if is_new {
-            let verdict = self.run_table(TableName::Nat, input, skb, trace);
-            if !matches!(verdict, Verdict::Accept) {
-                return verdict;
-            }
+            self.run_table(TableName::Nat, input, skb, trace)?;
             nat::decide_none(&mut self.conntrack, conn, end, &mut self.rng, input.now);
         } else if self
             .conntrack
@@ -394,7 +423,7 @@ impl Netfilter {
             .is_some_and(|conn| nat::has_moved(conn, info, input.hook, input.oif))
         {
             self.conntrack.remove(conn, input.now);
-            return Verdict::Drop(DropReason::MasqueradeMoved);
+            return Err(Verdict::Drop(DropReason::MasqueradeMoved));
         }
         self.translate(conn, info, input.hook, skb, is_new, trace)
     }
@@ -407,17 +436,17 @@ impl Netfilter {
         skb: &mut Skb,
         is_new: bool,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
-        let Some(conn) = self.conntrack.get(conn) else { return Verdict::Accept };
+    ) -> Passed {
+        let Some(conn) = self.conntrack.get(conn) else { return Ok(()) };
         match nat::translate(conn, info, hook, &mut skb.packet) {
             Ok(Some((end, from, to))) => {
                 if let Some(trace) = trace {
                     trace.events.push(HookEvent::Translated { end, from, to, is_new });
                 }
-                Verdict::Accept
+                Ok(())
             }
-            Ok(None) => Verdict::Accept,
-            Err(nat::Untranslatable) => Verdict::Drop(DropReason::IcmpUntranslatable),
+            Ok(None) => Ok(()),
+            Err(nat::Untranslatable) => Err(Verdict::Drop(DropReason::IcmpUntranslatable)),
         }
     }
 
@@ -426,31 +455,24 @@ impl Netfilter {
         skb: &mut Skb,
         now: Instant,
         trace: &mut Option<&mut HookTrace>,
-    ) -> Verdict {
-        let CtSlot::Tracked { conn, info } = skb.ct else { return Verdict::Accept };
+    ) -> Passed {
+        let CtSlot::Tracked { conn, info } = skb.ct else { return Ok(()) };
         let is_entering = info == CtInfo::New
             && trace.is_some()
             && self.conntrack.get(conn).is_some_and(|conn| !conn.has(status::CONFIRMED));
         if !self.conntrack.confirm(&mut skb.ct, now) {
-            return Verdict::Drop(DropReason::ConntrackClash);
+            return Err(Verdict::Drop(DropReason::ConntrackClash));
         }
         if let (Some(trace), true) = (trace, is_entering)
             && let Some(conn) = self.conntrack.get(conn)
         {
             trace.events.push(HookEvent::Confirmed { original: conn.original, reply: conn.reply });
         }
-        Verdict::Accept
+        Ok(())
     }
 
     /// The packet was lost between two hooks (no route, TTL): a connection it began is forgotten.
     pub fn discard(&mut self, skb: &Skb) {
         self.conntrack.discard(skb.ct);
     }
-}
-
-enum Step {
-    Table(TableName),
-    Track,
-    Nat,
-    Confirm,
 }

@@ -39,11 +39,13 @@ impl IfName {
         self.0[0] == 0
     }
 
+    #[inline]
     fn bits(&self) -> u128 {
         u128::from_le_bytes(self.0)
     }
 
     /// The name as two numbers, for mixing into a key.
+    #[inline]
     pub(crate) fn words(&self) -> [u64; 2] {
         let bits = self.bits();
         [bits as u64, (bits >> 64) as u64]
@@ -85,6 +87,11 @@ impl IfPattern {
     /// The name, where only this one is meant.
     pub(crate) fn whole(&self) -> Option<IfName> {
         (!self.is_prefix).then_some(self.name)
+    }
+
+    /// The bits of a name that are looked at, as [`IfName::words`] has them.
+    pub(crate) fn mask_words(&self) -> [u64; 2] {
+        [self.mask as u64, (self.mask >> 64) as u64]
     }
 
     /// Whether every interface is meant, and none too.

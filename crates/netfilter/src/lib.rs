@@ -7,8 +7,10 @@
 //! - [`rule`]: what a rule says; [`ext`]: one file for each match and target extension;
 //! - [`ipset`]: sets of addresses, for the rules that ask for them;
 //! - [`walk`]: a packet walks the rules of a table; [`plan`]: where a long chain may be skipped through;
+//!   [`memo`]: where the way of an earlier packet is taken again;
 //! - [`conntrack`]: which connection a packet belongs to;
 //! - [`nat`]: translating addresses, choosing ports, undoing it on the reply;
+//! - [`passage`]: what happens to packets of an established connection, all hooks at once;
 //! - [`trace`]: what the walk saw, rule by rule, with the field that did not fit;
 //! - [`text`]: `iptables-restore`, `iptables-save`, `iptables -S`, `-L` and the argument grammar.
 //!
@@ -25,7 +27,9 @@ pub mod firewall;
 pub mod hook;
 pub mod iface;
 pub mod ipset;
+mod memo;
 pub mod nat;
+pub mod passage;
 mod plan;
 pub mod rule;
 pub mod table;
@@ -37,5 +41,6 @@ pub use conntrack::{CtInfo, CtSlot, Direction};
 pub use firewall::{DropReason, HookInput, Netfilter, Sender, Skb, Surroundings, Verdict};
 pub use hook::{Hook, TableName};
 pub use iface::IfName;
+pub use passage::Passage;
 pub use rule::{RuleSpec, Target};
 pub use table::{Chain, Counters, Policy, Rule, Table};

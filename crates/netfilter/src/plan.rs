@@ -25,18 +25,18 @@ const SHAPES_MAX: usize = 6;
 
 /// Which fields a rule compares with a whole value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape(u8);
+pub(crate) struct Shape(u8);
 
 impl Shape {
-    const SRC: u8 = 1 << 0;
-    const DST: u8 = 1 << 1;
-    const PROTOCOL: u8 = 1 << 2;
-    const SPORT: u8 = 1 << 3;
-    const DPORT: u8 = 1 << 4;
-    const IIF: u8 = 1 << 5;
-    const OIF: u8 = 1 << 6;
+    pub(crate) const SRC: u8 = 1 << 0;
+    pub(crate) const DST: u8 = 1 << 1;
+    pub(crate) const PROTOCOL: u8 = 1 << 2;
+    pub(crate) const SPORT: u8 = 1 << 3;
+    pub(crate) const DPORT: u8 = 1 << 4;
+    pub(crate) const IIF: u8 = 1 << 5;
+    pub(crate) const OIF: u8 = 1 << 6;
 
-    fn has(self, field: u8) -> bool {
+    pub(crate) fn has(self, field: u8) -> bool {
         self.0 & field != 0
     }
 }
@@ -133,6 +133,11 @@ impl Plan {
             Some((_, rules)) => rules.entry(values.key(shape)).or_default().push(at),
             None => self.others.push(at),
         }
+    }
+
+    /// The fields that rules are found by.
+    pub(crate) fn looks_at(&self) -> Shape {
+        Shape(self.shapes.iter().fold(0, |all, (shape, _)| all | shape.0))
     }
 
     /// The first rule from number `from` on (counting from 0) that may fit.

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use crate::ext::{EVERY_HOOK, Match, State};
 use crate::hook::{Hook, TableName};
-use crate::plan::{Plan, Values};
+use crate::memo::{Fitted, Key, Memo};
+use crate::plan::{Plan, Shape, Values};
 use crate::rule::{RuleSpec, Target};
 
 /// Packets and bytes.
@@ -49,6 +50,12 @@ impl fmt::Display for Policy {
 /// Stands for a chain inside its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChainId(u32);
+
+impl ChainId {
+    pub(crate) fn slot(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// A rule in its place, with its counters.
 #[derive(Clone, Debug)]
@@ -117,6 +124,14 @@ enum Planned {
 }
 
 impl Chain {
+    /// The fields by which rules are skipped; `None`: none is.
+    pub(crate) fn skips_by(&self) -> Option<Shape> {
+        match &self.plan {
+            Planned::Skip(plan) => Some(plan.looks_at()),
+            Planned::Walk | Planned::Stale => None,
+        }
+    }
+
     /// The number (counting from 0) of the next rule from `from` on that is to be asked about a packet
     /// with these values.
     #[inline]
@@ -234,6 +249,8 @@ pub struct Table {
     counts_traffic: bool,
     /// Rises with every edit.
     generation: u64,
+    /// The ways packets have taken, for each hook.
+    memos: [Memo; 5],
 }
 
 impl Table {
@@ -247,6 +264,7 @@ impl Table {
             conntrack_rules: 0,
             counts_traffic: false,
             generation: 0,
+            memos: Default::default(),
         };
         for &hook in name.hooks() {
             let id = table.add_chain(hook.chain().into(), Some(Policy::Accept));
@@ -300,6 +318,38 @@ impl Table {
         let chain = self.at_mut(id);
         chain.plan = Planned::Stale;
         &mut chain.rules
+    }
+
+    /// A packet of `len` bytes fits a rule, or reaches a policy.
+    #[inline]
+    pub(crate) fn count(&mut self, chain: ChainId, rule: Option<u32>, len: u16) {
+        let Some(chain) = self.chains.get_mut(chain.slot()) else { return };
+        let counters = match rule {
+            None => Some(&mut chain.counters),
+            Some(rule) => chain.rules.get_mut(rule as usize).map(|rule| &mut rule.counters),
+        };
+        if let Some(counters) = counters {
+            counters.add(len);
+        }
+    }
+
+    /// The ways that packets of a hook have taken.
+    pub(crate) fn memo(&mut self, hook: Hook) -> &mut Memo {
+        // There are as many as hooks.
+        &mut self.memos[hook as usize]
+    }
+
+    /// The table's chains, what the rules look at that a packet with this key meets, and those that it fits;
+    /// `None`: it has to be seen.
+    #[inline]
+    pub(crate) fn remembered(
+        &mut self,
+        hook: Hook,
+        key: &Key,
+    ) -> Option<(&mut Slab<Chain>, &Key, Fitted<'_>)> {
+        let Table { memos, chains, generation, .. } = self;
+        let (mask, fitted) = memos[hook as usize].find(key, *generation)?;
+        Some((chains, mask, fitted))
     }
 
     pub(crate) fn builtin(&self, hook: Hook) -> Option<ChainId> {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use base::Rng;
 use packet::Head;
 use packet::ipv4::End;
+use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::conntrack::{Conntrack, CtSlot};
@@ -14,10 +15,13 @@ use crate::ext::plain::Plain;
 use crate::ext::reject::Reject;
 use crate::ext::{Facts, State, Stores, TargetExt};
 use crate::firewall::{HookInput, Skb};
+use crate::hook::TableName;
+use crate::memo::{Fitted, Key, Note};
 use crate::nat::{self, NatRange};
+use crate::passage::Draft;
 use crate::plan::Values;
 use crate::rule::Target;
-use crate::table::{Action, ChainId, Policy, Rule, Table};
+use crate::table::{Action, Chain, ChainId, Policy, Rule, Table};
 use crate::trace::{Effect, Eval, Miss, Outcome, Seen};
 
 /// How a walk ended.
@@ -33,6 +37,7 @@ pub(crate) struct World<'a> {
     pub(crate) conntrack: &'a mut Conntrack,
     pub(crate) stores: &'a mut Stores,
     pub(crate) rng: &'a mut Rng,
+    pub(crate) draft: &'a mut Draft,
 }
 
 /// What the carrying out of a rule's target leads to.
@@ -53,9 +58,78 @@ pub(crate) fn walk(
     input: &HookInput<'_>,
     skb: &mut Skb,
     world: &mut World<'_>,
-    mut evals: Option<&mut Vec<Eval>>,
+    evals: Option<&mut Vec<Eval>>,
 ) -> Walked {
     let Some(base) = table.builtin(input.hook) else { return Walked::Policy(Policy::Accept) };
+    // Who wants to see everything gets to see every rule being asked.
+    if evals.is_some() {
+        world.draft.spoil();
+        return walk_rules(table, base, (input, skb, world), evals, &mut None);
+    }
+    if table.at(base).rules.is_empty() {
+        world.draft.count(table.name(), base, None);
+        return Walked::Policy(policy(table, base, skb));
+    }
+    let Some(key) = Key::of(input, skb, world.conntrack) else {
+        world.draft.spoil();
+        return walk_rules(table, base, (input, skb, world), None, &mut None);
+    };
+    let name = table.name();
+    if let Some((chains, mask, fitted)) = table.remembered(input.hook, &key) {
+        world.draft.looked_at(mask);
+        if let Some(walked) = repeat(name, (chains, fitted), input, skb, world) {
+            return walked;
+        }
+        world.draft.count(name, base, None);
+        return Walked::Policy(policy(table, base, skb));
+    }
+    world.draft.spoil();
+    let mut note = table.memo(input.hook).wants_note().then(Note::default);
+    let walked = walk_rules(table, base, (input, skb, world), None, &mut note);
+    if let Some(note) = note {
+        table.memo(input.hook).keep(&key, note);
+    }
+    walked
+}
+
+/// Does what the rules do that fit a packet. `None`: none of them ends its walk.
+fn repeat(
+    table: TableName,
+    (chains, fitted): (&mut Slab<Chain>, Fitted<'_>),
+    input: &HookInput<'_>,
+    skb: &mut Skb,
+    world: &mut World<'_>,
+) -> Option<Walked> {
+    let head = *skb.packet.head();
+    for &(id, at) in fitted {
+        let chain = chains.get_mut(id.slot())?;
+        let rule = chain.rules.get_mut(at as usize)?;
+        rule.counters.add(head.total_len);
+        world.draft.count(table, id, Some(at));
+        if let Target::Ext(target) = &rule.spec.target
+            && !matches!(target, TargetExt::Mark(_))
+        {
+            world.draft.spoil();
+        }
+        let then = carry_out(rule, &head, input, skb, world);
+        let place = || (chain.name.clone(), at + 1);
+        if let Some(walked) = then.end(place) {
+            return Some(walked);
+        }
+    }
+    None
+}
+
+/// Takes the packet from rule to rule. In `note` it is written down if its way depends on nothing but its key;
+/// else nothing is left there.
+fn walk_rules(
+    table: &mut Table,
+    base: ChainId,
+    (input, skb, world): (&HookInput<'_>, &mut Skb, &mut World<'_>),
+    mut evals: Option<&mut Vec<Eval>>,
+    note: &mut Option<Note>,
+) -> Walked {
+    let has_version = input.surroundings.version().is_some();
     let mut callers: SmallVec<[(ChainId, usize); 8]> = SmallVec::new();
     let (mut at, mut next) = (base, 0);
     // Who wants to see everything gets to see also the rules that could have been skipped.
@@ -68,6 +142,9 @@ pub(crate) fn walk(
         let chain = table.at_mut(at);
         if let Some(values) = &values {
             next = chain.next_rule(next, values);
+            if let (Some(note), Some(fields)) = (&mut *note, chain.skips_by()) {
+                note.mask.add_fields(fields);
+            }
         }
         let Some(rule) = chain.rules.get_mut(next) else {
             match callers.pop() {
@@ -77,10 +154,16 @@ pub(crate) fn walk(
             continue;
         };
         next += 1;
+        if note.as_mut().is_some_and(|note| !note.mask.add_rule(&rule.spec, has_version)) {
+            *note = None;
+        }
         let checked = check(rule, &head, input, skb, world);
         let then = match checked {
             Ok(()) => {
                 rule.counters.add(head.total_len);
+                if let Some(note) = note {
+                    note.fitted.push((at, next as u32 - 1));
+                }
                 carry_out(rule, &head, input, skb, world)
             }
             Err(miss) if miss.seen == Seen::NoRoom => Then::Drop,
@@ -100,6 +183,9 @@ pub(crate) fn walk(
             });
         }
         let place = || (chain.name.clone(), next as u32);
+        if let Some(walked) = then.end(place) {
+            return walked;
+        }
         match then {
             Then::Next(Effect::Changed { .. }) => head = *skb.packet.head(),
             Then::Next(_) => {}
@@ -113,20 +199,29 @@ pub(crate) fn walk(
                 Some(caller) => (at, next) = caller,
                 None => return Walked::Policy(policy(table, base, skb)),
             },
-            Then::Accept(_) => return Walked::Accepted,
-            Then::Drop => {
-                let (chain, number) = place();
-                return Walked::Dropped { chain, number };
-            }
-            Then::Reject(with) => {
-                let (chain, number) = place();
-                return Walked::Rejected { chain, number, with };
-            }
+            Then::Accept(_) | Then::Drop | Then::Reject(_) => {}
         }
     }
 }
 
 impl Then {
+    /// The end of a walk, if this is one; `place`: the rule's chain and number.
+    #[inline]
+    fn end(&self, place: impl Fn() -> (Rc<str>, u32)) -> Option<Walked> {
+        match self {
+            Then::Accept(_) => Some(Walked::Accepted),
+            Then::Drop => {
+                let (chain, number) = place();
+                Some(Walked::Dropped { chain, number })
+            }
+            Then::Reject(with) => {
+                let (chain, number) = place();
+                Some(Walked::Rejected { chain, number, with: *with })
+            }
+            Then::Next(_) | Then::Enter { .. } | Then::Return => None,
+        }
+    }
+
     fn effect(&self) -> Effect {
         match self {
             Then::Next(effect) | Then::Accept(effect) => *effect,

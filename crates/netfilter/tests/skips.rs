@@ -1,5 +1,5 @@
-//! Skipping through long chains changes nothing: a packet whose way is written down asks every rule, one
-//! whose way is not skips; both must end the same, with the same counters, for any rules and packets.
+//! Skipping through long chains, and taking the way of an earlier packet again, changes nothing: a packet
+//! whose way is written down asks every rule, one whose way is not does not; both must end the same, with the same counters, for any rules and packets.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +11,10 @@ use netfilter::ext::addrtype::AddrType;
 use netfilter::text::save::save;
 use netfilter::text::{RestoreOptions, restore};
 use netfilter::trace::HookTrace;
-use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, TableName, Verdict};
+use netfilter::{
+    Hook, HookInput, IfName, Netfilter, RuleSpec, Skb, Surroundings, Table, TableName, Target,
+    Verdict,
+};
 use packet::reply::finish;
 use packet::{Packet, protocol, tcp_flags};
 
@@ -20,6 +23,10 @@ struct Nowhere;
 impl Surroundings for Nowhere {
     fn addr_type(&self, addr: Ipv4Addr, _: Option<IfName>) -> AddrType {
         if addr.octets()[3] == 1 { AddrType::Local } else { AddrType::Unicast }
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(0)
     }
 
     fn masquerade_source(&self) -> Option<Ipv4Addr> {
@@ -36,7 +43,7 @@ fn pick<'a>(rng: &mut Rng, words: &[&'a str]) -> &'a str {
 }
 
 /// Options of one rule, out of few values, so that rules and packets meet.
-fn rule(rng: &mut Rng, targets: &[&str]) -> String {
+fn rule(rng: &mut Rng, is_drawing: bool, targets: &[&str]) -> String {
     let mut text = String::new();
     let addrs = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.0/30", "10.0.0.2/31"];
     for option in ["-s", "-d"] {
@@ -51,7 +58,7 @@ fn rule(rng: &mut Rng, targets: &[&str]) -> String {
     if rng.below(2) == 0 {
         let name = pick(rng, &["tcp", "udp"]);
         let _ = write!(text, " -p {name}");
-        if rng.below(4) == 0 {
+        if rng.below(4) == 0 && is_drawing {
             let _ =
                 write!(text, " -m statistic --mode nth --every {} --packet 0", 2 + rng.below(3));
         }
@@ -60,7 +67,7 @@ fn rule(rng: &mut Rng, targets: &[&str]) -> String {
         let _ = write!(text, " -m {name} {bang}{option} {port}");
     }
     match rng.below(8) {
-        0 => text.push_str(" -m statistic --mode random --probability 0.5"),
+        0 if is_drawing => text.push_str(" -m statistic --mode random --probability 0.5"),
         1 => text.push_str(" -m addrtype --dst-type LOCAL"),
         2 => text.push_str(" -m mark --mark 0x1/0x1"),
         3 => text.push_str(" -m comment --comment here"),
@@ -70,7 +77,8 @@ fn rule(rng: &mut Rng, targets: &[&str]) -> String {
     if target.is_empty() { text } else { format!("{text} {target}") }
 }
 
-fn ruleset(rng: &mut Rng) -> String {
+/// `is_drawing`: some rules decide by chance or by turns.
+fn ruleset(rng: &mut Rng, is_drawing: bool) -> String {
     let mut text = "*filter\n:A - [0:0]\n:B - [0:0]\n".to_string();
     let marks = ["", "-j MARK --set-xmark 0x1/0x1", "-j RETURN", "-j DROP", "-j ACCEPT", ""];
     for chain in ["INPUT", "A", "B"] {
@@ -82,7 +90,7 @@ fn ruleset(rng: &mut Rng) -> String {
                 "A" => targets.extend(["-j B", "-g B"]),
                 _ => {}
             }
-            let _ = writeln!(text, "-A {chain}{}", rule(rng, &targets));
+            let _ = writeln!(text, "-A {chain}{}", rule(rng, is_drawing, &targets));
         }
     }
     text + "COMMIT\n"
@@ -108,7 +116,12 @@ fn a_packet(rng: &mut Rng) -> Packet {
     }
 }
 
-fn pass(netfilter: &mut Netfilter, packet: &Packet, iif: &str, is_traced: bool) -> (Verdict, u32) {
+fn pass(
+    netfilter: &mut Netfilter,
+    (packet, mark): (&Packet, u32),
+    iif: &str,
+    is_traced: bool,
+) -> (Verdict, u32) {
     let input = HookInput {
         hook: Hook::Input,
         iif: IfName::new(iif),
@@ -116,7 +129,7 @@ fn pass(netfilter: &mut Netfilter, packet: &Packet, iif: &str, is_traced: bool) 
         now: Instant::ZERO,
         surroundings: &Nowhere,
     };
-    let mut skb = Skb::new(packet.clone());
+    let mut skb = Skb { mark, ..Skb::new(packet.clone()) };
     let mut trace = HookTrace::new(Hook::Input);
     let verdict = netfilter.hook(&input, &mut skb, is_traced.then_some(&mut trace));
     (verdict, skb.mark)
@@ -132,18 +145,25 @@ fn counters(netfilter: &Netfilter) -> String {
 fn skipping_rules_that_cannot_fit_changes_nothing() {
     for seed in 0..150 {
         let mut rng = Rng::new(seed);
-        let text = ruleset(&mut rng);
+        let text = ruleset(&mut rng, seed % 3 == 0);
         let load = || {
             let mut netfilter = Netfilter::new(Rng::new(seed));
             restore(&mut netfilter, &text, RestoreOptions::default()).unwrap();
             netfilter
         };
         let (mut walks, mut skips) = (load(), load());
-        for number in 0..100 {
-            let packet = a_packet(&mut rng);
+        for number in 0..200 {
+            if number % 50 == 49 {
+                let spec = RuleSpec::new(Target::Continue);
+                for netfilter in [&mut walks, &mut skips] {
+                    let edited = |table: &mut Table| table.insert("A", 1, spec.clone());
+                    netfilter.edit(TableName::Filter, edited).unwrap();
+                }
+            }
+            let packet = (&a_packet(&mut rng), rng.below(4));
             let iif = pick(&mut rng, &["eth0", "eth1", "lo"]);
-            let walked = pass(&mut walks, &packet, iif, true);
-            let skipped = pass(&mut skips, &packet, iif, false);
+            let walked = pass(&mut walks, packet, iif, true);
+            let skipped = pass(&mut skips, packet, iif, false);
             assert_eq!(walked, skipped, "seed {seed}, packet {number} {packet:?}\n{text}");
         }
         assert_eq!(counters(&walks), counters(&skips), "seed {seed}\n{text}");
@@ -165,7 +185,7 @@ fn a_changed_chain_is_read_anew() {
         finish(Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 1), protocol::TCP, 64, segment)
     };
     let passes = |netfilter: &mut Netfilter, port| {
-        pass(netfilter, &to(port), "eth0", false).0 == Verdict::Accept
+        pass(netfilter, (&to(port), 0), "eth0", false).0 == Verdict::Accept
     };
     restore(&mut netfilter, &rules(100), RestoreOptions::default()).unwrap();
     assert!(!passes(&mut netfilter, 110) && passes(&mut netfilter, 210));

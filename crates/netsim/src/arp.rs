@@ -28,24 +28,10 @@ impl Kernel {
         next_hop: Ipv4Addr,
         outgoing: Outgoing,
     ) {
-        let now = self.now;
-        let Some(here) = self.ns_mut(ns) else { return };
-        if let Some(neighbour) = here.neighbours.get_mut(dev, next_hop)
-            && let Some(mac) = neighbour.mac
-            && neighbour.nud.is_valid()
-        {
-            if outgoing.meta.confirms {
-                neighbour.confirmed = now;
-            }
-            neighbour.used = now;
-            if neighbour.state(now) == NeighState::Stale {
-                neighbour.nud = NeighState::Delay;
-                neighbour.due = Some(now + DELAY);
-                let event = Event::Neighbour { ns, iface: dev, addr: next_hop };
-                self.queue.push(now + DELAY, event);
-            }
+        if let Some(mac) = self.resolve(ns, dev, next_hop, outgoing.meta.confirms) {
             return self.transmit_ip(dev, mac, outgoing.packet, outgoing.meta);
         }
+        let Some(here) = self.ns_mut(ns) else { return };
         if next_hop.is_multicast() {
             let [_, b, c, d] = next_hop.octets();
             let mac = Mac([0x01, 0x00, 0x5e, b & 0x7f, c, d]);
@@ -55,6 +41,30 @@ impl Kernel {
             return self.transmit_ip(dev, Mac::BROADCAST, outgoing.packet, outgoing.meta);
         }
         self.wait_for_neighbour(ns, dev, next_hop, outgoing);
+    }
+
+    /// The hardware address of a neighbour that is known, which is used now; `confirms`: it is there.
+    pub(crate) fn resolve(
+        &mut self,
+        ns: NsId,
+        dev: IfId,
+        next_hop: Ipv4Addr,
+        confirms: bool,
+    ) -> Option<Mac> {
+        let now = self.now;
+        let neighbour = self.ns_mut(ns)?.neighbours.get_mut(dev, next_hop)?;
+        let mac = neighbour.mac.filter(|_| neighbour.nud.is_valid())?;
+        if confirms {
+            neighbour.confirmed = now;
+        }
+        neighbour.used = now;
+        if neighbour.state(now) == NeighState::Stale {
+            neighbour.nud = NeighState::Delay;
+            neighbour.due = Some(now + DELAY);
+            let event = Event::Neighbour { ns, iface: dev, addr: next_hop };
+            self.queue.push(now + DELAY, event);
+        }
+        Some(mac)
     }
 
     fn wait_for_neighbour(&mut self, ns: NsId, dev: IfId, next_hop: Ipv4Addr, outgoing: Outgoing) {

@@ -87,7 +87,7 @@ impl Kernel {
         let now = self.now;
         let (src, dst) = (parcel.frame.src, parcel.frame.dst);
         let is_ours = self.is_station_here(bridge, dst);
-        let Some(iface) = self.iface_mut(bridge) else {
+        let Some(iface) = self.iface_at_work(bridge) else {
             return self.lose(parcel, DropReason::Down);
         };
         let (ns, is_up, name) = (iface.ns, iface.is_up, iface.name);

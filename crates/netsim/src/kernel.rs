@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base::{Instant, Rng};
 use slab::Slab;
 
+use crate::along::Trails;
 use crate::capture::TapState;
 use crate::exec::Scheduler;
 use crate::fault::Faults;
@@ -14,6 +15,7 @@ use crate::path::{PacketCounts, Parcel};
 use crate::queue::Queue;
 use crate::socket::Pool;
 use crate::trace::{PacketId, Tracer};
+use crate::ways::Ways;
 
 /// The world's state. Modules add to it what they are about: [`crate::path`] the way of a packet,
 /// [`crate::socket`] the sockets, [`crate::sim`] building.
@@ -39,6 +41,8 @@ pub(crate) struct Kernel {
     /// Namespaces that are parted from others; from all others where none are named.
     pub(crate) partitions: Vec<(Vec<NsId>, Vec<NsId>)>,
     pub(crate) next_packet: u64,
+    pub(crate) ways: Ways,
+    pub(crate) trails: Trails,
     pub(crate) counts: PacketCounts,
     /// Boxes of frames that have arrived, for the next ones.
     #[allow(clippy::vec_box, reason = "the boxes are what is kept")]
@@ -63,6 +67,8 @@ impl Kernel {
             faults: Faults::default(),
             partitions: Vec::new(),
             next_packet: 0,
+            ways: Ways::default(),
+            trails: Trails::default(),
             counts: PacketCounts::default(),
             spare_parcels: Vec::new(),
         }
@@ -80,7 +86,15 @@ impl Kernel {
         self.ifaces.get(id.slot as usize).filter(|iface| iface.serial == id.serial)
     }
 
+    /// An interface, to be changed: whatever depends on it is looked for anew.
     pub(crate) fn iface_mut(&mut self, id: IfId) -> Option<&mut Iface> {
+        self.ways.changed();
+        self.ifaces.get_mut(id.slot as usize).filter(|iface| iface.serial == id.serial)
+    }
+
+    /// An interface, to be counted at, or for its bridge to learn: no way depends on that.
+    #[inline]
+    pub(crate) fn iface_at_work(&mut self, id: IfId) -> Option<&mut Iface> {
         self.ifaces.get_mut(id.slot as usize).filter(|iface| iface.serial == id.serial)
     }
 

@@ -6,8 +6,10 @@
 //! - [`netlink`]: links, addresses, routes, rules and neighbours, as `ip` changes them; [`sysctl`]: settings;
 //! - [`socket`]: what programs hold; smoltcp makes the TCP segments;
 //! - [`path`]: a packet's way through a namespace: hooks, routing, forwarding, delivery; [`drops`]: why it ends;
+//!   `along`: a router's short way;
 //! - `icmp`, `frag`: telling senders, and packets in pieces;
 //! - [`route`], [`rule`], [`neigh`], [`iface`]: the tables the way is decided by; `arp` fills one of them;
+//! - `ways`: the ways that have been found;
 //! - `wire`, [`link`]: frames between two namespaces, and from outside the world (`inject`); [`fault`]: what can go wrong there and elsewhere;
 //! - [`bridge`]: a switch inside a namespace;
 //! - [`capture`]: watching frames go by;
@@ -23,6 +25,7 @@
 //! Deliberately absent: IPv6, VLANs, spanning tree, multicast membership, ICMP redirects, multipath routes.
 
 pub mod addr;
+mod along;
 mod arp;
 pub mod bridge;
 pub mod capture;
@@ -45,6 +48,7 @@ pub mod sim;
 pub mod socket;
 pub mod sysctl;
 pub mod trace;
+mod ways;
 mod wire;
 
 pub use addr::Cidr;

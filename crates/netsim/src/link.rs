@@ -47,7 +47,14 @@ impl LinkConfig {
         }
     }
 
+    /// Whatever is sent arrives, after the latency.
+    #[inline]
+    pub(crate) fn is_sure(&self) -> bool {
+        !self.is_cut && self.is_plain()
+    }
+
     /// Nothing is left to chance and nothing has to wait.
+    #[inline]
     fn is_plain(&self) -> bool {
         self.loss_ppm | self.duplicate_ppm | self.reorder_ppm | self.corrupt_ppm == 0
             && self.jitter.is_zero()

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use base::{Duration, Instant};
 use packet::Mac;
+use slab::Slab;
 
 use crate::iface::IfId;
 use crate::path::Outgoing;
@@ -125,15 +126,33 @@ impl Neighbour {
 
 /// The neighbour table of a namespace.
 #[derive(Debug, Default)]
-pub(crate) struct Neighbours(BTreeMap<(IfId, Ipv4Addr), Neighbour>);
+pub(crate) struct Neighbours {
+    all: Slab<(Key, Neighbour)>,
+    places: BTreeMap<Key, u32>,
+    /// Where some of those stand that were used lately.
+    recent: [u32; RECENT],
+}
+
+type Key = (IfId, Ipv4Addr);
+
+/// Neighbours that are found without looking far.
+const RECENT: usize = 8;
 
 impl Neighbours {
     pub(crate) fn get(&self, iface: IfId, addr: Ipv4Addr) -> Option<&Neighbour> {
-        self.0.get(&(iface, addr))
+        let place = self.places.get(&(iface, addr))?;
+        self.all.get(*place as usize).map(|(_, neighbour)| neighbour)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, iface: IfId, addr: Ipv4Addr) -> Option<&mut Neighbour> {
-        self.0.get_mut(&(iface, addr))
+        let key = (iface, addr);
+        let Neighbours { all, places, recent } = self;
+        let hint = recent.get_mut((iface.slot ^ u32::from(addr)) as usize % RECENT)?;
+        if all.get(*hint as usize).is_none_or(|(at, _)| *at != key) {
+            *hint = *places.get(&key)?;
+        }
+        all.get_mut(*hint as usize).map(|(_, neighbour)| neighbour)
     }
 
     /// The entry, a new one where there is none; `None` when the table is full of entries in use.
@@ -143,31 +162,38 @@ impl Neighbours {
         addr: Ipv4Addr,
         now: Instant,
     ) -> Option<&mut Neighbour> {
-        if self.0.len() >= NEIGHBOURS_MAX && !self.0.contains_key(&(iface, addr)) {
-            self.make_room(now)?;
+        let key = (iface, addr);
+        if !self.places.contains_key(&key) {
+            if self.all.len() >= NEIGHBOURS_MAX {
+                self.make_room(now)?;
+            }
+            let neighbour = Neighbour {
+                mac: None,
+                nud: NeighState::Failed,
+                confirmed: now,
+                updated: now,
+                used: now,
+                probes: 0,
+                due: None,
+                waiting: VecDeque::new(),
+            };
+            let place = self.all.insert((key, neighbour));
+            self.places.insert(key, place as u32);
         }
-        Some(self.0.entry((iface, addr)).or_insert_with(|| Neighbour {
-            mac: None,
-            nud: NeighState::Failed,
-            confirmed: now,
-            updated: now,
-            used: now,
-            probes: 0,
-            due: None,
-            waiting: VecDeque::new(),
-        }))
+        self.get_mut(iface, addr)
     }
 
     /// Forgets the dispensable entry that was used longest ago (`neigh_forced_gc`).
     fn make_room(&mut self, now: Instant) -> Option<()> {
-        let dispensable = self.0.iter().filter(|(_, n)| n.is_dispensable(now));
-        let oldest = dispensable.min_by_key(|(_, n)| n.used).map(|(key, _)| *key)?;
-        self.0.remove(&oldest);
+        let dispensable = self.entries().filter(|(.., n)| n.is_dispensable(now));
+        let (iface, addr, _) = dispensable.min_by_key(|(.., n)| n.used)?;
+        self.remove(iface, addr);
         Some(())
     }
 
     pub(crate) fn remove(&mut self, iface: IfId, addr: Ipv4Addr) -> Option<Neighbour> {
-        self.0.remove(&(iface, addr))
+        let place = self.places.remove(&(iface, addr))?;
+        Some(self.all.remove(place as usize).1)
     }
 
     /// Forgets what `matches`; gives back the packets that waited there.
@@ -176,10 +202,12 @@ impl Neighbours {
         matches: impl Fn(IfId, Ipv4Addr, &Neighbour) -> bool,
     ) -> Vec<Outgoing> {
         let mut waiting = Vec::new();
-        self.0.retain(|(iface, addr), neighbour| {
-            let goes = matches(*iface, *addr, neighbour);
-            if goes {
-                waiting.extend(neighbour.waiting.drain(..));
+        let Neighbours { all, places, .. } = self;
+        places.retain(|(iface, addr), place| {
+            let found = all.get(*place as usize);
+            let goes = found.is_none_or(|(_, neighbour)| matches(*iface, *addr, neighbour));
+            if goes && let Some((_, neighbour)) = all.try_remove(*place as usize) {
+                waiting.extend(neighbour.waiting);
             }
             !goes
         });
@@ -188,11 +216,13 @@ impl Neighbours {
 
     /// Packets that wait for an answer.
     pub(crate) fn waiting(&self) -> usize {
-        self.0.values().map(|neighbour| neighbour.waiting.len()).sum()
+        self.all.iter().map(|(_, (_, neighbour))| neighbour.waiting.len()).sum()
     }
 
     /// All of them, by interface and address.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (IfId, Ipv4Addr, &Neighbour)> {
-        self.0.iter().map(|((iface, addr), neighbour)| (*iface, *addr, neighbour))
+        self.places.iter().filter_map(|((iface, addr), place)| {
+            self.all.get(*place as usize).map(|(_, neighbour)| (*iface, *addr, neighbour))
+        })
     }
 }

@@ -472,6 +472,7 @@ impl Kernel {
             ns.next_index += 1;
             (ns.next_index - 1, ns.sysctls.default)
         });
+        self.ways.changed();
         let slot = self.ifaces.insert(Iface {
             serial,
             ns,
@@ -518,6 +519,7 @@ impl Kernel {
         for port in ports {
             self.leave_bridge(port);
         }
+        self.ways.changed();
         self.ifaces.remove(id.slot as usize);
         if let Some(here) = self.ns_mut(ns) {
             here.ifaces.retain(|other| *other != id);

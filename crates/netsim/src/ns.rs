@@ -7,7 +7,7 @@ use base::{Duration, Instant, Rng};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::ext::link::PktType;
 use netfilter::{IfName, Netfilter, Sender, Surroundings};
-use packet::{Head, Mac};
+use packet::Mac;
 use slab::Slab;
 
 use crate::frag::Fragments;
@@ -15,7 +15,6 @@ use crate::icmp::IcmpLimits;
 use crate::iface::{IfId, Iface};
 use crate::kernel::Kernel;
 use crate::neigh::Neighbours;
-use crate::path::Meta;
 use crate::route::{Fib, Flow, RouteKind, Scope};
 use crate::socket::Sockets;
 use crate::sysctl::{IfKey, NsKey, Sysctls};
@@ -147,8 +146,12 @@ pub(crate) struct View<'a> {
     pub(crate) ifaces: &'a Slab<Iface>,
     /// The interface the packet leaves by, and its next hop.
     pub(crate) leaves: Option<(IfId, Ipv4Addr)>,
-    /// The packet's head as it came to the hook, and what goes with it.
-    pub(crate) packet: (Head, Meta),
+    /// Source and destination of the packet as it came to the hook.
+    pub(crate) addrs: (Ipv4Addr, Ipv4Addr),
+    /// The station whose frame it came in, and whether that was for a group of stations.
+    pub(crate) from: (Mac, bool),
+    /// The program that has sent it.
+    pub(crate) sender: Sender,
 }
 
 impl View<'_> {
@@ -177,6 +180,10 @@ impl Surroundings for View<'_> {
         if is_local { AddrType::Local } else { AddrType::Unicast }
     }
 
+    fn version(&self) -> Option<u64> {
+        Some(self.fib.version())
+    }
+
     fn masquerade_source(&self) -> Option<Ipv4Addr> {
         let (dev, next_hop) = self.leaves?;
         self.fib.select_addr(dev, next_hop, Scope::UNIVERSE)
@@ -187,17 +194,17 @@ impl Surroundings for View<'_> {
     }
 
     fn source_mac(&self) -> Option<Mac> {
-        Some(self.packet.1.from_mac).filter(|mac| *mac != Mac::ZERO)
+        Some(self.from.0).filter(|mac| *mac != Mac::ZERO)
     }
 
     fn sender(&self) -> Sender {
-        self.packet.1.sender
+        self.sender
     }
 
     fn packet_type(&self) -> PktType {
-        match self.packet {
-            (_, Meta { is_group: false, .. }) => PktType::Unicast,
-            (head, _) if head.dst.is_multicast() => PktType::Multicast,
+        match self.from {
+            (_, false) => PktType::Unicast,
+            _ if self.addrs.1.is_multicast() => PktType::Multicast,
             _ => PktType::Broadcast,
         }
     }
@@ -210,7 +217,7 @@ impl Surroundings for View<'_> {
 
     fn path_mtu(&self) -> Option<u16> {
         let (dev, _) = self.leaves?;
-        let back = self.fib.lookup(&Flow::to(self.packet.0.src)).ok();
+        let back = self.fib.lookup(&Flow::to(self.addrs.0)).ok();
         let there = self.mtu(dev)?;
         Some(back.and_then(|route| self.mtu(route.dev)).map_or(there, |mtu| mtu.min(there)))
     }

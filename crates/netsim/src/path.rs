@@ -24,6 +24,7 @@ use crate::ns::{Namespace, NsId, View};
 use crate::route::{Flow, RouteError, RouteKind};
 use crate::sysctl::IfKey;
 use crate::trace::{Cause, PacketId, Routed, StepKind};
+use crate::ways::{Found, Sought};
 use crate::wire::Kept;
 
 pub use crate::drops::DropReason;
@@ -169,11 +170,14 @@ impl Kernel {
             skb.packet = packet;
             meta = whole;
         }
+        if !way_in.is_looped {
+            self.begin_trail(ns, way_in.dev, skb.packet.head(), meta);
+        }
         let names = (way_in.name, IfName::NONE);
         if !self.hook(ns, Hook::Prerouting, names, None, &mut skb, meta) {
             return;
         }
-        match self.route_in(ns, way_in, &skb) {
+        match self.way_in(ns, way_in, &skb) {
             Decision::Local => {
                 self.note_ip(ns, meta, &skb, || StepKind::Routed(Routed::Local));
                 self.deliver(ns, way_in, skb, meta);
@@ -182,6 +186,30 @@ impl Kernel {
             Decision::Drop(reason) => self.drop_ip(ns, meta, skb, reason),
             Decision::Unroutable(error) => self.unroutable(ns, skb, meta, error),
         }
+    }
+
+    /// For us, for others, or for nobody; as it was for the last packet like this one.
+    fn way_in(&mut self, ns: NsId, way_in: In, skb: &Skb) -> Decision {
+        // Over loopback there is more to it than where it came in.
+        if way_in.is_looped {
+            return self.route_in(ns, way_in, skb);
+        }
+        let head = skb.packet.head();
+        let (src, dst, mark, came_in) = (head.src, head.dst, skb.mark, way_in.dev);
+        let sought = Sought { ns, src, dst, mark, came_in };
+        let version = self.ns(ns).map_or(0, |here| here.fib.version());
+        match self.ways.get(&sought, version) {
+            Some(Found::Local) => return Decision::Local,
+            Some(Found::Out(way)) => return Decision::Forward(way),
+            None => {}
+        }
+        let decision = self.route_in(ns, way_in, skb);
+        match decision {
+            Decision::Local => self.ways.keep(sought, version, Found::Local),
+            Decision::Forward(way) => self.ways.keep(sought, version, Found::Out(way)),
+            _ => {}
+        }
+        decision
     }
 
     /// For us, for others, or for nobody (`ip_route_input_slow`).
@@ -328,6 +356,7 @@ impl Kernel {
     }
 
     /// No way leads on: the sender hears of it (`ip_error`).
+    #[cold]
     fn unroutable(&mut self, ns: NsId, skb: Skb, meta: Meta, error: RouteError) {
         let answer = match error {
             RouteError::NoRoute | RouteError::RuleSays(RouteKind::Unreachable) => {
@@ -355,6 +384,7 @@ impl Kernel {
 
     /// The same with what goes with it.
     pub(crate) fn send(&mut self, ns: NsId, mut skb: Skb, sent: Sent) {
+        self.lose_trail();
         let meta = Meta::new(self.new_packet_id(), sent.cause);
         let mut meta =
             Meta { confirms: sent.confirms, is_icmps: sent.is_icmps, sender: sent.sender, ..meta };
@@ -370,7 +400,7 @@ impl Kernel {
             skb.packet = packet;
             meta = whole;
         }
-        let way = match self.find_way(ns, &self.flow_of(&skb, sent.oif)) {
+        let way = match self.way_out(ns, &skb, sent.oif) {
             Ok(way) => way,
             Err(error) => return self.drop_ip(ns, meta, skb, reason_of(error)),
         };
@@ -383,7 +413,7 @@ impl Kernel {
         // OUTPUT may have rewritten the destination: then the way is another (`ip_route_me_harder`).
         let way = match key(&skb) == before {
             true => way,
-            false => match self.find_way(ns, &self.flow_of(&skb, sent.oif)) {
+            false => match self.way_out(ns, &skb, sent.oif) {
                 Ok(way) => way,
                 Err(error) => return self.drop_ip(ns, meta, skb, reason_of(error)),
             },
@@ -399,6 +429,23 @@ impl Kernel {
             None => IfName::NONE,
         };
         Flow { src: head.src, mark: skb.mark, oif, oif_name, ..Flow::to(head.dst) }
+    }
+
+    /// The way for a packet that begins here, as it was for the last one like it.
+    fn way_out(&mut self, ns: NsId, skb: &Skb, oif: Option<IfId>) -> Result<Way, RouteError> {
+        if oif.is_some() {
+            return self.find_way(ns, &self.flow_of(skb, oif));
+        }
+        let head = skb.packet.head();
+        let (src, dst, mark, came_in) = (head.src, head.dst, skb.mark, IfId::NONE);
+        let sought = Sought { ns, src, dst, mark, came_in };
+        let version = self.ns(ns).map_or(0, |here| here.fib.version());
+        if let Some(Found::Out(way)) = self.ways.get(&sought, version) {
+            return Ok(way);
+        }
+        let way = self.find_way(ns, &self.flow_of(skb, None))?;
+        self.ways.keep(sought, version, Found::Out(way));
+        Ok(way)
     }
 
     /// The way for a flow that begins here (`ip_route_output_key`).
@@ -471,6 +518,7 @@ impl Kernel {
             if came_in.is_none() { self.path_mtu(ns, skb.packet.head().dst, mtu) } else { mtu };
         let meta = Meta { frag_max: 0, is_group: false, ..meta };
         if skb.packet.head().total_len <= mtu {
+            self.end_trail(ns, way);
             return self.emit(ns, way, skb, meta);
         }
         if skb.packet.dont_fragment() {
@@ -504,7 +552,24 @@ impl Kernel {
     // ---- hooks and what comes of them ----------------------------------------------------------------
 
     /// Takes a packet through a hook. `false`: it is gone, and that has been dealt with.
+    #[inline]
     fn hook(
+        &mut self,
+        id: NsId,
+        hook: Hook,
+        names: (IfName, IfName),
+        leaves: Option<(IfId, Ipv4Addr)>,
+        skb: &mut Skb,
+        meta: Meta,
+    ) -> bool {
+        match self.ns(id) {
+            Some(here) if here.netfilter.is_idle() => true,
+            Some(_) => self.ask_hook(id, hook, names, leaves, skb, meta),
+            None => false,
+        }
+    }
+
+    fn ask_hook(
         &mut self,
         id: NsId,
         hook: Hook,
@@ -518,10 +583,9 @@ impl Kernel {
         let Kernel { namespaces, ifaces, .. } = self;
         let found = namespaces.get_mut(id.slot as usize).filter(|ns| ns.serial == id.serial);
         let Some(ns) = found else { return false };
-        if ns.netfilter.is_idle() {
-            return true;
-        }
-        let view = View { fib: &ns.fib, ifaces, leaves, packet: (*skb.packet.head(), meta) };
+        let (head, from) = (skb.packet.head(), (meta.from_mac, meta.is_group));
+        let (addrs, sender) = ((head.src, head.dst), meta.sender);
+        let view = View { fib: &ns.fib, ifaces, leaves, addrs, from, sender };
         let input = HookInput { hook, iif, oif, now, surroundings: &view };
         let mut trace = wants_trace.then(|| HookTrace::new(hook));
         let verdict = ns.netfilter.hook(&input, skb, trace.as_mut());
@@ -557,6 +621,7 @@ impl Kernel {
         }
     }
 
+    #[cold]
     pub(crate) fn drop_ip(&mut self, ns: NsId, meta: Meta, skb: Skb, reason: DropReason) {
         if let Some(here) = self.ns_mut(ns) {
             here.netfilter.discard(&skb);
@@ -564,12 +629,14 @@ impl Kernel {
         self.dropped(ns, meta, &skb, reason);
     }
 
+    #[cold]
     pub(crate) fn dropped(&mut self, ns: NsId, meta: Meta, skb: &Skb, reason: DropReason) {
         self.counts.dropped += 1;
         self.note_ip(ns, meta, skb, || StepKind::Dropped(reason));
     }
 
     #[allow(clippy::boxed_local, reason = "parcels travel in boxes")]
+    #[cold]
     pub(crate) fn lose_at(&mut self, ns: NsId, parcel: Box<Parcel>, reason: DropReason) {
         let meta = parcel.meta;
         if parcel.is_ip() {

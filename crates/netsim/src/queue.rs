@@ -36,15 +36,28 @@ const LINES: usize = 8;
 ///
 /// Most events lie a fixed time ahead: a link's latency, a retransmission, a timeout. Of those, what is
 /// scheduled later happens later, so they need no sorting, only a line to stand in. An event joins the line
-/// whose last event is the nearest before it; what fits no line goes to a heap.
-#[derive(Debug, Default)]
+/// whose last event is the nearest before it; what fits no line goes to a heap. A frame is often the only one
+/// under way: what is scheduled last and happens first does not stand in a line at all.
+#[derive(Debug)]
 pub(crate) struct Queue {
+    /// Before the lines.
+    front: Option<Entry>,
+    /// The line whose first event happens first, [`LINES`] if that is the heap's, and its key.
+    soonest: (usize, u128),
     lines: [VecDeque<Entry>; LINES],
-    /// When the first event of each line happens, and when the last; for a look without touching the lines.
-    ends: [(Instant, Instant); LINES],
+    /// The key of the first event of each line, [`NEVER`] where there is none: for a look without touching the
+    /// lines.
+    firsts: [u128; LINES],
+    /// When the last event that joined each line happens, in microseconds.
+    lasts: [u64; LINES],
+    /// So many of the lines have been used.
+    used: usize,
     heap: BinaryHeap<Reverse<Entry>>,
     next_serial: u64,
 }
+
+/// The key of no event.
+const NEVER: u128 = u128::MAX;
 
 #[derive(Debug)]
 struct Entry {
@@ -54,8 +67,10 @@ struct Entry {
 }
 
 impl Entry {
-    fn key(&self) -> (Instant, u64) {
-        (self.at, self.serial)
+    /// Of two events the one with the lower key happens first.
+    #[inline]
+    fn key(&self) -> u128 {
+        u128::from(self.at.as_micros()) << 64 | u128::from(self.serial)
     }
 }
 
@@ -79,87 +94,125 @@ impl Ord for Entry {
     }
 }
 
-/// Where the next event stands.
-#[derive(Clone, Copy)]
-enum Next {
-    Line(usize),
-    Heap,
+impl Default for Queue {
+    fn default() -> Self {
+        Queue {
+            front: None,
+            soonest: (LINES, NEVER),
+            lines: Default::default(),
+            firsts: [NEVER; LINES],
+            lasts: [0; LINES],
+            used: 0,
+            heap: BinaryHeap::new(),
+            next_serial: 0,
+        }
+    }
 }
 
 impl Queue {
     pub(crate) fn push(&mut self, at: Instant, event: Event) {
         let serial = self.next_serial;
         self.next_serial += 1;
-        let entry = Entry { at, serial, event };
-        let Some(line) = self.line_for(at) else { return self.heap.push(Reverse(entry)) };
-        if let (Some(line), Some((first, last))) =
-            (self.lines.get_mut(line), self.ends.get_mut(line))
-        {
-            if line.is_empty() {
-                *first = at;
+        let mut entry = Entry { at, serial, event };
+        match &mut self.front {
+            None => self.front = Some(entry),
+            Some(front) if at < front.at => {
+                std::mem::swap(front, &mut entry);
+                // Others for the same instant may stand in lines though they were scheduled later.
+                let before = entry.at.as_micros().saturating_sub(1);
+                self.stand(entry, before);
             }
-            *last = at;
-            line.push_back(entry);
+            Some(_) => self.stand(entry, at.as_micros()),
         }
     }
 
-    /// The line whose last event is the nearest before `at`, else an empty one.
-    fn line_for(&self, at: Instant) -> Option<usize> {
-        let mut best: Option<(usize, Instant)> = None;
-        let mut empty = None;
-        for (i, ((_, last), line)) in self.ends.iter().zip(&self.lines).enumerate() {
-            if line.is_empty() {
-                empty = empty.or(Some(i));
-            } else if *last <= at && best.is_none_or(|(_, nearest)| *last > nearest) {
-                best = Some((i, *last));
+    /// Puts an event into a line whose last one happens by `before`, in microseconds.
+    fn stand(&mut self, entry: Entry, before: u64) {
+        let (at, key) = (entry.at, entry.key());
+        let place = self.line_for(before);
+        let (Some(line), Some(first), Some(last)) =
+            (self.lines.get_mut(place), self.firsts.get_mut(place), self.lasts.get_mut(place))
+        else {
+            if key < self.soonest.1 {
+                self.soonest = (LINES, key);
             }
+            return self.heap.push(Reverse(entry));
+        };
+        if key < *first {
+            *first = key;
         }
-        best.map(|(i, _)| i).or(empty)
+        if key < self.soonest.1 {
+            self.soonest = (place, key);
+        }
+        *last = at.as_micros();
+        line.push_back(entry);
     }
 
-    /// Where the event stands that happens first, and when. Within one instant the one that was scheduled
-    /// first comes first.
-    fn first(&self) -> Option<(Next, Instant)> {
-        let mut found: Option<(Next, (Instant, u64))> = None;
-        for (i, ((first, _), line)) in self.ends.iter().zip(&self.lines).enumerate() {
-            if found.is_some_and(|(_, (at, _))| at < *first) {
-                continue;
-            }
-            if let Some(entry) = line.front()
-                && found.is_none_or(|(_, key)| entry.key() < key)
-            {
-                found = Some((Next::Line(i), entry.key()));
+    /// The line whose last event is the nearest before `at`, else a new one, else one that has become empty;
+    /// [`LINES`] where there is none.
+    #[inline]
+    fn line_for(&mut self, at: u64) -> usize {
+        let (mut found, mut nearest) = (LINES, 0);
+        for (line, last) in self.lasts.iter().take(self.used).enumerate() {
+            if *last <= at && *last >= nearest {
+                (found, nearest) = (line, *last);
             }
         }
-        if let Some(Reverse(entry)) = self.heap.peek()
-            && found.is_none_or(|(_, key)| entry.key() < key)
-        {
-            found = Some((Next::Heap, entry.key()));
+        if found == LINES && self.used < LINES {
+            self.used += 1;
+            return self.used - 1;
         }
-        found.map(|(next, (at, _))| (next, at))
+        if found == LINES {
+            return self.firsts.iter().position(|first| *first == NEVER).unwrap_or(LINES);
+        }
+        found
+    }
+
+    /// The line where the event stands that happens first, [`LINES`] if that is the heap, and its key. Within
+    /// one instant the one that was scheduled first comes first.
+    #[inline]
+    fn first(&self) -> (usize, u128) {
+        let mut found = match self.heap.peek() {
+            Some(Reverse(entry)) => (LINES, entry.key()),
+            None => (LINES, NEVER),
+        };
+        for (line, first) in self.firsts.iter().take(self.used).enumerate() {
+            if *first < found.1 {
+                found = (line, *first);
+            }
+        }
+        found
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        self.first().map(|(_, at)| at)
+        let key = self.front.as_ref().map_or(NEVER, Entry::key).min(self.soonest.1);
+        (key != NEVER).then(|| Instant::from_micros((key >> 64) as u64))
     }
 
     /// The first event, if it happens by `until`.
+    #[inline]
     pub(crate) fn pop_by(&mut self, until: Instant) -> Option<(Instant, Event)> {
-        let (next, at) = self.first()?;
-        if at > until {
+        if let Some(front) = &self.front
+            && front.key() < self.soonest.1
+        {
+            if front.at > until {
+                return None;
+            }
+            return self.front.take().map(|entry| (entry.at, entry.event));
+        }
+        let (place, key) = self.soonest;
+        if key == NEVER || (key >> 64) as u64 > until.as_micros() {
             return None;
         }
-        let entry = match next {
-            Next::Heap => self.heap.pop().map(|Reverse(entry)| entry),
-            Next::Line(i) => {
-                let line = self.lines.get_mut(i)?;
+        let entry = match (self.lines.get_mut(place), self.firsts.get_mut(place)) {
+            (Some(line), Some(first)) => {
                 let entry = line.pop_front();
-                if let (Some(front), Some((first, _))) = (line.front(), self.ends.get_mut(i)) {
-                    *first = front.at;
-                }
+                *first = line.front().map_or(NEVER, Entry::key);
                 entry
             }
+            _ => self.heap.pop().map(|Reverse(entry)| entry),
         };
+        self.soonest = self.first();
         entry.map(|entry| (entry.at, entry.event))
     }
 }
@@ -179,8 +232,10 @@ mod tests {
             let mut scheduled = Vec::new();
             let mut came = Vec::new();
             for serial in 0..2_000_u32 {
-                let delays = [10, 10, 50, 1_000_000, 127_000_000, u64::from(rng.below(3_000))];
-                let delay = delays[rng.below(6) as usize];
+                let near = u64::from(rng.below(5));
+                let delays =
+                    [10, 10, 50, 1_000_000, 127_000_000, u64::from(rng.below(3_000)), near];
+                let delay = delays[rng.below(7) as usize];
                 let at = now + Duration::from_micros(delay);
                 let task = TaskId { slot: 0, serial };
                 queue.push(at, Event::Wake(task));

@@ -336,6 +336,8 @@ pub(crate) struct Fib {
     rules: Vec<PolicyRule>,
     /// The rules are the three that every namespace begins with.
     has_plain_rules: bool,
+    /// Rises whenever an answer may be another than before.
+    version: u64,
     addrs: Vec<LocalAddr>,
 }
 
@@ -347,6 +349,7 @@ impl Default for Fib {
             others: BTreeMap::new(),
             rules: PolicyRule::initial(),
             has_plain_rules: true,
+            version: 0,
             addrs: Vec::new(),
         }
     }
@@ -385,7 +388,14 @@ impl Fib {
         }
     }
 
+    /// Rises whenever an answer may be another than before.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     fn table_mut(&mut self, id: u32) -> &mut Table {
+        self.version += 1;
         match id {
             TABLE_LOCAL => &mut self.local,
             TABLE_MAIN => &mut self.main,
@@ -448,6 +458,7 @@ impl Fib {
 
     /// Removes the routes of all tables that `matches`.
     pub(crate) fn remove(&mut self, matches: impl Fn(&Route) -> bool) -> Vec<Route> {
+        self.version += 1;
         let mut gone = self.local.retain(|route| !matches(route));
         gone.extend(self.main.retain(|route| !matches(route)));
         for table in self.others.values_mut() {
@@ -500,7 +511,7 @@ impl Fib {
         }
         let at = self.rules.partition_point(|other| other.priority <= rule.priority);
         self.rules.insert(at, rule);
-        self.has_plain_rules = self.rules == PolicyRule::initial();
+        self.rules_changed();
         true
     }
 
@@ -508,20 +519,26 @@ impl Fib {
     pub(crate) fn remove_rule(&mut self, matches: impl Fn(&PolicyRule) -> bool) -> bool {
         let Some(at) = self.rules.iter().position(matches) else { return false };
         self.rules.remove(at);
-        self.has_plain_rules = self.rules == PolicyRule::initial();
+        self.rules_changed();
         true
+    }
+
+    fn rules_changed(&mut self) {
+        self.has_plain_rules = self.rules == PolicyRule::initial();
+        self.version += 1;
     }
 
     /// Removes all policy rules but the one for our own addresses (`ip rule flush`).
     pub(crate) fn flush_rules(&mut self) {
         self.rules.retain(|rule| rule.priority == 0);
-        self.has_plain_rules = self.rules == PolicyRule::initial();
+        self.rules_changed();
     }
 
     // ---- addresses -----------------------------------------------------------------------------------
 
     /// Takes down the addresses an interface has now, in their order.
     pub(crate) fn set_addrs(&mut self, dev: IfId, (index, name): (u32, IfName), addrs: &[IfAddr]) {
+        self.version += 1;
         self.addrs.retain(|addr| addr.dev != dev);
         self.addrs.extend(addrs.iter().map(|addr| LocalAddr {
             cidr: addr.cidr,
@@ -598,6 +615,7 @@ impl Fib {
     /// An interface is gone or down: what leads there is forgotten; our own addresses stay ours while
     /// the interface is there (`fib_sync_down_dev`).
     pub(crate) fn forget_dev(&mut self, dev: IfId, is_gone: bool) -> Vec<Route> {
+        self.version += 1;
         if is_gone {
             self.addrs.retain(|addr| addr.dev != dev);
         }

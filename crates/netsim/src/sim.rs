@@ -74,12 +74,12 @@ impl Sim {
     /// Does the next thing that happens by `until`, one event or one task's turn. `false`: there is none,
     /// and the clock stands at `until`.
     pub fn step(&self, until: Instant) -> bool {
-        let ready = self.net.kernel_mut().scheduler.next_ready();
-        if let Some(task) = ready {
+        let mut kernel = self.net.kernel_mut();
+        if let Some(task) = kernel.scheduler.next_ready() {
+            drop(kernel);
             self.run(task);
             return true;
         }
-        let mut kernel = self.net.kernel_mut();
         match kernel.queue.pop_by(until) {
             Some((at, event)) => {
                 kernel.now = kernel.now.max(at);
@@ -271,7 +271,9 @@ impl Net {
 
     /// `sysctl net.ipv4.conf.all.route_localnet`
     pub fn set_route_localnet(&self, ns: NsId, route_localnet: bool) {
-        if let Some(ns) = self.kernel_mut().ns_mut(ns) {
+        let mut kernel = self.kernel_mut();
+        kernel.ways.changed();
+        if let Some(ns) = kernel.ns_mut(ns) {
             ns.sysctls.all.set(IfKey::RouteLocalnet, i32::from(route_localnet));
         }
     }

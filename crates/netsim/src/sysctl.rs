@@ -361,6 +361,7 @@ impl Kernel {
             }
             Name::If(place, at) => {
                 let value = number()?;
+                self.ways.changed();
                 match place.as_str() {
                     "all" => self.ns_mut(ns)?.sysctls.all.put(*at, value),
                     "default" => self.ns_mut(ns)?.sysctls.default.put(*at, value),
@@ -380,6 +381,7 @@ impl Kernel {
 
     /// `ip_forward`: for all interfaces, those there are and those to come (`inet_forward_change`).
     pub(crate) fn set_forwarding(&mut self, ns: NsId, value: i32) {
+        self.ways.changed();
         let Some(here) = self.ns_mut(ns) else { return };
         here.sysctls.all.set(IfKey::Forwarding, value);
         here.sysctls.default.set(IfKey::Forwarding, value);

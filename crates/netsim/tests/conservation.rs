@@ -7,8 +7,9 @@ mod common;
 
 use base::{Duration, Instant, Rng};
 use common::{addr, assert_conserved, echo, udp_echo};
+use netfilter::text::save::save;
 use netfilter::text::{RestoreOptions, restore};
-use netsim::{Cause, Cidr, Fault, IfId, LinkConfig, Net, NsId, Route, Sim, TraceMode};
+use netsim::{Cause, Cidr, Fault, IfId, LinkConfig, Net, NsId, Route, RouteKind, Sim, TraceMode};
 
 struct Place {
     ns: NsId,
@@ -96,14 +97,20 @@ fn talk(net: &Net, from: &Place, to: std::net::Ipv4Addr, rng: &mut Rng) {
     };
 }
 
-/// Lets a world run for a while; gives what can be seen of it.
-fn story(seed: u64) -> String {
+/// Lets a world run for a while; gives it, and all that its router saw. `text`: the router's rules.
+fn live(seed: u64, mode: TraceMode, text: Option<&str>) -> (Sim, Vec<String>) {
     let mut rng = Rng::new(seed).fork("test");
     let sim = Sim::new(seed);
     let net = sim.net().clone();
-    net.set_trace(TraceMode::All);
+    net.set_trace(mode);
     net.set_trace_limits(2000, 1 << 20);
     let places = build(&sim, &mut rng);
+    let router = net.namespace("router").unwrap();
+    if let Some(text) = text {
+        net.with_netfilter(router, |nf| restore(nf, text, RestoreOptions::default()).unwrap());
+    }
+    let tap = net.capture(router, None);
+    let mut seen = Vec::new();
     let mut until = Instant::ZERO;
     for _ in 0..60 {
         let at = |rng: &mut Rng| rng.below(places.len() as u32) as usize;
@@ -112,9 +119,13 @@ fn story(seed: u64) -> String {
             0 => [10, 0, 0, 255].into(),
             1 => [10, 0, rng.below(3) as u8, rng.below(30) as u8].into(),
             2 => [127, 0, 0, 1].into(),
+            3 if text.is_some() => [10, 0, 0, 1].into(),
             _ => places[at(&mut rng)].addr,
         };
         talk(&net, from, to, &mut rng);
+        if text.is_some() && rng.below(6) == 0 {
+            change(&net, router, &mut rng);
+        }
         if rng.below(3) == 0
             && let Some(fault) = random_fault(&net, &mut rng)
         {
@@ -135,6 +146,7 @@ fn story(seed: u64) -> String {
         until += Duration::from_millis(u64::from(rng.below(3000)));
         sim.advance(until, u32::MAX);
         assert_conserved(&net);
+        seen.extend(std::iter::from_fn(|| tap.try_next()).map(|f| format!("{f:?}")));
     }
     for fault in net.faults() {
         net.heal_fault(&fault).unwrap();
@@ -143,6 +155,13 @@ fn story(seed: u64) -> String {
     assert_conserved(&net);
     let counts = net.packet_counts();
     assert!(counts.made > 100, "{counts:?}");
+    (sim, seen)
+}
+
+/// What can be seen of a world in which everything is written down.
+fn story(seed: u64) -> String {
+    let (sim, _) = live(seed, TraceMode::All, None);
+    let (net, counts) = (sim.net(), sim.net().packet_counts());
     let steps: Vec<String> =
         net.steps_since(0).iter().map(|s| format!("{} {} {}", s.at, s.kind, s.tcpdump())).collect();
     assert!(steps.len() <= 2000);
@@ -158,6 +177,76 @@ fn what_is_made_is_delivered_dropped_or_on_its_way_and_a_seed_tells_one_story() 
         }
     }
     assert_ne!(story(1), story(2));
+}
+
+/// Changes a rule or a route of the router.
+fn change(net: &Net, router: NsId, rng: &mut Rng) {
+    let rule = match rng.below(4) {
+        0 => "-A FORWARD -p udp -m udp --dport 9",
+        1 => "-I FORWARD 1 -s 10.0.1.10 -p tcp -m tcp --dport 7",
+        2 => "-A FORWARD -m limit --limit 1/sec -j LOG",
+        _ => "-D FORWARD 1",
+    };
+    let text = format!("*filter\n{rule}\nCOMMIT\n");
+    let options = RestoreOptions { noflush: true, ..RestoreOptions::default() };
+    let _ = net.with_netfilter(router, |nf| restore(nf, &text, options));
+    if rng.below(3) == 0 {
+        let lost = Cidr::new([10, 0, 1, 10].into(), 32);
+        let hole = Route::special(RouteKind::Blackhole, lost);
+        if net.add_route(router, hole).is_err() {
+            net.remove_route(router, lost);
+        }
+    }
+}
+
+const RULES: &str = "*mangle
+-A FORWARD -p udp -j MARK --set-xmark 0x2/0x2
+COMMIT
+*nat
+-A PREROUTING -d 10.0.0.1 -p tcp -m tcp --dport 7 -j DNAT --to-destination 10.0.1.10:7
+-A PREROUTING -d 10.0.0.1 -p udp -m udp --dport 9 -j DNAT --to-destination 10.0.1.11
+-A POSTROUTING -s 10.0.0.0/24 -o br1 -j MASQUERADE
+COMMIT
+*filter
+:EARLY - [0:0]
+-A FORWARD -j EARLY
+SPECIAL-A EARLY -m conntrack --ctstate INVALID -j DROP
+-A EARLY -m mark --mark 0x2/0x2 -m conntrack --ctstate NEW
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -p udp -m udp --dport 10 -j REJECT
+COMMIT
+";
+
+/// By turns: nothing more; what is otherwise in every packet; what is otherwise in every connection.
+const SPECIAL: [&str; 3] = [
+    "",
+    "-A EARLY -p tcp -m tcp --tcp-flags FIN FIN\n",
+    "-A EARLY -p tcp -m tcp --sport 32768:46000\n-A EARLY -p tcp -m tcp --dport 32768:46000\n",
+];
+
+/// What is written down goes the long way, asking every rule; what is not takes every short cut there is.
+#[test]
+fn what_is_written_down_goes_as_what_is_not() {
+    let outcome = |seed: u64, mode| {
+        let (sim, mut seen) =
+            live(seed, mode, Some(&RULES.replace("SPECIAL", SPECIAL[seed as usize % 3])));
+        let (net, now) = (sim.net(), sim.net().now());
+        let router = net.namespace("router").unwrap();
+        seen.push(format!("{:?} {:#?}", net.packet_counts(), net.ifaces(router)));
+        let state = net.with_netfilter(router, |nf| {
+            let conns = nf.conntrack().entries(now).len();
+            format!("{conns} {:?} {}", nf.conntrack().stats, save(nf, None, true, ""))
+        });
+        seen.extend(state);
+        seen
+    };
+    for seed in 0..12 {
+        let (long, short) = (outcome(seed, TraceMode::All), outcome(seed, TraceMode::Off));
+        assert!(long.len() > 50, "seed {seed}: {}", long.len());
+        let first = long.iter().zip(&short).find(|(long, short)| long != short);
+        assert_eq!(first, None, "seed {seed}");
+        assert_eq!(long.len(), short.len(), "seed {seed}");
+    }
 }
 
 #[test]

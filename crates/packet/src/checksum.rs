@@ -27,11 +27,11 @@ pub fn sum(initial: u32, bytes: &[u8]) -> u32 {
 }
 
 /// Folds a sum to 16 bits with end-around carry.
-pub fn fold(mut sum: u32) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
+#[inline]
+pub fn fold(sum: u32) -> u16 {
+    // The first carry may make another, the second cannot.
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 /// The checksum field for `bytes` whose checksum field holds zero.
@@ -47,8 +47,29 @@ pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: u16) -> u3
 }
 
 /// The checksum after one 16-bit word changed from `old` to `new` (RFC 1624 §3, equation 3).
+#[inline]
 pub fn adjust(check: u16, old: u16, new: u16) -> u16 {
-    !fold(u32::from(!check) + u32::from(!old) + u32::from(new))
+    adjust_by(check, change(old, new))
+}
+
+/// What a change of one 16-bit word from `old` to `new` adds to a sum; a few of these may be added up.
+#[inline]
+pub fn change(old: u16, new: u16) -> u32 {
+    u32::from(!old) + u32::from(new)
+}
+
+/// What a change of an address adds to a sum.
+#[inline]
+pub fn change_of_addr(old: Ipv4Addr, new: Ipv4Addr) -> u32 {
+    let [old, new] = [u32::from(old), u32::from(new)];
+    change((old >> 16) as u16, (new >> 16) as u16) + change(old as u16, new as u16)
+}
+
+/// The checksum after changes that add `changes` to the sum. Folding once for all of them is folding after each:
+/// a sum is zero only if all that was added was.
+#[inline]
+pub fn adjust_by(check: u16, changes: u32) -> u16 {
+    !fold(u32::from(!check) + changes)
 }
 
 /// The checksum after a stretch of whole words changed, given the [`sum`]s of what was there and what is.
@@ -102,13 +123,6 @@ const CRC32C: [u32; 256] = {
     }
     table
 };
-
-/// The checksum after an address changed.
-pub fn adjust_addr(check: u16, old: Ipv4Addr, new: Ipv4Addr) -> u16 {
-    let [old, new] = [u32::from(old), u32::from(new)];
-    let check = adjust(check, (old >> 16) as u16, (new >> 16) as u16);
-    adjust(check, old as u16, new as u16)
-}
 
 #[cfg(test)]
 mod tests {

@@ -468,9 +468,8 @@ impl Packet {
             field.copy_from_slice(new);
         }
         let after = checksum::sum(0, self.bytes.get(words).unwrap_or_default());
-        adjust_l4(&mut self.bytes, l4_at + check_at, protocol, |check| {
-            checksum::adjust_sum(check, before, after)
-        });
+        let changes = u32::from(!checksum::fold(before)) + u32::from(checksum::fold(after));
+        adjust_l4(&mut self.bytes, l4_at + check_at, protocol, changes);
     }
 
     /// Replaces a word of the IP header and adjusts its checksum.
@@ -578,51 +577,49 @@ fn rewrite_at(bytes: &mut [u8], head: &mut Head, end: End, addr: Ipv4Addr, port:
     if let Some(field) = bytes.get_mut(addr_at..addr_at + 4) {
         field.copy_from_slice(&addr.octets());
     }
+    let by_addr = checksum::change_of_addr(old_addr, addr);
     if let Some(check) = u16_at(bytes, 10) {
-        put_u16(bytes, 10, checksum::adjust_addr(check, old_addr, addr));
+        put_u16(bytes, 10, checksum::adjust_by(check, by_addr));
     }
     if head.fragment.offset != 0 {
         return;
     }
     let l4_at = usize::from(head.header_len);
-    if let Some(check_at) = l4_checksum_at(head.protocol) {
-        adjust_l4(bytes, l4_at + check_at, head.protocol, |check| {
-            checksum::adjust_addr(check, old_addr, addr)
-        });
-    }
-    if let Some(port) = port {
-        rewrite_port(bytes, head, l4_at, port_at, port);
+    let by_port = port.map_or(0, |port| rewrite_port(bytes, head, l4_at, port_at, port));
+    match (l4_checksum_at(head.protocol), head.l4) {
+        (Some(at), _) => adjust_l4(bytes, l4_at + at, head.protocol, by_addr + by_port),
+        // The sum of ICMP is not over the addresses.
+        (None, L4::Icmp { .. }) => adjust_l4(bytes, l4_at + 2, head.protocol, by_port),
+        _ => {}
     }
 }
 
-fn rewrite_port(bytes: &mut [u8], head: &mut Head, l4_at: usize, port_at: usize, port: u16) {
-    let (field_at, check_at) = match &mut head.l4 {
+/// What the change adds to the sum.
+#[inline]
+fn rewrite_port(bytes: &mut [u8], head: &mut Head, l4_at: usize, port_at: usize, port: u16) -> u32 {
+    let field_at = match &mut head.l4 {
         L4::Tcp { sport, dport, .. } | L4::Udp { sport, dport } | L4::Sctp { sport, dport } => {
             *(if port_at == 0 { sport } else { dport }) = port;
-            (l4_at + port_at, l4_checksum_at(head.protocol))
+            l4_at + port_at
         }
         L4::Icmp { kind: 0 | 8 | 13..=18, id, .. } => {
             *id = port;
-            (l4_at + 4, Some(2))
+            l4_at + 4
         }
-        L4::Icmp { .. } | L4::Other => return,
+        L4::Icmp { .. } | L4::Other => return 0,
     };
-    let Some(old) = u16_at(bytes, field_at) else { return };
+    let Some(old) = u16_at(bytes, field_at) else { return 0 };
     put_u16(bytes, field_at, port);
-    if let Some(check_at) = check_at {
-        adjust_l4(bytes, l4_at + check_at, head.protocol, |check| {
-            checksum::adjust(check, old, port)
-        });
-    }
+    checksum::change(old, port)
 }
 
 /// UDP's checksum 0 means "none" and stays; a computed 0 is sent as 0xffff (RFC 768).
-fn adjust_l4(bytes: &mut [u8], at: usize, protocol: u8, adjust: impl Fn(u16) -> u16) {
+fn adjust_l4(bytes: &mut [u8], at: usize, protocol: u8, changes: u32) {
     let Some(check) = u16_at(bytes, at) else { return };
-    if protocol == protocol::UDP && check == 0 {
+    if changes == 0 || protocol == protocol::UDP && check == 0 {
         return;
     }
-    let new = adjust(check);
+    let new = checksum::adjust_by(check, changes);
     put_u16(bytes, at, if protocol == protocol::UDP && new == 0 { 0xffff } else { new });
 }
 

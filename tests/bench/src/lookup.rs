@@ -21,6 +21,10 @@ impl Surroundings for Node {
         }
     }
 
+    fn version(&self) -> Option<u64> {
+        Some(0)
+    }
+
     fn masquerade_source(&self) -> Option<Ipv4Addr> {
         Some(Ipv4Addr::new(172, 18, 0, 2))
     }

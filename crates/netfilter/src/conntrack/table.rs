@@ -559,7 +559,7 @@ impl Conntrack {
     }
 
     #[cold]
-    fn tell_changes(&mut self, id: ConnId, now: Instant) {
+    pub(super) fn tell_changes(&mut self, id: ConnId, now: Instant) {
         self.conn_mut(id, |conn| conn.pending = 0);
         self.tell(id, EventKind::Update, now, None);
     }

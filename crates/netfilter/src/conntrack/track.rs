@@ -125,6 +125,42 @@ impl Conntrack {
         Err(Invalid::State)
     }
 
+    /// A packet of an established connection, going in a known direction. `false`: it is not that simple, and
+    /// nothing has happened.
+    pub(crate) fn follow(
+        &mut self,
+        id: ConnId,
+        direction: Direction,
+        packet: &Packet,
+        now: Instant,
+    ) -> bool {
+        let Some(conn) = self.conns.get_mut(id.slot as usize) else { return false };
+        let needed = match direction {
+            Direction::Original => status::CONFIRMED | status::SEEN_REPLY,
+            Direction::Reply => status::CONFIRMED,
+        };
+        if conn.serial != id.serial
+            || conn.status & (needed | status::DYING) != needed
+            || conn.expires <= now
+        {
+            return false;
+        }
+        let before = conn.clone();
+        let updated = self.update(id, packet, direction, false, now);
+        let Some(conn) = self.conns.get_mut(id.slot as usize) else { return false };
+        if updated != Updated::Fits {
+            *conn = before;
+            return false;
+        }
+        if direction == Direction::Reply {
+            conn.raise(status::SEEN_REPLY, Change::Reply);
+        }
+        if conn.pending != 0 {
+            self.tell_changes(id, now);
+        }
+        true
+    }
+
     #[inline]
     fn info(&self, id: ConnId, direction: Direction) -> CtInfo {
         match direction {

@@ -20,6 +20,7 @@ pub mod udp;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use base::{FastMap, Instant, Rng};
@@ -136,10 +137,20 @@ pub(crate) struct SockId {
 }
 
 /// One end of a connection as its own side sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnKey {
     pub(crate) local: SocketAddrV4,
     pub(crate) remote: SocketAddrV4,
+}
+
+impl Hash for ConnKey {
+    /// Two words: every packet of TCP is looked up by it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let word =
+            |addr: &SocketAddrV4| u64::from(u32::from(*addr.ip())) << 16 | u64::from(addr.port());
+        state.write_u64(word(&self.local));
+        state.write_u64(word(&self.remote));
+    }
 }
 
 /// All sockets of the world.

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use base::{Duration, FastMap, Instant};
 use packet::{Head, L4, Packet, tcp_flags};
-use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::iface::{PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
@@ -144,12 +144,12 @@ pub(super) struct TimeWaits {
 
 struct TimeWait {
     expires: Instant,
-    /// The acknowledgement that was sent last.
-    ack: Option<Packet>,
+    /// The acknowledgement that was sent last; in a box, because there may be very many of these.
+    ack: Option<Box<Packet>>,
 }
 
 impl TimeWaits {
-    fn insert(&mut self, key: ConnKey, ack: Option<Packet>, now: Instant) {
+    fn insert(&mut self, key: ConnKey, ack: Option<Box<Packet>>, now: Instant) {
         while let Some((expires, old)) = self.by_age.front().copied()
             && expires <= now
         {
@@ -257,7 +257,7 @@ impl Kernel {
             if !is_syn {
                 let again = closed.ack.clone().filter(|_| flags & tcp_flags::RST == 0);
                 if let Some(ack) = again {
-                    self.ip_out(ns, ack, meta.cause);
+                    self.ip_out(ns, *ack, meta.cause);
                 }
                 return self.recycle(packet);
             }
@@ -397,11 +397,16 @@ impl Kernel {
         if is_rx {
             stack.poll_ingress_single(now, &mut phy, &mut conn.set);
         }
-        while stack.poll_egress(now, &mut phy, &mut conn.set)
-            == smoltcp::iface::PollResult::SocketStateChanged
-        {}
+        // When it wants to be asked next is cheaper to find out than that it has no more to send.
+        let due = loop {
+            let sent = stack.poll_egress(now, &mut phy, &mut conn.set);
+            let due = stack.poll_at(now, &conn.set);
+            if sent == PollResult::None || due.is_none_or(|due| due > now) {
+                break due;
+            }
+        };
         let after = conn.state();
-        conn.due = stack.poll_at(now, &conn.set).map(from_smoltcp);
+        conn.due = due.map(from_smoltcp);
         let (ns, cause, mut ident) = (conn.ns, conn.cause, conn.ident);
         if before == State::SynSent && after == State::Closed {
             // An attempt that is given up ends in silence on Linux; smoltcp would send a reset.
@@ -508,7 +513,7 @@ impl Kernel {
             State::Closed if !is_held || conn.listener.is_some() => return self.tcp_forget(id),
             State::TimeWait if !is_held => {
                 let (ns, key) = (conn.ns, conn.key);
-                let ack = last_sent.and_then(|bytes| Packet::parse(bytes).ok());
+                let ack = last_sent.and_then(|bytes| Packet::parse(bytes).ok()).map(Box::new);
                 self.tcp_forget(id);
                 if let Some(here) = self.ns_mut(ns) {
                     here.sockets.time_waits.insert(key, ack, now);
