@@ -99,6 +99,7 @@ impl NodeLifecycle {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(task) = self.queue.pop(now) {

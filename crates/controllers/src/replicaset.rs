@@ -125,6 +125,7 @@ impl ReplicaSets {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.sets.queue.pop(now) {

@@ -1,11 +1,13 @@
 //! What every verb has at hand: the API server, the namespace, the clock, and how to fail.
 
+use std::pin::Pin;
+
 use base::{Duration, Instant};
 use kube_api::{AnyObject, Api, KindInfo, Status};
 
 use crate::commands::Ctx;
 use crate::flags::{Args, FlagError};
-use crate::io::Closed;
+use crate::io::{Closed, Writing};
 
 /// From a change at the API server until a watcher has heard of it.
 const WATCH_DELIVERY: Duration = Duration::from_millis(20);
@@ -42,6 +44,13 @@ impl From<FlagError> for Fail {
 /// `error: …`
 pub(crate) fn error(text: impl AsRef<str>) -> Fail {
     Fail::Message(format!("error: {}", text.as_ref()))
+}
+
+/// A part of a verb under way, boxed, so that the whole does not have all parts in its state.
+pub(crate) type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fail>> + 'a>>;
+
+fn said(writing: Writing<'_>) -> Doing<'_, ()> {
+    Box::pin(async move { Ok(writing.await?) })
 }
 
 /// A cluster to speak to.
@@ -158,12 +167,12 @@ impl<'a> Kube<'a> {
         found.ok_or_else(|| Fail::from(Status::not_found(&kind.resource(), name)))
     }
 
-    pub(crate) async fn out(&self, text: impl AsRef<[u8]>) -> Result<(), Fail> {
-        Ok(self.ctx.out(text).await?)
+    pub(crate) fn out(&self, text: impl AsRef<[u8]>) -> Doing<'_, ()> {
+        said(self.ctx.out(text))
     }
 
-    pub(crate) async fn err(&self, text: impl AsRef<[u8]>) -> Result<(), Fail> {
-        Ok(self.ctx.err(text).await?)
+    pub(crate) fn err(&self, text: impl AsRef<[u8]>) -> Doing<'_, ()> {
+        said(self.ctx.err(text))
     }
 
     /// Refuses what kubectl can do and podwire cannot.
