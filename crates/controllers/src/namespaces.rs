@@ -4,7 +4,7 @@
 
 use base::tree::{BTreeMap, BTreeSet};
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::core::Namespace;
 use kube_api::index::Place;
 use kube_api::object::time;
@@ -173,8 +173,7 @@ fn delete_all(api: &mut Api, namespace: &str, pods: bool, now: Instant) -> Vec<L
         let mut count = 0;
         for object in api.store().list_any_in(kind, namespace) {
             count += 1;
-            let own: BTreeSet<&String> =
-                base::order::set(object.meta().finalizers.iter().flatten());
+            let own: BTreeSet<&String> = base::order::set(object.meta().finalizers.items());
             for finalizer in own {
                 *finalizers.entry(finalizer.clone()).or_default() += 1;
             }

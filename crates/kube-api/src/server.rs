@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use base::{Instant, Rng};
+use base::{Instant, Items as _, Rng};
 use serde_json::Value;
 
 use crate::allocate::{self, Allocator};
@@ -431,7 +431,7 @@ fn new_finalizers(old: &AnyObject, new: &AnyObject) -> Vec<FieldError> {
         return Vec::new();
     }
     let known = old.meta().finalizers.as_deref().unwrap_or_default();
-    let finalizers = new.meta().finalizers.iter().flatten();
+    let finalizers = new.meta().finalizers.items();
     let added: Vec<String> =
         finalizers.filter(|f| !known.contains(f)).map(|f| format!("{f:?}")).collect();
     if added.is_empty() {

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use netsim::Net;
@@ -141,10 +140,6 @@ impl PipeReader {
     }
 }
 
-/// A write under way. Boxed: there are some hundred places that write, and each would have all of it in its
-/// own state.
-pub type Writing<'a> = Pin<Box<dyn Future<Output = Result<(), Closed>> + 'a>>;
-
 /// Where output goes.
 #[derive(Clone)]
 pub enum Output {
@@ -163,28 +158,19 @@ pub enum Output {
 }
 
 impl Output {
-    /// Writes all of it. What need not wait for a reader is written by the time this returns.
-    pub fn write(&self, bytes: impl AsRef<[u8]>) -> Writing<'_> {
-        self.write_bytes(bytes.as_ref())
-    }
-
-    fn write_bytes(&self, bytes: &[u8]) -> Writing<'_> {
+    /// Writes all of it.
+    pub async fn write(&self, bytes: impl AsRef<[u8]>) -> Result<(), Closed> {
+        let bytes = bytes.as_ref();
         match self {
             Output::Terminal(terminal) => terminal.show(bytes),
-            Output::Pipe(pipe) => {
-                let bytes = bytes.to_vec();
-                return Box::pin(async move { pipe.write(&bytes).await });
-            }
+            Output::Pipe(pipe) => return pipe.write(bytes).await,
             Output::Capture(into) => into.borrow_mut().extend_from_slice(bytes),
-            Output::File(files, path) => {
-                // The file was there when it was opened; a disk that is full by now is not told of.
-                let written = files.append(path, bytes).map_err(|_| Closed);
-                return Box::pin(std::future::ready(written));
-            }
+            // The file was there when it was opened; a disk that is full by now is not told of.
+            Output::File(files, path) => files.append(path, bytes).map_err(|_| Closed)?,
             Output::Log(log, net) => log.write(net.now(), bytes),
             Output::Null => {}
         }
-        Box::pin(std::future::ready(Ok(())))
+        Ok(())
     }
 
     /// It is shown to somebody, and not passed on or kept.

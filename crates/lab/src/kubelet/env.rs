@@ -1,6 +1,7 @@
 //! A container's environment: its variables, what they refer to, and the Services of its namespace
 //! (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/envvars`).
 
+use base::Items as _;
 use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -90,10 +91,10 @@ impl Refers<'_> {
         let services = self.services();
         let spec = kube_api::types::to_value(self.spec);
         let mut own: Env = Vec::new();
-        for source in spec.get("envFrom").and_then(Value::as_array).into_iter().flatten() {
+        for source in spec.get("envFrom").and_then(Value::as_array).items() {
             self.all_of(source, &mut own)?;
         }
-        for variable in spec.get("env").and_then(Value::as_array).into_iter().flatten() {
+        for variable in spec.get("env").and_then(Value::as_array).items() {
             let name = word(variable, "/name").to_string();
             let value = match variable.get("valueFrom") {
                 Some(from) => match self.value_from(from)? {
@@ -276,7 +277,7 @@ fn service_variables(service: &Service, env: &mut BTreeMap<String, String>) {
     let upper = |name: &str| name.to_uppercase().replace('-', "_");
     let name = upper(service.metadata.name());
     let mut set = |key: String, value: String| env.insert(format!("{name}_{key}"), value);
-    for (at, port) in spec.ports.iter().flatten().enumerate() {
+    for (at, port) in spec.ports.items().enumerate() {
         let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_string());
         let (number, small) = (port.port.to_string(), protocol.to_lowercase());
         let url = format!("{small}://{ip}:{number}");

@@ -32,7 +32,7 @@ use ::lab::Place;
 use netsim::Host;
 use programs::dns::Resolver;
 
-use crate::io::{Exit, Input, Io, Writing};
+use crate::io::{Closed, Exit, Input, Io};
 use crate::session::Session;
 
 /// What a program is started with.
@@ -54,9 +54,6 @@ pub struct Ctx {
 
 /// A running program: its exit code, some day.
 pub type Running = Pin<Box<dyn Future<Output = Exit>>>;
-
-/// A program's last words.
-pub type Ending<'a> = Pin<Box<dyn Future<Output = Exit> + 'a>>;
 
 /// A program.
 pub type Program = fn(Ctx) -> Running;
@@ -151,29 +148,25 @@ pub fn find(name: &str, place: &Place) -> Option<Program> {
 
 impl Ctx {
     /// Prints to standard output.
-    pub fn out(&self, text: impl AsRef<[u8]>) -> Writing<'_> {
-        self.io.stdout.write(text)
+    pub async fn out(&self, text: impl AsRef<[u8]>) -> Result<(), Closed> {
+        self.io.stdout.write(text).await
     }
 
     /// Prints to standard error.
-    pub fn err(&self, text: impl AsRef<[u8]>) -> Writing<'_> {
-        self.io.stderr.write(text)
+    pub async fn err(&self, text: impl AsRef<[u8]>) -> Result<(), Closed> {
+        self.io.stderr.write(text).await
     }
 
     /// Ends with a message on standard error and an exit code.
-    pub fn fail(&self, message: impl AsRef<str>, code: i32) -> Ending<'_> {
-        self.end(message.as_ref(), code)
-    }
-
-    fn end(&self, message: &str, code: i32) -> Ending<'_> {
-        let writing = self.err([message, "\n"].concat());
-        Box::pin(async move { writing.await.map(|()| code) })
+    pub async fn fail(&self, message: impl AsRef<str>, code: i32) -> Exit {
+        self.err(format!("{}\n", message.as_ref())).await?;
+        Ok(code)
     }
 
     /// What the tool of this name can do elsewhere, and not here.
-    pub fn unsupported(&self, what: &str) -> Ending<'_> {
+    pub async fn unsupported(&self, what: &str) -> Exit {
         let name = &self.name;
-        self.end(&format!("{name}: {what} is not supported by podwire"), 1)
+        self.fail(format!("{name}: {what} is not supported by podwire"), 1).await
     }
 
     /// Reads a file, or standard input for `-`.

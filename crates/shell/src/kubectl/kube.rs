@@ -7,7 +7,7 @@ use kube_api::{AnyObject, Api, KindInfo, Status};
 
 use crate::commands::Ctx;
 use crate::flags::{Args, FlagError};
-use crate::io::{Closed, Writing};
+use crate::io::Closed;
 
 /// From a change at the API server until a watcher has heard of it.
 const WATCH_DELIVERY: Duration = Duration::from_millis(20);
@@ -46,12 +46,8 @@ pub(crate) fn error(text: impl AsRef<str>) -> Fail {
     Fail::Message(format!("error: {}", text.as_ref()))
 }
 
-/// A part of a verb under way, boxed, so that the whole does not have all parts in its state.
-pub(crate) type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fail>> + 'a>>;
-
-fn said(writing: Writing<'_>) -> Doing<'_, ()> {
-    Box::pin(async move { Ok(writing.await?) })
-}
+/// A verb under way, boxed, so that not all verbs are one function.
+pub(crate) type Doing<'a> = Pin<Box<dyn Future<Output = Result<i32, Fail>> + 'a>>;
 
 /// A cluster to speak to.
 pub(crate) struct Kube<'a> {
@@ -167,12 +163,12 @@ impl<'a> Kube<'a> {
         found.ok_or_else(|| Fail::from(Status::not_found(&kind.resource(), name)))
     }
 
-    pub(crate) fn out(&self, text: impl AsRef<[u8]>) -> Doing<'_, ()> {
-        said(self.ctx.out(text))
+    pub(crate) async fn out(&self, text: impl AsRef<[u8]>) -> Result<(), Fail> {
+        Ok(self.ctx.out(text).await?)
     }
 
-    pub(crate) fn err(&self, text: impl AsRef<[u8]>) -> Doing<'_, ()> {
-        said(self.ctx.err(text))
+    pub(crate) async fn err(&self, text: impl AsRef<[u8]>) -> Result<(), Fail> {
+        Ok(self.ctx.err(text).await?)
     }
 
     /// Refuses what kubectl can do and podwire cannot.

@@ -315,7 +315,7 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         return info::without_server(ctx, verb, &args).await;
     }
     let kube = Kube::new(ctx, &args)?;
-    let doing: Doing<'_, i32> = match verb.as_str() {
+    let doing: Doing<'_> = match verb.as_str() {
         "get" => Box::pin(get::run(&kube, &args)),
         "describe" => Box::pin(describe::run(&kube, &args)),
         "apply" => Box::pin(apply::apply(&kube, &args)),
