@@ -5,13 +5,12 @@
 //! hour ([`Expiry`]), as the API server's flag `--event-ttl` has it.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use base::{Duration, Instant};
 use kube_api::core::{Event, EventSource, ObjectReference};
 use kube_api::object::{Kind, instant, time};
 use kube_api::{Api, Change, MetaExt};
-
-use crate::queue::Key;
 
 /// Good news or bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,14 +187,14 @@ pub fn component(name: &str) -> EventSource {
 #[derive(Debug, Default)]
 pub struct Expiry {
     /// All live equally long, so whoever came first goes first.
-    due: VecDeque<(Instant, Key)>,
+    due: VecDeque<(Instant, Rc<Event>)>,
 }
 
 impl Expiry {
     pub(crate) fn observe(&mut self, change: &Change, now: Instant) {
         let Some(new) = change.new.as_ref().filter(|_| change.old.is_none()) else { return };
-        if Event::of(new).is_some() {
-            self.due.push_back((now + TTL, (new.namespace().to_string(), new.name().to_string())));
+        if let Some(event) = Event::of(new) {
+            self.due.push_back((now + TTL, event.clone()));
         }
     }
 
@@ -207,17 +206,18 @@ impl Expiry {
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while self.due.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, key)) = self.due.pop_front() else { break };
+            let Some((_, event)) = self.due.pop_front() else { break };
             worked = true;
-            let Some(event) = api.store().get::<Event>(&key.0, &key.1) else { continue };
+            let (namespace, name) = (event.metadata.namespace(), event.metadata.name());
+            let Some(event) = api.store().get::<Event>(namespace, name) else { continue };
             let told = event.last_timestamp.as_ref().map_or(Instant::ZERO, instant);
             // Each time it is told it is written anew, and lives another hour.
             if told + TTL > now + Duration::from_secs(1) {
                 let later = told + TTL;
                 let place = self.due.partition_point(|(at, _)| *at <= later);
-                self.due.insert(place, (later, key));
+                self.due.insert(place, (later, event.clone()));
             } else {
-                api.remove(Event::id(), &key.0, &key.1);
+                api.remove(Event::id(), namespace, name);
             }
         }
         worked
