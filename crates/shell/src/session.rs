@@ -101,7 +101,7 @@ impl Session {
         session.set("PWD", cwd);
         session.set("HOME", "/root");
         session.export("HOME");
-        for (name, value) in session.container.iter().flat_map(|container| &container.env) {
+        for (name, value) in session.container.iter().flat_map(|container| container.env.iter()) {
             session.set(name, value);
             session.export(name);
         }

@@ -263,7 +263,7 @@ impl Job<'_> {
             hostname,
             working_dir: working_dir.to_string(),
             files,
-            env,
+            env: env.into(),
         })
     }
 

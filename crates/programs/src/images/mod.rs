@@ -45,7 +45,7 @@ pub struct Container {
     /// Instead of the image's arguments.
     pub args: Vec<String>,
     /// Environment, in order.
-    pub env: Vec<(String, String)>,
+    pub env: Rc<[(String, String)]>,
     /// Ports it declares; of interest only for images that are not known.
     pub declared_ports: Vec<u16>,
     /// Its host name: the Pod's.
