@@ -399,7 +399,7 @@ fn mendhak(asked: &Asked<'_>) -> Response {
 fn ealen(asked: &Asked<'_>) -> Response {
     let request = asked.request;
     let host = asked.host();
-    let mut environment = asked.container.env.clone();
+    let mut environment = asked.container.env.to_vec();
     if !environment.iter().any(|(name, _)| name == "HOSTNAME") {
         environment.insert(0, ("HOSTNAME".to_string(), asked.hostname().to_string()));
     }
