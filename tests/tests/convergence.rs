@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use base::Duration;
+use base::tree::BTreeMap;
 use kube_api::apps::Deployment;
 use kube_api::core::{Pod, Service};
 use kube_api::discovery::EndpointSlice;

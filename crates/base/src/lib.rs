@@ -6,17 +6,22 @@
 //! - [`calendar`]: [`Utc`], what the clocks of the world show;
 //! - [`rng`]: [`Rng`], one seed, forked by name;
 //! - [`order`]: sorting, and sorted maps from pairs, in little code;
+//! - [`Items`]: the items of a list that may be missing;
+//! - [`tree`]: sorted maps and sets, in little code;
 //! - [`FastMap`]: hash lookups on the packet path.
 //!
 //! **Invariant:** nothing here reads a clock, a file or the machine's randomness. A world is a pure
 //! function of its seed and of the commands it is given.
 
 pub mod calendar;
+pub mod items;
 pub mod order;
 pub mod rng;
 pub mod time;
+pub mod tree;
 
 pub use calendar::Utc;
+pub use items::Items;
 pub use rng::Rng;
 pub use time::{Duration, Instant};
 

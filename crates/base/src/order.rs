@@ -6,7 +6,8 @@
 //! for the packet path.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+
+use crate::tree::{BTreeMap, BTreeSet};
 
 /// Sorts by a comparison. Stable: what is equal keeps its order.
 pub fn sort_by<T>(items: &mut [T], mut compare: impl FnMut(&T, &T) -> Ordering) {

@@ -1,6 +1,7 @@
 //! Which nodes a Pod wants: `nodeSelector` and node affinity
 //! (`component-helpers/scheduling/corev1/nodeaffinity`).
 
+use base::Items as _;
 use kube_api::MetaExt;
 use kube_api::core::{
     Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
@@ -29,7 +30,7 @@ pub fn preference(pod: &Pod, node: &Node) -> i64 {
     let terms = affinity
         .and_then(|wanted| wanted.preferred_during_scheduling_ignored_during_execution.as_ref());
     let holds = |term: &&PreferredSchedulingTerm| term_matches(&term.preference, node);
-    terms.into_iter().flatten().filter(holds).map(|term| i64::from(term.weight)).sum()
+    terms.items().filter(holds).map(|term| i64::from(term.weight)).sum()
 }
 
 /// A term holds when all its requirements do; one without any never holds.

@@ -7,7 +7,7 @@
 //! Costs what changes: what an object owns stands in the store's index, and a change of an object that neither
 //! has lost an owner nor is one is passed over.
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::meta::OwnerReference;
 use kube_api::server::{FOREGROUND, ORPHAN};
 use kube_api::{AnyObject, Api, Change, DeleteOptions, MetaExt, Propagation, Store, index::Place};
@@ -22,7 +22,7 @@ pub struct Cleanup {
 }
 
 fn has_finalizer(object: &AnyObject, finalizer: &str) -> bool {
-    object.meta().finalizers.iter().flatten().any(|known| known == finalizer)
+    object.meta().finalizers.items().any(|known| known == finalizer)
 }
 
 fn waits_for_dependents(object: &AnyObject) -> bool {
@@ -106,6 +106,7 @@ impl Cleanup {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(place) = self.queue.pop(now) {

@@ -1,7 +1,7 @@
 //! What all controllers of workloads do: claim the Pods they select, make Pods from templates, take Pods
 //! away, and tell of it (`pkg/controller/controller_utils.go`, `controller_ref_manager.go`).
 
-use std::collections::BTreeSet;
+use base::tree::BTreeSet;
 use std::rc::Rc;
 
 use base::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! DaemonSets to Pods: one on every node that takes it (`pkg/controller/daemon`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};
@@ -67,6 +67,7 @@ impl DaemonSets {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.queue.pop(now) {

@@ -58,6 +58,7 @@ impl Disruptions {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.queue.pop(now) {
@@ -170,8 +171,8 @@ fn still_disrupted(
     before: &PodDisruptionBudgetStatus,
     pods: &[Rc<Pod>],
     now: Instant,
-) -> std::collections::BTreeMap<String, Time> {
-    let mut left = std::collections::BTreeMap::new();
+) -> base::tree::BTreeMap<String, Time> {
+    let mut left = base::tree::BTreeMap::new();
     for (name, at) in before.disrupted_pods.iter().flatten() {
         let is_there =
             pods.iter().any(|pod| pod.metadata.name() == name && !pod.metadata.is_terminating());

@@ -1,6 +1,6 @@
 //! Sets of numbers as Jobs write them: `0,2-5,9` (`pkg/controller/job/indexed_job_utils.go`).
 
-use std::collections::BTreeSet;
+use base::tree::BTreeSet;
 use std::fmt;
 
 /// Numbers of a Job's Pods at most (`MaxInt32` upstream; a Job of more than these is not run in a lab).

@@ -2,9 +2,9 @@
 //! `pkg/controller/serviceaccount`, `pkg/controller/certificates/rootcacertpublisher`); and what the API server
 //! itself keeps in `default` (`pkg/controlplane/controller/kubernetesservice`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::core::Namespace;
 use kube_api::index::Place;
 use kube_api::object::time;
@@ -75,6 +75,7 @@ impl Namespaces {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(task) = self.queue.pop(now) {
@@ -172,8 +173,7 @@ fn delete_all(api: &mut Api, namespace: &str, pods: bool, now: Instant) -> Vec<L
         let mut count = 0;
         for object in api.store().list_any_in(kind, namespace) {
             count += 1;
-            let own: BTreeSet<&String> =
-                base::order::set(object.meta().finalizers.iter().flatten());
+            let own: BTreeSet<&String> = base::order::set(object.meta().finalizers.items());
             for finalizer in own {
                 *finalizers.entry(finalizer.clone()).or_default() += 1;
             }

@@ -4,10 +4,10 @@
 //! Heartbeats are not objects here: as long as a node's come, nobody writes them down. Whoever runs the nodes
 //! says when they stop ([`NodeLifecycle::set_silent`]) and when they come again.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::core::{
     EventSource, Node, NodeCondition, ObjectReference, Pod, PodCondition, Taint, Toleration,
 };
@@ -99,6 +99,7 @@ impl NodeLifecycle {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(task) = self.queue.pop(now) {
@@ -162,13 +163,13 @@ impl NodeLifecycle {
 
 /// What a node says about itself.
 fn ready(node: &Node) -> Option<&str> {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let conditions = node.status.iter().flat_map(|status| status.conditions.items());
     let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
     ready.next().map(|condition| condition.status.as_str())
 }
 
 fn no_execute(node: &Node) -> Vec<Taint> {
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.items());
     taints.filter(|taint| taint.effect == "NoExecute").cloned().collect()
 }
 
@@ -176,7 +177,7 @@ fn no_execute(node: &Node) -> Vec<Taint> {
 fn time_left(pod: &Pod, taints: &[Taint]) -> Option<Duration> {
     let mut least: Option<Duration> = None;
     for taint in taints {
-        let all = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
+        let all = pod.spec.iter().flat_map(|spec| spec.tolerations.items());
         let mut fitting = all.filter(|toleration| tolerates(toleration, taint)).peekable();
         if fitting.peek().is_none() {
             return Some(Duration::ZERO);

@@ -1,6 +1,7 @@
 //! What is asked of Pods everywhere (`pkg/api/v1/pod/util.go`).
 
 use base::Instant;
+use base::Items as _;
 use kube_api::core::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 use kube_api::object::{instant, time};
 use kube_api::{Api, MetaExt};
@@ -60,11 +61,11 @@ pub fn disrupt(api: &mut Api, pod: &Pod, reason: &str, message: &str, now: Insta
 /// The number of a named port of its containers, sidecars among them.
 pub fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
-    let sidecars = spec.init_containers.iter().flatten().filter(|container| {
+    let sidecars = spec.init_containers.items().filter(|container| {
         container.rest.get("restartPolicy").and_then(|policy| policy.as_str()) == Some("Always")
     });
     for container in spec.containers.iter().chain(sidecars) {
-        for port in container.ports.iter().flatten() {
+        for port in container.ports.items() {
             if port.name.as_deref() == Some(name)
                 && port.protocol.as_deref().unwrap_or("TCP") == protocol
             {
@@ -138,7 +139,7 @@ pub fn summary(pod: &Pod) -> Summary {
 
 /// Which of its init containers go on running beside the others.
 fn sidecars(pod: &Pod) -> Vec<bool> {
-    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.items());
     let policy = |value: serde_json::Value| value.get("restartPolicy").cloned();
     init.map(|c| policy(kube_api::types::to_value(c)).is_some_and(|p| p == "Always")).collect()
 }

@@ -1,6 +1,6 @@
 //! Work that waits for its time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 
 use base::Instant;
 

@@ -1,7 +1,7 @@
 //! ReplicaSets and ReplicationControllers to Pods (`pkg/controller/replicaset`, which does both).
 
+use base::tree::BTreeMap;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};
@@ -125,6 +125,7 @@ impl ReplicaSets {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.sets.queue.pop(now) {

@@ -1,9 +1,9 @@
 //! StatefulSets to Pods with names of their own, one after the other (`pkg/controller/statefulset`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::apps::{StatefulSet, StatefulSetSpec, StatefulSetStatus};
 use kube_api::core::{Pod, PodTemplateSpec, Volume};
 use kube_api::meta::LabelSelector;
@@ -50,6 +50,7 @@ impl StatefulSets {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.queue.pop(now) {
@@ -320,7 +321,7 @@ impl<'a> Sync<'a> {
         spec.hostname = Some(name.clone());
         spec.subdomain = self.spec.service_name.clone().filter(|name| !name.is_empty());
         let volumes = spec.volumes.get_or_insert_default();
-        for claim in self.spec.volume_claim_templates.iter().flatten() {
+        for claim in self.spec.volume_claim_templates.items() {
             let template = claim.metadata.name();
             volumes.retain(|volume| volume.name != template);
             let mut volume = Volume { name: template.to_string(), ..Volume::default() };
@@ -355,7 +356,7 @@ impl<'a> Sync<'a> {
         let Ok(kind) = api.store().kinds().by_name("persistentvolumeclaims").map(|k| k.id) else {
             return Ok(());
         };
-        for template in self.spec.volume_claim_templates.iter().flatten() {
+        for template in self.spec.volume_claim_templates.items() {
             let mut claim = template.clone();
             let name = format!("{}-{pod}", template.metadata.name());
             if api.store().get_any(kind, &self.owner.namespace, &name).is_some() {
@@ -406,7 +407,7 @@ impl<'a> Sync<'a> {
         let Ok(kind) = api.store().kinds().by_name("persistentvolumeclaims").map(|k| k.id) else {
             return;
         };
-        for template in self.spec.volume_claim_templates.iter().flatten() {
+        for template in self.spec.volume_claim_templates.items() {
             if !self.retention(false) {
                 return;
             }

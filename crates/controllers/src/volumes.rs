@@ -2,7 +2,7 @@
 //! storage class, are made when the first Pod that wants them has its node
 //! (`pkg/controller/volume/persistentvolume`, rancher.io/local-path).
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::core::{ObjectReference, Pod};
 use kube_api::quantity::Quantity;
 use kube_api::{AnyObject, Api, Change, DeleteOptions, Kind, KindId, MetaExt};
@@ -82,6 +82,7 @@ impl Volumes {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(task) = self.queue.pop(now) {
@@ -199,7 +200,7 @@ impl Volumes {
 
 /// The claims that a Pod's volumes name.
 fn claims_of(pod: &Pod) -> Vec<String> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.items());
     let claim = |volume: &kube_api::core::Volume| {
         let value = kube_api::types::to_value(volume);
         let name = text(&value, "/persistentVolumeClaim/claimName").to_string();

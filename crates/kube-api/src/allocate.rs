@@ -4,7 +4,8 @@
 //! One number is one node port, whatever its protocol: two Services cannot have the same number, not even one for
 //! TCP and one for UDP. Ports of one Service with the same number share their node port.
 
-use std::collections::BTreeSet;
+use base::Items as _;
+use base::tree::BTreeSet;
 use std::net::Ipv4Addr;
 
 use base::Rng;
@@ -55,7 +56,7 @@ fn number(port: Option<i32>) -> i32 {
 
 /// The node ports of a Service's ports, each once.
 fn node_ports(spec: &ServiceSpec) -> BTreeSet<u16> {
-    let ports = spec.ports.iter().flatten().filter_map(|port| valid(port.node_port));
+    let ports = spec.ports.items().filter_map(|port| valid(port.node_port));
     base::order::set(ports)
 }
 
@@ -121,7 +122,7 @@ fn keep_node_ports(old: &ServiceSpec, new: &mut ServiceSpec) {
             continue;
         }
         let name = |port: &ServicePort| port.name.clone().unwrap_or_default();
-        let same = old.ports.iter().flatten().rev().find(|before| name(before) == name(port));
+        let same = old.ports.items().rev().find(|before| name(before) == name(port));
         let Some(before) = same.and_then(|before| valid(before.node_port)) else { continue };
         if used.insert(before) {
             port.node_port = Some(i32::from(before));
@@ -143,7 +144,7 @@ fn drop_fields(old: &ServiceSpec, new: &mut ServiceSpec) {
         }
     }
     let numbers = |spec: &ServiceSpec| -> Vec<i32> {
-        spec.ports.iter().flatten().map(|port| number(port.node_port)).collect()
+        spec.ports.items().map(|port| number(port.node_port)).collect()
     };
     if needs_node_ports(old) && !needs_node_ports(new) && numbers(old) == numbers(new) {
         new.ports.iter_mut().flatten().for_each(|port| port.node_port = None);
@@ -227,11 +228,11 @@ fn family_errors(spec: &ServiceSpec, policy: &str) -> Vec<FieldError> {
     if !POLICIES.contains(&policy) {
         errors.push(FieldError::not_supported("spec.ipFamilyPolicy", policy, &POLICIES));
     }
-    for (index, family) in spec.ip_families.iter().flatten().enumerate() {
+    for (index, family) in spec.ip_families.items().enumerate() {
         let at = format!("spec.ipFamilies[{index}]");
         if family != "IPv4" && family != "IPv6" {
             errors.push(FieldError::not_supported(at, family, &["IPv4", "IPv6"]));
-        } else if spec.ip_families.iter().flatten().take(index).any(|before| before == family) {
+        } else if spec.ip_families.items().take(index).any(|before| before == family) {
             errors.push(FieldError::duplicate(at, format!("{family:?}")));
         }
     }
@@ -428,7 +429,7 @@ impl Work<'_> {
     ) -> Result<(), FieldError> {
         let wants = needs_node_ports(spec);
         let mut has: BTreeSet<u16> = BTreeSet::new();
-        for (index, port) in spec.ports.iter().flatten().enumerate() {
+        for (index, port) in spec.ports.items().enumerate() {
             let asked = number(port.node_port);
             if asked == 0 {
                 continue;

@@ -5,7 +5,8 @@
 //! schema, so a template of Pods is filled in wherever it stands. What depends on more than one field is
 //! code, by type.
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
@@ -239,7 +240,7 @@ pub fn ingress_class(store: &Store, object: &mut AnyObject) {
 
 /// An object along its schema: first what it has, then what is in it.
 fn fields(fields: &mut Map<String, Value>, type_name: &'static str) {
-    for (path, default) in table().get(type_name).into_iter().flatten() {
+    for (path, default) in table().get(type_name).items() {
         put(fields, path, default);
     }
     by_type(type_name, fields);
@@ -548,7 +549,7 @@ fn pull_policy(image: &str) -> &'static str {
 fn qos_class(spec: &Map<String, Value>) -> &'static str {
     let (mut has_any, mut is_guaranteed) = (false, true);
     for list in ["containers", "initContainers"] {
-        for container in spec.get(list).and_then(Value::as_array).into_iter().flatten() {
+        for container in spec.get(list).and_then(Value::as_array).items() {
             let amounts = |kind: &str| container.get("resources").and_then(|r| r.get(kind));
             let (requests, limits) = (amounts("requests"), amounts("limits"));
             for name in ["cpu", "memory"] {

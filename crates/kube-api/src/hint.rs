@@ -1,6 +1,6 @@
 //! What people paste without seeing it: what is odd about a line of a manifest.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 /// The lines of a text on which there is something odd, and what. A line that is odd may still be right, so
 /// this is only told where something is wrong.
@@ -30,8 +30,8 @@ impl Hints {
 
     /// What is odd about the first such line of some.
     pub fn within(&self, first: u32, last: u32) -> Option<&'static str> {
-        let mut lines = self.0.range(first..=last.max(first));
-        lines.next().map(|(_, what)| *what)
+        let (line, what) = self.0.range_from(&first).next()?;
+        (*line <= last.max(first)).then_some(*what)
     }
 }
 

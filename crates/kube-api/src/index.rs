@@ -3,7 +3,8 @@
 //! An object that changes is filed anew only when what it is filed under has changed: most changes are
 //! reports of a status.
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::Items as _;
+use base::tree::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::kinds::KindId;
@@ -85,7 +86,7 @@ impl Index {
         }
         let place = Rc::new(Place::of(object));
         for (owners, is_there) in [(was_owned_by, false), (is_owned_by, true)] {
-            for owner in owners.into_iter().flatten() {
+            for owner in owners.items() {
                 file(&mut self.owned, owner.uid.clone(), &place, is_there);
             }
         }

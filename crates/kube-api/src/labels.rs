@@ -1,6 +1,7 @@
 //! Label selectors (`apimachinery/pkg/labels`).
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 use std::fmt;
 
 use crate::meta::LabelSelector;
@@ -39,7 +40,7 @@ impl Selector {
     /// A selector as objects have it. Without any requirement, everything is selected.
     pub fn of(selector: &LabelSelector) -> Selector {
         let mut all = selector.match_labels.as_ref().map(Selector::of_labels).unwrap_or_default();
-        for expression in selector.match_expressions.iter().flatten() {
+        for expression in selector.match_expressions.items() {
             let values = || expression.values.clone().unwrap_or_default();
             let test = match expression.operator.as_str() {
                 "In" => Test::In(values()),

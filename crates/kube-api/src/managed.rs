@@ -9,6 +9,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
 
+use base::Items as _;
 use serde_json::{Map, Value, json};
 
 use crate::patch::LAST_APPLIED;
@@ -258,7 +259,7 @@ fn entries(object: &Value) -> Vec<Entry> {
         set: value.get("fieldsV1").and_then(Value::as_object).cloned().unwrap_or_default(),
         value: value.clone(),
     };
-    list.into_iter().flatten().map(entry).collect()
+    list.items().map(entry).collect()
 }
 
 fn write(object: &mut Value, entries: Vec<Entry>) {

@@ -1,6 +1,6 @@
 //! Where objects came from: the file, the document, the line of every field.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use crate::kinds::KindId;

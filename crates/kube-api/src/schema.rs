@@ -3,7 +3,7 @@
 //! The table (`schema/v1_35.txt`) is written by `schema/generate` from k8s-openapi's JSON schemas. One
 //! table checks all kinds, also those without behaviour, and costs a page 12 kB instead of a decoder each.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::sync::OnceLock;
 
 const TABLE: &str = include_str!("../schema/v1_35.txt");

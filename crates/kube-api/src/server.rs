@@ -10,12 +10,12 @@ mod alike;
 mod deletion;
 mod requests;
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use base::{Instant, Rng};
+use base::{Instant, Items as _, Rng};
 use serde_json::Value;
 
 use crate::allocate::{self, Allocator};
@@ -456,7 +456,7 @@ fn new_finalizers(old: &AnyObject, new: &AnyObject) -> Vec<FieldError> {
         return Vec::new();
     }
     let known = old.meta().finalizers.as_deref().unwrap_or_default();
-    let finalizers = new.meta().finalizers.iter().flatten();
+    let finalizers = new.meta().finalizers.items();
     let added: Vec<String> =
         finalizers.filter(|f| !known.contains(f)).map(|f| format!("{f:?}")).collect();
     if added.is_empty() {

@@ -7,7 +7,9 @@
 //! A change keeps the object as it was, so changes that everybody has seen are let go ([`Store::forget`]); a
 //! few stay for those who come back late.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use crate::core::Pod;
@@ -113,7 +115,7 @@ impl Store {
         prefix: &'a str,
     ) -> impl Iterator<Item = &'a Rc<T>> {
         let space = self.objects.get(&T::id()).and_then(|spaces| spaces.get(namespace));
-        let names = space.into_iter().flat_map(|space| space.range(prefix.to_string()..));
+        let names = space.into_iter().flat_map(|space| space.range_from(prefix));
         names.take_while(move |(name, _)| name.starts_with(prefix)).filter_map(|(_, o)| T::of(o))
     }
 

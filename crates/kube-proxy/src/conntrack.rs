@@ -3,7 +3,7 @@
 //! A UDP "connection" lives as long as its sender goes on sending, so it would keep to an endpoint that is
 //! gone, or to none at all, for ever. TCP ends by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use base::Instant;

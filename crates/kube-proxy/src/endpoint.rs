@@ -1,7 +1,8 @@
 //! Endpoints as a proxy sees them: one entry for each address and port (`pkg/proxy/endpoint.go`,
 //! `pkg/proxy/endpointslicecache.go`).
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -49,7 +50,7 @@ impl EndpointInfo {
     pub fn zone_hints(&self) -> impl Iterator<Item = &str> {
         let hints = self.endpoint().and_then(|endpoint| endpoint.hints.as_ref());
         let zones = hints.and_then(|hints| hints.for_zones.as_ref());
-        zones.into_iter().flatten().map(|zone| zone.name.as_str())
+        zones.items().map(|zone| zone.name.as_str())
     }
 
     /// The Pod it is, if any.
@@ -77,7 +78,7 @@ pub fn read<'a>(slices: impl Iterator<Item = &'a Rc<EndpointSlice>>, node_name: 
     let mut found = ByPort::new();
     for slice in slices.filter(|slice| slice.address_type == "IPv4") {
         let Some(service) = slice.metadata.label(SERVICE_NAME) else { continue };
-        for port in slice.ports.iter().flatten() {
+        for port in slice.ports.items() {
             let Some(number) = port.port.and_then(|port| u16::try_from(port).ok()) else {
                 continue;
             };

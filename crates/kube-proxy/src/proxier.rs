@@ -4,7 +4,7 @@
 //! The rules of a port depend on that port and its endpoints alone, so they are kept, and made anew only
 //! when one of the two has changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use kube_api::MetaExt;

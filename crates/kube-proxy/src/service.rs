@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use base::Items as _;
 use kube_api::MetaExt;
 use kube_api::core::{Service, ServicePort, ServiceSpec};
 use netfilter::rule::AddrMask;
@@ -159,7 +160,7 @@ pub fn ports(service: &Service) -> Vec<ServicePortInfo> {
     if is_external_name || is_someone_elses(service) {
         return Vec::new();
     }
-    let ports = spec.ports.iter().flatten().enumerate();
+    let ports = spec.ports.items().enumerate();
     ports.map(|(index, port)| info(service, spec, cluster_ip, index, port)).collect()
 }
 
@@ -177,7 +178,7 @@ fn info(
 ) -> ServicePortInfo {
     let number = |n: Option<i32>| n.and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0);
     let ips = |list: Option<&Vec<String>>| -> Vec<Ipv4Addr> {
-        list.into_iter().flatten().filter_map(|ip| ip.parse().ok()).collect()
+        list.items().filter_map(|ip| ip.parse().ok()).collect()
     };
     let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
         let config = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
@@ -214,7 +215,7 @@ fn info(
 
 fn load_balancer_ips(service: &Service) -> Vec<Ipv4Addr> {
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let ingress = status.into_iter().flat_map(|lb| lb.ingress.iter().flatten());
+    let ingress = status.into_iter().flat_map(|lb| lb.ingress.items());
     ingress
         .filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"))
         .filter_map(|ingress| ingress.ip.as_ref()?.parse().ok())
@@ -222,7 +223,7 @@ fn load_balancer_ips(service: &Service) -> Vec<Ipv4Addr> {
 }
 
 fn source_ranges(spec: &ServiceSpec) -> Vec<AddrMask> {
-    let ranges = spec.load_balancer_source_ranges.iter().flatten();
+    let ranges = spec.load_balancer_source_ranges.items();
     ranges.filter_map(|range| parse_addr_mask(range.trim()).ok()).collect()
 }
 

@@ -1,6 +1,8 @@
 //! One cluster: its objects, its controllers, its nodes, and the changes that go between them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 

@@ -5,7 +5,7 @@
 
 pub(crate) mod portmap;
 
-use std::collections::BTreeSet;
+use base::tree::BTreeSet;
 use std::net::Ipv4Addr;
 
 use netfilter::text::{RestoreOptions, restore};

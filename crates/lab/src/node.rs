@@ -1,6 +1,6 @@
 //! A node's parts.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Instant, Rng, order};

@@ -1,6 +1,6 @@
 //! A request's packets, hop by hop, from the steps that were written down of them.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::SocketAddrV4;
 
 use base::Instant;

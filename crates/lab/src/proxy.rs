@@ -1,7 +1,7 @@
 //! When a node's rules follow: kube-proxy watches, waits a little, and syncs
 //! (`pkg/proxy/iptables/proxier.go`, the bounded-frequency runner).
 
-use std::collections::BTreeSet;
+use base::tree::BTreeSet;
 
 use base::{Duration, Instant, Rng};
 use kube_api::core::Service;

@@ -1,6 +1,7 @@
 //! Plain pictures of a cluster for the page: made when something has changed, and then only read.
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use controllers::endpointslice::SERVICE_NAME;
@@ -151,7 +152,7 @@ pub fn cluster(cluster: &Cluster) -> ClusterView {
 }
 
 fn node_is_ready(node: &Node) -> bool {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let conditions = node.status.iter().flat_map(|status| status.conditions.items());
     conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
@@ -188,7 +189,7 @@ fn service_view(cluster: &Cluster, service: &Service) -> ServiceView {
         name: name.to_string(),
         kind: spec.type_.unwrap_or_default(),
         cluster_ip: spec.cluster_ip,
-        ports: spec.ports.iter().flatten().map(port_view).collect(),
+        ports: spec.ports.items().map(port_view).collect(),
         selector: spec.selector.unwrap_or_default(),
         endpoints,
     }
@@ -209,7 +210,7 @@ fn port_view(port: &ServicePort) -> PortView {
 }
 
 fn slice_views(slice: &EndpointSlice) -> Vec<EndpointView> {
-    let port = slice.ports.iter().flatten().find_map(|port| port.port);
+    let port = slice.ports.items().find_map(|port| port.port);
     let view = |endpoint: &kube_api::discovery::Endpoint| {
         let address = endpoint.addresses.first().cloned().unwrap_or_default();
         let conditions = endpoint.conditions.clone().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Everything there is: [`World`] owns it and lets time pass; [`Lab`] is what everybody else holds.
 
+use base::tree::BTreeMap;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use base::{Duration, Instant, Rng};

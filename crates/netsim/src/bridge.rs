@@ -4,7 +4,7 @@
 //! There is no spanning tree, no VLAN, and rules do not see what is only bridged (`br_netfilter` is not
 //! loaded).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use base::{Duration, Instant};
 use netfilter::IfName;

@@ -5,7 +5,7 @@
 //! Packets are put together where they are delivered; where connections are tracked, before PREROUTING
 //! and OUTPUT (`nf_defrag_ipv4`), and then cut again to the size they came in.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Duration, Instant};

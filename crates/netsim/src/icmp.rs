@@ -3,7 +3,7 @@
 //!
 //! Redirects (type 5) are never sent.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Duration, Instant, Utc};

@@ -1,6 +1,6 @@
 //! Everything that changes, in one place, behind [`crate::Net`].
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use base::{Instant, Rng};
 use slab::Slab;

@@ -2,7 +2,9 @@
 //!
 //! This file is the table and its states; [`crate::arp`] asks and answers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! A network namespace: interfaces, tables, settings, netfilter, sockets.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Duration, Instant, Rng};

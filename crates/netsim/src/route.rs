@@ -7,7 +7,7 @@
 //!
 //! One next hop per route: multipath routes are refused where they are typed.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 

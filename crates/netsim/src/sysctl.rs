@@ -4,7 +4,7 @@
 //! Names that podwire keeps without acting on them are marked so in [`IF_NAMES`] and [`NS_NAMES`]. Names
 //! that begin with `net.netfilter.` are handed to [`crate::ns::Namespace`]'s connection tracking.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::fmt;
 
 use netfilter::conntrack::Settings;

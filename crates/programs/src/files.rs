@@ -3,8 +3,8 @@
 //! A volume is shared: what one container of a Pod writes, another reads. Directories are there while
 //! something is in them, and where a volume is mounted.
 
+use base::tree::BTreeMap;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Files by their paths in the volume, without a `/` at the front. Cheap to copy; all copies are the same
@@ -47,7 +47,7 @@ impl Volume {
     fn each_below(&self, directory: &str, show: &mut dyn FnMut(&str)) {
         let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
         let files = self.0.borrow();
-        for (path, _) in files.range(prefix.clone()..) {
+        for (path, _) in files.range_from(prefix.as_str()) {
             match path.strip_prefix(&prefix) {
                 Some(rest) => show(rest),
                 None => return,

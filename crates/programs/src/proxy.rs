@@ -1,7 +1,7 @@
 //! The user-space proxy that publishes a container's port on its host, as Docker's `docker-proxy`.
 
+use base::tree::BTreeMap;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 

@@ -1,7 +1,7 @@
 //! The files that commands see: the editor's tabs in the page, the real directory natively.
 
+use base::tree::BTreeMap;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// Why a file cannot be read or written, in the words of the C library.

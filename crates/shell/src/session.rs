@@ -1,7 +1,7 @@
 //! What a shell remembers between commands: variables, functions, directory, the last exit code.
 
+use base::tree::BTreeMap;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use brush_parser::ast::FunctionBody;

@@ -2,8 +2,8 @@
 
 mod panels;
 
+use base::tree::BTreeMap;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use lab::view::ServiceView;

@@ -6,7 +6,9 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! The ReplicaSets of a Deployment (`pkg/controller/deployment/sync.go`, `util/deployment_util.go`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::Instant;

@@ -1,6 +1,6 @@
 //! What is reported of a Deployment (`pkg/controller/deployment/progress.go`, `sync.go`).
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::apps::{Deployment, DeploymentCondition, DeploymentStatus};
 use kube_api::object::{instant, time};
 use kube_api::{Api, MetaExt};
@@ -225,7 +225,7 @@ impl Rollout<'_> {
     /// What its ReplicaSets complain of.
     fn failures(&self, sets: &Sets, status: &mut DeploymentStatus) {
         let first = sets.new.iter().chain(&sets.old).find_map(|set| {
-            let mut conditions = set.status.as_ref()?.conditions.iter().flatten();
+            let mut conditions = set.status.as_ref()?.conditions.items();
             conditions.find(|c| c.type_ == "ReplicaFailure" && c.status == "True")
         });
         match first {

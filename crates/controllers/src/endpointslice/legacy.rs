@@ -1,6 +1,7 @@
 //! The endpoints of a Service as one `Endpoints` object (`pkg/controller/endpoint`).
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
@@ -65,8 +66,7 @@ pub(super) fn sync(api: &mut Api, service: &Rc<Service>, held: &mut Held, now: I
 fn subsets(service: &Service, held: &Held) -> (Option<Vec<EndpointSubset>>, bool) {
     let publishes_all = publishes_not_ready(service);
     let mut groups: BTreeMap<&PodPorts, Group<'_>> = BTreeMap::new();
-    let has_ports =
-        service.spec.as_ref().is_some_and(|spec| spec.ports.iter().flatten().count() > 0);
+    let has_ports = service.spec.as_ref().is_some_and(|spec| spec.ports.items().count() > 0);
     for member in held.members.values() {
         let conditions = member.endpoint.conditions.as_ref();
         let is = |of: fn(&kube_api::discovery::EndpointConditions) -> Option<bool>| {

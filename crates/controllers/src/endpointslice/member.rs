@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use base::Items as _;
 use kube_api::core::{Node, ObjectReference, Pod, Service, ServicePort};
 use kube_api::discovery::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone,
@@ -50,7 +51,7 @@ pub fn find_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
 
 fn ports_for(service: &Service, pod: &Pod) -> PodPorts {
     let mut ports = PodPorts::new();
-    for port in service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()) {
+    for port in service.spec.iter().flat_map(|spec| spec.ports.items()) {
         let Some(number) = find_port(pod, port) else { continue };
         let name = port.name.clone().unwrap_or_default();
         let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_string());
@@ -62,7 +63,7 @@ fn ports_for(service: &Service, pod: &Pod) -> PodPorts {
 /// The ports of a slice, as they are compared.
 pub(super) fn ports_of(ports: Option<&Vec<EndpointPort>>) -> PodPorts {
     let mut found = PodPorts::new();
-    for port in ports.into_iter().flatten() {
+    for port in ports.items() {
         found.push((
             port.name.clone().unwrap_or_default(),
             port.port.unwrap_or(0),

@@ -1,10 +1,10 @@
 //! `Endpoints` that people write for a Service without a selector, as slices: kube-proxy reads nothing else
 //! (`pkg/controller/endpointslicemirroring`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::core::{EndpointAddress, Endpoints, Service};
 use kube_api::discovery::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use kube_api::object::controller_ref;
@@ -72,6 +72,7 @@ impl Mirror {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.queue.pop(now) {
@@ -149,16 +150,16 @@ fn remove(api: &mut Api, slice: &EndpointSlice, now: Instant) {
 fn wanted(api: &mut Api, endpoints: &Rc<Endpoints>, now: Instant) -> Wanted {
     let mut wanted = Wanted::new();
     let (mut skipped, mut invalid) = (0, 0);
-    for subset in endpoints.subsets.iter().flatten() {
+    for subset in endpoints.subsets.items() {
         let mut ports = PodPorts::new();
-        for port in subset.ports.iter().flatten() {
+        for port in subset.ports.items() {
             let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_string());
             let name = port.name.clone().unwrap_or_default();
             ports.push((name, port.port, protocol, port.app_protocol.clone()));
         }
         let mut count = 0;
-        let ready = subset.addresses.iter().flatten().map(|address| (address, true));
-        let not_ready = subset.not_ready_addresses.iter().flatten().map(|address| (address, false));
+        let ready = subset.addresses.items().map(|address| (address, true));
+        let not_ready = subset.not_ready_addresses.items().map(|address| (address, false));
         for (address, is_ready) in ready.chain(not_ready) {
             let is_v6 = address.ip.contains(':');
             if !is_v6 && address.ip.parse::<std::net::Ipv4Addr>().is_err() {

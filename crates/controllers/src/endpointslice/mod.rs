@@ -16,7 +16,7 @@ mod member;
 pub mod mirror;
 mod pack;
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 
 use base::{Duration, Instant};
 use kube_api::core::{Endpoints, Node, Pod, Service};
@@ -222,6 +222,7 @@ impl EndpointSlices {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.queue.pop(now) {

@@ -1,7 +1,7 @@
 //! Endpoints into slices (`staging/src/k8s.io/endpointslice/reconciler.go`): what is there stays where it is, what is new
 //! fills up slices that are changed anyway, then the fullest one that has room, and else a new one.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::Instant;

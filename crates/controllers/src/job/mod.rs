@@ -3,10 +3,10 @@
 
 mod policy;
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::tree::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::batch::{Job, JobCondition, JobSpec, JobStatus};
 use kube_api::core::{ContainerStatus, Pod};
 use kube_api::meta::LabelSelector;
@@ -73,6 +73,7 @@ impl Jobs {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.queue.pop(now) {
@@ -119,7 +120,7 @@ fn release_orphans(api: &mut Api, (namespace, name): &Key) {
 }
 
 fn is_tracked(pod: &Pod) -> bool {
-    pod.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == TRACKING)
+    pod.metadata.finalizers.items().any(|finalizer| finalizer == TRACKING)
 }
 
 /// Lets a Pod go that has been counted. One that was only waiting for that is gone.
@@ -265,7 +266,7 @@ impl Sync {
     /// Whether the Job is over, and how.
     fn verdict(&mut self, counted: &Counted) -> Option<(&'static str, &'static str, String)> {
         let of = |reason, text: &str| Some(("FailureTarget", reason, text.to_string()));
-        let marks = self.status.conditions.iter().flatten();
+        let marks = self.status.conditions.items();
         for mark in marks.filter(|c| c.status == "True") {
             let message = mark.message.clone().unwrap_or_default();
             match mark.type_.as_str() {
@@ -378,7 +379,7 @@ impl Sync {
     // ---- Pods ----------------------------------------------------------------------------------------
 
     fn suspend_or_resume(&mut self, api: &mut Api) {
-        let conditions = self.status.conditions.iter().flatten();
+        let conditions = self.status.conditions.items();
         let known = conditions.into_iter().find(|c| c.type_ == "Suspended");
         let is_known_so = known.map(|c| c.status == "True");
         let word = match (self.is_suspended(), is_known_so) {

@@ -1,5 +1,6 @@
 //! What a Pod's failure means for its Job (`pkg/controller/job/pod_failure_policy.go`).
 
+use base::Items as _;
 use kube_api::MetaExt;
 use kube_api::batch::JobSpec;
 use kube_api::core::Pod;
@@ -43,7 +44,7 @@ fn exit_code(rule: &Value, pod: &Pod) -> Option<(String, i32)> {
     let wanted = rule.get("containerName").and_then(Value::as_str);
     let values = rule.get("values").and_then(Value::as_array)?;
     let is_in = rule.get("operator").and_then(Value::as_str) == Some("In");
-    let statuses = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let statuses = pod.status.as_ref()?.container_statuses.items();
     let mut ended = statuses.filter_map(|status| {
         let code = status.state.as_ref()?.terminated.as_ref()?.exit_code;
         (code != 0).then(|| (status.name.clone(), code))

@@ -1,7 +1,7 @@
 //! What runs where already (`pkg/scheduler/backend/cache`). Sums are kept for each node, and changed with every
 //! Pod that comes or goes: a Pod's way to its node does not cost more because there are many others.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use kube_api::MetaExt;

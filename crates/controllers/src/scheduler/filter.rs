@@ -1,7 +1,8 @@
 //! Which nodes cannot take a Pod, and why, in the words of the scheduler's plugins and in their order
 //! (`pkg/scheduler/framework/plugins`, `apis/config/v1/default_plugins.go`).
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 
 use kube_api::core::{Node, NodeSelector, Pod};
 use kube_api::{AnyObject, Api, MetaExt};
@@ -55,7 +56,7 @@ fn find<'a>(api: &'a Api, plural: &str, namespace: &str, name: &str) -> Option<&
 /// (`plugins/volumebinding`).
 pub(super) fn volumes(api: &Api, pod: &Pod) -> Result<Volumes, String> {
     let mut tied = Vec::new();
-    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.items()) {
         let value = kube_api::to_value(volume);
         let name = value.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str);
         let Some(name) = name else { continue };

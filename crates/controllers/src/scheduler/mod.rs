@@ -14,7 +14,7 @@ mod spread;
 pub mod taints;
 mod wants;
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
 use base::{Duration, Instant, Rng};
@@ -130,6 +130,7 @@ impl Scheduler {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut due: Vec<(i32, Rc<Pod>)> = Vec::new();
         let mut worked = false;

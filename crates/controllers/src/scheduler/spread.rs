@@ -1,7 +1,8 @@
 //! What other Pods have to do with where a Pod goes: topology spread (`plugins/podtopologyspread`) and
 //! affinity between Pods (`plugins/interpodaffinity`).
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 
 use kube_api::core::{Namespace, Node, Pod, PodAffinityTerm, TopologySpreadConstraint};
 use kube_api::labels::Selector;
@@ -84,7 +85,7 @@ fn with_keys(
     pod: &Pod,
 ) -> Option<LabelSelector> {
     let mut selector = selector.cloned()?;
-    for key in keys.into_iter().flatten() {
+    for key in keys.items() {
         if let Some(value) = pod.metadata.label(key) {
             selector.match_expressions.get_or_insert_default().push(LabelSelectorRequirement {
                 key: key.clone(),
@@ -124,16 +125,16 @@ fn wishes(pod: &Pod) -> Vec<(Term, Option<LabelSelector>)> {
         all.extend(term(pod, wish, kind).map(|term| (term, wish.namespace_selector.clone())));
     };
     if let Some(near) = &affinity.pod_affinity {
-        let required = near.required_during_scheduling_ignored_during_execution.iter().flatten();
+        let required = near.required_during_scheduling_ignored_during_execution.items();
         required.for_each(|wish| add(wish, Kind::Near));
-        for wish in near.preferred_during_scheduling_ignored_during_execution.iter().flatten() {
+        for wish in near.preferred_during_scheduling_ignored_during_execution.items() {
             add(&wish.pod_affinity_term, Kind::Prefers(wish.weight));
         }
     }
     if let Some(apart) = &affinity.pod_anti_affinity {
-        let required = apart.required_during_scheduling_ignored_during_execution.iter().flatten();
+        let required = apart.required_during_scheduling_ignored_during_execution.items();
         required.for_each(|wish| add(wish, Kind::Apart));
-        for wish in apart.preferred_during_scheduling_ignored_during_execution.iter().flatten() {
+        for wish in apart.preferred_during_scheduling_ignored_during_execution.items() {
             add(&wish.pod_affinity_term, Kind::Prefers(-wish.weight));
         }
     }

@@ -1,5 +1,6 @@
 //! Taints of nodes, and what Pods put up with (`component-helpers/scheduling/corev1`).
 
+use base::Items as _;
 use kube_api::core::{Node, Pod, Taint, Toleration};
 
 /// What keeps Pods off that are not there yet.
@@ -7,12 +8,12 @@ pub(crate) const HARD: [&str; 2] = ["NoSchedule", "NoExecute"];
 
 /// The taints of a node.
 pub(crate) fn of(node: &Node) -> impl Iterator<Item = &Taint> {
-    node.spec.iter().flat_map(|spec| spec.taints.iter().flatten())
+    node.spec.iter().flat_map(|spec| spec.taints.items())
 }
 
 /// Whether a toleration of the Pod covers the taint (`ToleratesTaint`).
 pub fn tolerates(pod: &Pod, taint: &Taint) -> bool {
-    let tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
+    let tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.items());
     let covers = |toleration: &Toleration| {
         let effect = toleration.effect.as_deref().unwrap_or_default();
         let key = toleration.key.as_deref().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What a Pod asks of its node: resources (`resourcehelper.PodRequests`) and ports.
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 
 use kube_api::core::{Container, Node, Pod};
 use kube_api::quantity::Quantity;
@@ -75,7 +76,7 @@ impl Wants {
     }
 
     fn add_ports(&mut self, container: &Container) {
-        for port in container.ports.iter().flatten() {
+        for port in container.ports.items() {
             let Some(number) = port.host_port.filter(|number| *number != 0) else { continue };
             let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_string());
             let address = port.host_ip.clone().filter(|ip| ip != "0.0.0.0").unwrap_or_default();

@@ -252,7 +252,7 @@ impl Cluster {
 
     /// Where Pods are whose names begin so, and how many.
     pub(crate) fn nodes_of(&self, prefix: &str) -> String {
-        let mut counts = std::collections::BTreeMap::<String, usize>::new();
+        let mut counts = base::tree::BTreeMap::<String, usize>::new();
         for pod in self.api.store().list::<Pod>() {
             if pod.metadata.name().starts_with(prefix) && pods::is_active(pod) {
                 let node = pods::node_name(pod).unwrap_or("nowhere");

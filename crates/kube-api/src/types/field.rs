@@ -4,7 +4,7 @@
 //! once for all types. Nothing here fails: what is read has been made to fit before (`crate::shape`), and a
 //! value that does not fit is passed over.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use serde_json::{Map, Value};
 

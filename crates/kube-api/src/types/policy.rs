@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, reason = "types and fields are those of the Kubernetes API reference")]
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use serde_json::Value;
 

@@ -13,6 +13,7 @@ mod services;
 mod update;
 mod workloads;
 
+use base::Items as _;
 use serde_json::Value;
 
 use crate::MetaExt;
@@ -86,7 +87,7 @@ fn meta(checker: &mut Checker, info: &KindInfo, object: &AnyObject) {
             let field = checker.path("annotations");
             checker.errors.push(FieldError::too_long(field, ANNOTATIONS_MAX));
         }
-        for finalizer in meta.finalizers.iter().flatten() {
+        for finalizer in meta.finalizers.items() {
             checker.form("finalizers", finalizer, Form::QualifiedName);
         }
     });

@@ -6,7 +6,8 @@
 //! the schema; a name of a form ([`Form`]); `*name` a function of [`FUNCTIONS`]. A line `*name` alone is asked of
 //! the object as a whole.
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -370,14 +371,14 @@ impl Checker {
 
     /// Does something with each item of a list, which is the value at hand.
     pub(crate) fn each<'v>(&mut self, list: &'v Value, act: &mut dyn FnMut(&mut Self, &'v Value)) {
-        for (index, item) in list.as_array().into_iter().flatten().enumerate() {
+        for (index, item) in list.as_array().items().enumerate() {
             self.within(&format!("[{index}]"), |checker| act(checker, item));
         }
     }
 
     /// Asks what the table asks of an object of a type.
     pub(crate) fn object(&mut self, type_name: &'static str, value: &Value) {
-        for (field, asks) in rules().get(type_name).into_iter().flatten() {
+        for (field, asks) in rules().get(type_name).items() {
             if field.is_empty() {
                 asks.iter().for_each(|ask| self.ask(ask, value, type_name, ""));
                 continue;

@@ -3,7 +3,8 @@
 //!
 //! Like the plugin's, the chains that all Pods share come with the first Pod that needs them, and stay.
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use controllers::queue::Key;
@@ -43,7 +44,7 @@ pub(crate) fn port_map(pod: &Pod, addr: Ipv4Addr, pod_cidr: Cidr) -> Option<Port
     let mut by_protocol: BTreeMap<String, Vec<i32>> = BTreeMap::new();
     let mut rules = Vec::new();
     for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
-        for port in container.ports.iter().flatten() {
+        for port in container.ports.items() {
             let Some(host_port) = port.host_port.filter(|port| *port != 0) else { continue };
             let protocol = port.protocol.as_deref().unwrap_or("TCP").to_lowercase();
             let host_ip = port.host_ip.as_deref().and_then(|ip| ip.parse::<Ipv4Addr>().ok());

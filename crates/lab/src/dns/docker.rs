@@ -1,8 +1,8 @@
 //! The name servers on your machine: Docker's, which knows the containers of its network, and the machine's own.
 //! There is no internet behind them, so that no other name exists.
 
+use base::tree::BTreeMap;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 

@@ -1,6 +1,7 @@
 //! Services and EndpointSlices as names (`plugin/kubernetes` of CoreDNS; the DNS specification of Kubernetes).
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::Items as _;
+use base::tree::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
@@ -227,7 +228,7 @@ fn cluster_addresses(service: &Service, asked: Option<&Asked<'_>>) -> Vec<Found>
     let Some(spec) = &service.spec else { return Vec::new() };
     let (name, namespace) = (service.metadata.name(), service.metadata.namespace());
     let mut found = Vec::new();
-    for port in spec.ports.iter().flatten() {
+    for port in spec.ports.items() {
         let fits = asked
             .is_none_or(|asked| asked.fits_port(port.name.as_deref(), port.protocol.as_deref()));
         if let (true, Some(host)) = (fits, &spec.cluster_ip) {

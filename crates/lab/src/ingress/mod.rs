@@ -7,7 +7,7 @@
 
 mod routes;
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use base::{Duration, Instant};
 use controllers::events::{self, Severity};

@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 use std::rc::Rc;
 
+use base::Items as _;
 use controllers::endpointslice::SERVICE_NAME;
 use kube_api::core::{Service, ServicePort};
 use kube_api::discovery::EndpointSlice;
@@ -142,14 +143,14 @@ fn servers(store: &Store, namespace: &str, service: &str, port: &str) -> Vec<Soc
     let Some(service) = store.get::<Service>(namespace, service) else { return servers };
     let is_it =
         |of: &&ServicePort| of.name.as_deref() == Some(port) || port.parse::<i32>() == Ok(of.port);
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.items());
     let Some(port) = ports.into_iter().find(is_it) else { return servers };
     let name = port.name.as_deref().unwrap_or_default();
     for slice in store.list_in::<EndpointSlice>(namespace) {
         if slice.metadata.label(SERVICE_NAME) != Some(service.metadata.name()) {
             continue;
         }
-        for port in slice.ports.iter().flatten() {
+        for port in slice.ports.items() {
             let number = port.port.and_then(|port| u16::try_from(port).ok());
             let Some(number) = number.filter(|_| port.name.as_deref().unwrap_or_default() == name)
             else {

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use controllers::events::Severity;
 use kube_api::core::{Container as Spec, Pod};
 use netsim::Cause;
@@ -247,9 +247,9 @@ impl Job<'_> {
         let env = refers.environment()?;
         let files = Files::new(self.mounts(spec, &env));
         self.write_names(&files, &hostname, sandbox.ip);
-        let nothing = std::collections::BTreeMap::new();
+        let nothing = base::tree::BTreeMap::new();
         let words = |list: &Option<Vec<String>>| -> Vec<String> {
-            list.iter().flatten().map(|word| super::env::expand(word, &env, &nothing)).collect()
+            list.items().map(|word| super::env::expand(word, &env, &nothing)).collect()
         };
         let working_dir = json(spec, "/workingDir");
         let working_dir = working_dir.as_ref().and_then(|dir| dir.as_str()).unwrap_or_default();
@@ -388,7 +388,7 @@ fn is_task(pod: &Pod, spec: &Spec, at: usize) -> bool {
 
 /// The ports that a container declares, and those that its probes ask for: there, too, something listens.
 fn declared_ports(spec: &Spec) -> Vec<u16> {
-    let ports = spec.ports.iter().flatten();
+    let ports = spec.ports.items();
     let mut all: Vec<u16> = ports
         .filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP")
         .filter_map(|port| u16::try_from(port.container_port).ok())
@@ -450,7 +450,7 @@ pub(super) fn full_name(image: &str) -> String {
 
 /// Whether the Pod has a container of this name that is an init container.
 pub(super) fn is_init(pod: &Pod, at: usize) -> bool {
-    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.items());
     at < init.count()
 }
 

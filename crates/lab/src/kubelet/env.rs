@@ -1,7 +1,8 @@
 //! A container's environment: its variables, what they refer to, and the Services of its namespace
 //! (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/envvars`).
 
-use std::collections::BTreeMap;
+use base::Items as _;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use kube_api::core::{Container as Spec, Pod, Service};
@@ -93,10 +94,10 @@ impl Refers<'_> {
         let part = |name: &str| json(self.spec, name).unwrap_or_default();
         let (sources, variables) = (part("/envFrom"), part("/env"));
         let mut own: Env = Vec::new();
-        for source in sources.as_array().into_iter().flatten() {
+        for source in sources.as_array().items() {
             self.all_of(source, &mut own)?;
         }
-        for variable in variables.as_array().into_iter().flatten() {
+        for variable in variables.as_array().items() {
             let name = word(variable, "/name").to_string();
             let value = match variable.get("valueFrom") {
                 Some(from) => match self.value_from(from)? {
@@ -279,7 +280,7 @@ fn service_variables(service: &Service, env: &mut BTreeMap<String, String>) {
     let upper = |name: &str| name.to_uppercase().replace('-', "_");
     let name = upper(service.metadata.name());
     let mut set = |key: String, value: String| env.insert(format!("{name}_{key}"), value);
-    for (at, port) in spec.ports.iter().flatten().enumerate() {
+    for (at, port) in spec.ports.items().enumerate() {
         let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_string());
         let (number, small) = (port.port.to_string(), protocol.to_lowercase());
         let url = format!("{small}://{ip}:{number}");

@@ -21,8 +21,9 @@ mod status;
 mod volumes;
 mod worker;
 
+use base::tree::{BTreeMap, BTreeSet};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 

@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use controllers::events::Severity;
 use kube_api::core::{Container as Spec, Probe};
 use netsim::{Host, NsId, Process};
@@ -82,7 +82,7 @@ fn port(port: &Value, spec: &Spec) -> Option<u16> {
         return u16::try_from(number).ok();
     }
     let name = port.as_str()?;
-    let mut ports = spec.ports.iter().flatten();
+    let mut ports = spec.ports.items();
     let named = ports.find(|port| port.name.as_deref() == Some(name));
     named.map_or_else(|| name.parse().ok(), |port| u16::try_from(port.container_port).ok())
 }
@@ -115,7 +115,7 @@ impl Job<'_> {
             Ok(SocketAddrV4::new(ip.ok_or_else(|| Action::Cannot(why()))?, number))
         };
         if let Some(exec) = handler.get("exec") {
-            let words = exec.get("command").and_then(Value::as_array).into_iter().flatten();
+            let words = exec.get("command").and_then(Value::as_array).items();
             let argv = words.filter_map(Value::as_str).map(str::to_string).collect();
             return Action::Exec { argv, ns: sandbox.ns, runs_with: runs_with.clone(), commands };
         }
@@ -130,7 +130,7 @@ impl Job<'_> {
                 let why = format!("Get \"https://{addr}{path}\": TLS is not supported by podwire");
                 return Action::Cannot(why);
             }
-            let headers = get.get("httpHeaders").and_then(Value::as_array).into_iter().flatten();
+            let headers = get.get("httpHeaders").and_then(Value::as_array).items();
             let header = |h: &Value| Some((text(h, "name")?, text(h, "value").unwrap_or_default()));
             let headers: Vec<(String, String)> = headers.filter_map(header).collect();
             return Action::Http { addr, path, host: addr.to_string(), headers };

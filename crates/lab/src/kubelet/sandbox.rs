@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use base::Duration;
+use base::Items as _;
 use controllers::events::Severity;
 use kube_api::MetaExt;
 use kube_api::core::Pod;
@@ -116,7 +117,7 @@ pub(super) fn hosts_file(pod: &Pod, node: &str, ip: Ipv4Addr) -> String {
 }
 
 fn words(list: Option<&Value>, between: &str) -> String {
-    let words = list.and_then(Value::as_array).into_iter().flatten();
+    let words = list.and_then(Value::as_array).items();
     words.filter_map(Value::as_str).collect::<Vec<&str>>().join(between)
 }
 
@@ -144,7 +145,7 @@ pub(super) fn resolv_conf(pod: &Pod, dns: Option<Ipv4Addr>) -> String {
     let config = spec.and_then(|spec| json(spec, "/dnsConfig")).unwrap_or_default();
     add_new(&mut servers, &words(config.get("nameservers"), " "));
     add_new(&mut search, &words(config.get("searches"), " "));
-    for option in config.get("options").and_then(Value::as_array).into_iter().flatten() {
+    for option in config.get("options").and_then(Value::as_array).items() {
         let name = option.get("name").and_then(Value::as_str).unwrap_or_default();
         let value = option.get("value").and_then(Value::as_str);
         let text = value.map_or_else(|| name.to_string(), |value| format!("{name}:{value}"));

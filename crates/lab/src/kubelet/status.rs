@@ -1,6 +1,7 @@
 //! What a Pod's status says (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/status/generate.go`).
 
 use base::Instant;
+use base::Items as _;
 use kube_api::core::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
@@ -119,7 +120,7 @@ const OWN: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "Co
 
 /// The conditions of a Pod that others have written.
 pub(super) fn of_others(pod: &Pod) -> impl Iterator<Item = &PodCondition> {
-    let all = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let all = pod.status.iter().flat_map(|status| status.conditions.items());
     all.filter(|condition| !OWN.contains(&condition.type_.as_str()))
 }
 
@@ -213,9 +214,9 @@ impl Worker {
         let gates = pod.spec.as_ref().and_then(|spec| json(spec, "/readinessGates"));
         let gates = gates.as_ref().and_then(|gates| gates.as_array());
         let mut missing = Vec::new();
-        for gate in gates.into_iter().flatten() {
+        for gate in gates.items() {
             let kind = gate.get("conditionType").and_then(|kind| kind.as_str()).unwrap_or_default();
-            let mut conditions = status.conditions.iter().flatten();
+            let mut conditions = status.conditions.items();
             match conditions.find(|condition| condition.type_ == kind) {
                 None => missing.push(format!(
                     "corresponding condition of pod readiness gate {kind:?} does not exist."

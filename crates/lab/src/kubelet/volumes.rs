@@ -1,9 +1,9 @@
 //! A Pod's volumes, and where its containers see them (`pkg/volume`, `pkg/kubelet/volumemanager`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use controllers::events::Severity;
 use kube_api::MetaExt;
 use kube_api::core::Container as Spec;
@@ -51,7 +51,7 @@ fn word<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    value.get(name).and_then(Value::as_array).into_iter().flatten()
+    value.get(name).and_then(Value::as_array).items()
 }
 
 impl Job<'_> {
@@ -146,7 +146,7 @@ impl Job<'_> {
         let volume = config(self.api, "PersistentVolume", "", volume).filter(|_| is_bound);
         let Some(volume) = volume else { return Err(NoVolume::NotYet) };
         let places = "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/values";
-        let mut places = volume.pointer(places).and_then(Value::as_array).into_iter().flatten();
+        let mut places = volume.pointer(places).and_then(Value::as_array).items();
         let mut has_places = false;
         let is_here = places.any(|place| {
             has_places = true;
@@ -254,7 +254,7 @@ impl Job<'_> {
     pub(super) fn mounts(&self, spec: &Spec, env: &super::env::Env) -> Vec<Mount> {
         let mounts = json(spec, "/volumeMounts").unwrap_or_default();
         let mut list = Vec::new();
-        for mount in mounts.as_array().into_iter().flatten() {
+        for mount in mounts.as_array().items() {
             let Some(mounted) = self.worker.volumes.get(word(mount, "name")) else { continue };
             let expression = expand(word(mount, "subPathExpr"), env, &BTreeMap::new());
             let part = format!("{}{expression}", word(mount, "subPath"));

@@ -1,9 +1,9 @@
 //! What a kubelet remembers of a Pod and of its containers.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::rc::Rc;
 
-use base::{Duration, Instant};
+use base::{Duration, Instant, Items as _};
 use kube_api::MetaExt;
 use kube_api::core::{Container as Spec, Pod};
 use netsim::Process;
@@ -160,7 +160,7 @@ pub(super) enum State {
 /// The specification of a Pod's container by its number among all of them.
 pub(super) fn spec_at(pod: &Pod, at: usize) -> Option<&Spec> {
     let spec = pod.spec.as_ref()?;
-    spec.init_containers.iter().flatten().chain(&spec.containers).nth(at)
+    spec.init_containers.items().chain(&spec.containers).nth(at)
 }
 
 /// A field of an object, by its path in JSON. Most fields of Pods that only a kubelet looks at have no place
@@ -293,7 +293,7 @@ impl Container {
 impl Worker {
     pub(super) fn new(pod: &Rc<Pod>, now: Instant) -> Worker {
         let spec = pod.spec.as_ref();
-        let init = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let init = spec.iter().flat_map(|spec| spec.init_containers.items());
         let mut containers: Vec<Container> = init.map(|c| Container::new(c, true)).collect();
         let main = spec.iter().flat_map(|spec| &spec.containers);
         containers.extend(main.map(|c| Container::new(c, false)));

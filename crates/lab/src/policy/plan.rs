@@ -8,7 +8,8 @@
 //! **What is not filtered:** host-network Pods; a node's traffic with its own Pods, probes among it, which passes no
 //! FORWARD; a Pod's traffic with itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use base::Items as _;
+use base::tree::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use controllers::pods;
@@ -68,12 +69,12 @@ fn allowed(policy: &NetworkPolicy, way: Way) -> Vec<Allowed<'_>> {
     let Some(spec) = &policy.spec else { return rules };
     match way {
         Way::Ingress => {
-            for rule in spec.ingress.iter().flatten() {
+            for rule in spec.ingress.items() {
                 rules.push(Allowed { peers: rule.from.as_ref(), ports: rule.ports.as_ref() });
             }
         }
         Way::Egress => {
-            for rule in spec.egress.iter().flatten() {
+            for rule in spec.egress.items() {
                 rules.push(Allowed { peers: rule.to.as_ref(), ports: rule.ports.as_ref() });
             }
         }
@@ -226,7 +227,7 @@ impl<'a> PolicyRules<'a> {
                 "" => String::new(),
                 word => format!("-m set --match-set {set} {word} "),
             };
-            let ports: Vec<&NetworkPolicyPort> = rule.ports.into_iter().flatten().collect();
+            let ports: Vec<&NetworkPolicyPort> = rule.ports.items().collect();
             if ports.is_empty() {
                 ends.iter().for_each(|set| rules.push(format!("{}{end}", matched(set))));
                 continue;
@@ -270,7 +271,7 @@ impl<'a> PolicyRules<'a> {
                     // Each its own set: what one excepts another may hold.
                     let mut nets = BTreeSet::new();
                     add_net(&mut nets, &block.cidr, "");
-                    for except in block.except.iter().flatten() {
+                    for except in block.except.items() {
                         add_net(&mut nets, except, " nomatch");
                     }
                     sets.push(self.set(&format!("{at}/block {number}"), "hash:net", nets));

@@ -1,7 +1,7 @@
 //! `-m connlimit`: how many connections has this host by now? (`net/netfilter/xt_connlimit.c`,
 //! `net/netfilter/nf_conncount.c`)
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 

@@ -1,6 +1,6 @@
 //! `-m hashlimit`: a bucket of tokens for each group of packets (`net/netfilter/xt_hashlimit.c`).
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 

@@ -1,6 +1,6 @@
 //! `-m nfacct`: counts in a named counter, and fits always.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use super::{Facts, Match};
 use crate::rule::Header;

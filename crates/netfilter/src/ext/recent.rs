@@ -1,6 +1,8 @@
 //! `-m recent`: has this address been here lately? (`net/netfilter/xt_recent.c`)
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use base::tree::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 

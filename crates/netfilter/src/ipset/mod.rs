@@ -11,7 +11,7 @@
 pub mod command;
 pub mod element;
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use base::{Duration, Instant};

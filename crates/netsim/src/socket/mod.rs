@@ -18,7 +18,7 @@ pub mod raw;
 pub mod tcp;
 pub mod udp;
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddrV4};

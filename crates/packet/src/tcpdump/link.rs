@@ -1,6 +1,6 @@
 //! What the link puts in front: Ethernet, Linux cooked, nothing; and ARP.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use super::page::{Cut, Page, Shown, need, put, u8_at, u16_at, u32_at};
 use super::{Captured, Dump, LinkType, hex, ip};

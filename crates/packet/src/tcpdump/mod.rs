@@ -128,7 +128,7 @@ pub struct Printer {
     options: Options,
     seqs: tcp::Seqs,
     stamps: stamp::Stamps,
-    ifaces: std::collections::BTreeMap<u32, String>,
+    ifaces: base::tree::BTreeMap<u32, String>,
 }
 
 impl Printer {

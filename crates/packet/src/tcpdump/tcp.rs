@@ -1,6 +1,8 @@
 //! TCP (`print-tcp.c`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use base::tree::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::ip::Ip;

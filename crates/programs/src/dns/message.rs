@@ -1,7 +1,7 @@
 //! Questions and answers, in and out of bytes. Any bytes are a message or none; names are followed backwards
 //! only, so that reading ends.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -3,8 +3,8 @@
 //! Requests go to the servers of a route in turn, over connections that are kept. A server that refuses or does
 //! not answer in time is passed over for the next, three at most (`proxy_next_upstream error timeout`).
 
+use base::tree::BTreeMap;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 

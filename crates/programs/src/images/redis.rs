@@ -1,7 +1,8 @@
 //! Redis and what speaks like it: strings, numbers and lists in memory, over RESP2.
 
+use base::tree::BTreeMap;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use base::Utc;

@@ -146,8 +146,8 @@ fn binary(operator: &BinaryOperator, left: i64, right: i64) -> Result<i64, Strin
 
 #[cfg(test)]
 mod tests {
+    use base::tree::BTreeMap;
     use std::cell::RefCell;
-    use std::collections::BTreeMap;
 
     use super::*;
 

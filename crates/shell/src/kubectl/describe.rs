@@ -8,6 +8,7 @@ pub(crate) mod workloads;
 
 use std::fmt::Write as _;
 
+use base::Items as _;
 use base::calendar::Utc;
 use kube_api::core::Event;
 use kube_api::object::instant;
@@ -162,7 +163,7 @@ fn endpoints(kube: &Kube<'_>, service: &AnyObject, port_name: &str) -> Result<St
             s.metadata.label(controllers::endpointslice::SERVICE_NAME) == Some(service.name())
         });
         own.flat_map(|slice| {
-            let ports = slice.ports.iter().flatten();
+            let ports = slice.ports.items();
             let fits = |port: &&kube_api::discovery::EndpointPort| {
                 port.name.as_deref().unwrap_or_default() == port_name
             };

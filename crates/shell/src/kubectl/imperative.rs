@@ -1,5 +1,6 @@
 //! `kubectl create`, `run`, `expose`, `autoscale`: objects that are made without a manifest.
 
+use base::Items as _;
 use kube_api::{AnyObject, KindInfo};
 use serde_json::{Value, json};
 
@@ -31,8 +32,7 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let Some(image) = args.get("image") else {
         return Err(error("required flag(s) \"image\" not set"));
     };
-    let command: Vec<&String> =
-        args.words.iter().skip(1).chain(args.rest.iter().flatten()).collect();
+    let command: Vec<&String> = args.words.iter().skip(1).chain(args.rest.items()).collect();
     let command = if command.is_empty() { Value::Null } else { json!(command) };
     let (command, arguments) =
         if args.is_on("command") { (command, Value::Null) } else { (Value::Null, command) };
@@ -136,7 +136,7 @@ fn service_for(args: &Args, kind: &KindInfo, object: &AnyObject) -> Result<Value
             let places = ["/spec/template/spec/containers", "/spec/containers"];
             let containers =
                 places.iter().find_map(|at| from.pointer(at)).and_then(Value::as_array);
-            let own = containers.into_iter().flatten().filter_map(|c| c.get("ports")?.as_array());
+            let own = containers.items().filter_map(|c| c.get("ports")?.as_array());
             let services = from.pointer("/spec/ports").and_then(Value::as_array);
             for port in own.chain(services).flatten() {
                 let number = port.get("containerPort").or(port.get("port")).cloned();

@@ -1,5 +1,7 @@
 //! What every verb has at hand: the API server, the namespace, the clock, and how to fail.
 
+use std::pin::Pin;
+
 use base::{Duration, Instant};
 use kube_api::{AnyObject, Api, KindInfo, Status};
 
@@ -43,6 +45,9 @@ impl From<FlagError> for Fail {
 pub(crate) fn error(text: impl AsRef<str>) -> Fail {
     Fail::Message(format!("error: {}", text.as_ref()))
 }
+
+/// A verb under way, boxed, so that not all verbs are one function.
+pub(crate) type Doing<'a> = Pin<Box<dyn Future<Output = Result<i32, Fail>> + 'a>>;
 
 /// A cluster to speak to.
 pub(crate) struct Kube<'a> {

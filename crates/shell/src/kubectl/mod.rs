@@ -41,7 +41,7 @@ use crate::commands::Ctx;
 use crate::flags::{Args, Flag, FlagError, optional, switch, value};
 use crate::io::Exit;
 
-use kube::{Fail, Kube};
+use kube::{Doing, Fail, Kube};
 
 /// What kubectl takes before it asks the API server.
 const START: Duration = Duration::from_millis(60);
@@ -347,31 +347,32 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         return info::without_server(ctx, verb, &args).await;
     }
     let kube = Kube::new(ctx, &args)?;
-    match verb.as_str() {
-        "get" => get::run(&kube, &args).await,
-        "describe" => describe::run(&kube, &args).await,
-        "apply" => apply::apply(&kube, &args).await,
-        "replace" => apply::replace(&kube, &args).await,
-        "create" => imperative::create(&kube, &args).await,
-        "run" => imperative::run(&kube, &args).await,
-        "expose" => imperative::expose(&kube, &args).await,
-        "autoscale" => imperative::autoscale(&kube, &args).await,
-        "diff" => diff::run(&kube, &args).await,
-        "patch" => patch::run(&kube, &args).await,
-        "set" => set::run(&kube, &args).await,
-        "taint" => taint::run(&kube, &args).await,
-        "delete" => delete::run(&kube, &args).await,
-        "scale" => scale::run(&kube, &args).await,
-        "label" => label::run(&kube, &args, label::What::Labels).await,
-        "annotate" => label::run(&kube, &args, label::What::Annotations).await,
-        "rollout" => rollout::run(&kube, &args).await,
-        "cordon" | "uncordon" | "drain" => nodes::run(&kube, verb, &args).await,
-        "logs" => pods::logs(&kube, &args).await,
-        "exec" => pods::exec(&kube, &args).await,
-        "wait" => wait::run(&kube, &args).await,
-        "events" => events::run(&kube, &args).await,
-        _ => info::run(&kube, verb, &args).await,
-    }
+    let doing: Doing<'_> = match verb.as_str() {
+        "get" => Box::pin(get::run(&kube, &args)),
+        "describe" => Box::pin(describe::run(&kube, &args)),
+        "apply" => Box::pin(apply::apply(&kube, &args)),
+        "replace" => Box::pin(apply::replace(&kube, &args)),
+        "create" => Box::pin(imperative::create(&kube, &args)),
+        "run" => Box::pin(imperative::run(&kube, &args)),
+        "expose" => Box::pin(imperative::expose(&kube, &args)),
+        "autoscale" => Box::pin(imperative::autoscale(&kube, &args)),
+        "diff" => Box::pin(diff::run(&kube, &args)),
+        "patch" => Box::pin(patch::run(&kube, &args)),
+        "set" => Box::pin(set::run(&kube, &args)),
+        "taint" => Box::pin(taint::run(&kube, &args)),
+        "delete" => Box::pin(delete::run(&kube, &args)),
+        "scale" => Box::pin(scale::run(&kube, &args)),
+        "label" => Box::pin(label::run(&kube, &args, label::What::Labels)),
+        "annotate" => Box::pin(label::run(&kube, &args, label::What::Annotations)),
+        "rollout" => Box::pin(rollout::run(&kube, &args)),
+        "cordon" | "uncordon" | "drain" => Box::pin(nodes::run(&kube, verb, &args)),
+        "logs" => Box::pin(pods::logs(&kube, &args)),
+        "exec" => Box::pin(pods::exec(&kube, &args)),
+        "wait" => Box::pin(wait::run(&kube, &args)),
+        "events" => Box::pin(events::run(&kube, &args)),
+        _ => Box::pin(info::run(&kube, verb, &args)),
+    };
+    doing.await
 }
 
 /// Verbs that look like one that there is not (cobra's `findSuggestions`).

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use base::Duration;
+use base::Items as _;
 use kube_api::core::Pod;
 use kube_api::labels::Selector;
 use kube_api::{AnyObject, DeleteOptions, Kind, KindInfo, MetaExt, Reason};
@@ -132,7 +133,7 @@ fn plan(args: &Args, pods: Vec<Rc<Pod>>) -> Plan {
             }
             continue;
         }
-        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.items());
         let has_local = volumes.into_iter().any(|volume| volume.empty_dir.is_some());
         if has_local && !args.is_on("delete-emptydir-data") {
             refuse(LOCAL_STORAGE, name);

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use base::Duration;
+use base::Items as _;
 use kube_api::core::Pod;
 use kube_api::{AnyObject, MetaExt};
 use lab::Place;
@@ -50,7 +51,7 @@ fn first_of(kube: &Kube<'_>, object: &AnyObject) -> Result<Rc<Pod>, Fail> {
 async fn container(kube: &Kube<'_>, args: &Args, pod: &Pod) -> Result<String, Fail> {
     let names: Vec<String> =
         pod.spec.iter().flat_map(|spec| &spec.containers).map(|c| c.name.clone()).collect();
-    let mut init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let mut init = pod.spec.iter().flat_map(|spec| spec.init_containers.items());
     match args.get("container") {
         Some(name) if names.iter().any(|known| known == name) => Ok(name.to_string()),
         Some(name) if init.any(|known| known.name == *name) => Ok(name.to_string()),
@@ -137,8 +138,8 @@ pub(super) fn lines(
 /// Why a container does not run yet.
 fn waits_for(pod: &Pod, container: &str) -> String {
     let status = pod.status.as_ref();
-    let main = status.into_iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let init = status.into_iter().flat_map(|s| s.init_container_statuses.iter().flatten());
+    let main = status.into_iter().flat_map(|status| status.container_statuses.items());
+    let init = status.into_iter().flat_map(|s| s.init_container_statuses.items());
     let found = main.chain(init).find(|status| status.name == container);
     let waiting = found.and_then(|status| status.state.as_ref()?.waiting.as_ref());
     let reason = waiting.and_then(|waiting| waiting.reason.clone());

@@ -1,7 +1,7 @@
 //! `kubectl apply --prune`: what was applied before and is not among what is applied now goes
 //! (`kubectl/pkg/cmd/apply/prune.go`).
 
-use std::collections::BTreeSet;
+use base::tree::BTreeSet;
 
 use kube_api::labels::Selector;
 use kube_api::patch::LAST_APPLIED;

@@ -1,5 +1,6 @@
 //! `kubectl set image | env | resources | selector | serviceaccount` (`kubectl/pkg/cmd/set`).
 
+use base::Items as _;
 use kube_api::KindInfo;
 use serde_json::{Map, Value, json};
 
@@ -204,7 +205,7 @@ async fn list_env(kube: &Kube<'_>, args: &Args, words: &[String]) -> Result<i32,
         for container in containers(kind, &mut value, &|_| true)? {
             let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
             let mut text = format!("# {} {}, container {name}\n", kind.plural, object.name());
-            for entry in container.get("env").and_then(Value::as_array).into_iter().flatten() {
+            for entry in container.get("env").and_then(Value::as_array).items() {
                 let field =
                     |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
                 let (name, value) = (field("name"), field("value"));

@@ -363,7 +363,7 @@ pub fn along(wire: &[Point], share: f64) -> Option<Point> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use base::tree::BTreeMap;
 
     use super::*;
 

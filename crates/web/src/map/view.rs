@@ -1,6 +1,6 @@
 //! The structure of the map, as SVG.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 

@@ -16,7 +16,7 @@
 //! `bytes`, `time`, `microtime`, `any`, `intstr`, `quantity`, a type's name, `[T]` for a list, `{T}` for a
 //! map from strings.
 
-use std::collections::BTreeMap;
+use base::tree::BTreeMap;
 
 use k8s_openapi::{ListableResource, Resource};
 use schemars::{JsonSchema, SchemaGenerator};

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use base::Items as _;
 use base::calendar::Utc;
 use kube_api::core::Service;
 use kube_api::object::instant;
@@ -155,7 +156,7 @@ fn backend(kube: &Kube<'_>, namespace: &str, v: &View<'_>) -> Result<String, Fai
     let Some(service) = service else {
         return Ok(format!("{name}:{port} (<error: services \"{name}\" not found>)"));
     };
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.items());
     let found = ports
         .into_iter()
         .find(|of| of.name.as_deref() == Some(&port) || of.port.to_string() == number);
