@@ -33,6 +33,11 @@ fn put(value: &mut Value, values: &[Value]) {
     }
 }
 
+/// What `kubectl create` makes, by every name it has for it.
+const KINDS: &str = "namespace ns serviceaccount sa configmap cm secret deployment deploy service svc job cronjob cj \
+    ingress ing poddisruptionbudget pdb quota resourcequota priorityclass pc role clusterrole rolebinding \
+    clusterrolebinding token";
+
 /// What the words after `create` name, and its manager.
 pub(super) async fn object(kube: &Kube<'_>, args: &Args) -> Result<Value, Fail> {
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
@@ -51,36 +56,7 @@ pub(super) async fn object(kube: &Kube<'_>, args: &Args) -> Result<Value, Fail> 
         "cronjob" | "cj" => required(args, &["image", "schedule"])?,
         _ => {}
     }
-    let known = [
-        "namespace",
-        "ns",
-        "serviceaccount",
-        "sa",
-        "configmap",
-        "cm",
-        "secret",
-        "deployment",
-        "deploy",
-        "service",
-        "svc",
-        "job",
-        "cronjob",
-        "cj",
-        "ingress",
-        "ing",
-        "poddisruptionbudget",
-        "pdb",
-        "quota",
-        "resourcequota",
-        "priorityclass",
-        "pc",
-        "role",
-        "clusterrole",
-        "rolebinding",
-        "clusterrolebinding",
-        "token",
-    ];
-    if !known.contains(verb) {
+    if !KINDS.split_whitespace().any(|known| known == *verb) {
         return Err(Fail::Message(format!(
             "Error: must specify one of -f and -k\n\nerror: unknown command {:?}\nSee 'kubectl create -h' for help and examples",
             args.words.join(" ")

@@ -16,15 +16,15 @@ pub(crate) struct Wrong {
     among: String,
     /// Where it is in the file.
     places: String,
-    /// The API server has said so; everything else was found before it was asked.
-    is_refused: bool,
+    /// It came up while something was done with the manifest, not while files were read.
+    is_late: bool,
 }
 
 impl Wrong {
-    /// What kubectl itself found.
+    /// What kubectl itself found while it did something with the manifest.
     pub(crate) fn plain(text: String) -> Wrong {
         let among = text.strip_prefix("error: ").unwrap_or(&text).to_string();
-        Wrong { alone: text, among, places: String::new(), is_refused: true }
+        Wrong { alone: text, among, places: String::new(), is_late: true }
     }
 
     /// With where it is.
@@ -36,7 +36,7 @@ impl Wrong {
     pub(crate) fn refused(status: Status, doing: &str, places: String) -> Wrong {
         let invalid = status.invalid.is_some().then(|| status.to_string());
         let among = status.while_doing(doing).in_list();
-        Wrong { alone: invalid.unwrap_or_else(|| among.clone()), among, places, is_refused: true }
+        Wrong { alone: invalid.unwrap_or_else(|| among.clone()), among, places, is_late: true }
     }
 
     /// With its places, as it is said alone.
@@ -52,8 +52,8 @@ pub(crate) async fn tell_wrong(kube: &Kube<'_>, all: &[Wrong]) -> Result<i32, Fa
         return Ok(1);
     }
     // What was found while reading comes first, as files are read as a whole before the server is asked.
-    for is_refused in [false, true] {
-        for wrong in all.iter().filter(|wrong| wrong.is_refused == is_refused) {
+    for is_late in [false, true] {
+        for wrong in all.iter().filter(|wrong| wrong.is_late == is_late) {
             let text = format!("{}\n{}", wrong.among, wrong.places);
             kube.err(format!("{}\n", text.trim_end())).await?;
         }
@@ -105,7 +105,7 @@ pub(crate) async fn read(
                         alone: format!("error: {}", refusal.message),
                         among: refusal.message,
                         places: refusal.places,
-                        is_refused: false,
+                        is_late: false,
                     },
                 }));
             }

@@ -502,7 +502,7 @@ fn event(v: &View<'_>, object: &AnyObject, now: Instant) -> Row {
         v.text("/type"),
         v.text("/reason"),
         subject,
-        v.text("/message").trim().to_string(),
+        first_line(v.text("/message").trim()),
     ];
     let wide = vec![
         v.text("/involvedObject/fieldPath"),
@@ -512,6 +512,14 @@ fn event(v: &View<'_>, object: &AnyObject, now: Instant) -> Row {
         object.name().to_string(),
     ];
     (cells, wide)
+}
+
+/// A table has a line for each object: of longer texts the first one (`cli-runtime/pkg/printers/tableprinter.go`).
+fn first_line(text: &str) -> String {
+    match text.split_once(['\n', '\r', '\u{c}']) {
+        Some((first, _)) => format!("{first}..."),
+        None => text.to_string(),
+    }
 }
 
 /// How long an object has been there.
@@ -552,6 +560,12 @@ pub(crate) fn human(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_has_one_line() {
+        assert_eq!(first_line("one"), "one");
+        assert_eq!(first_line("one\ntwo"), "one...");
+    }
 
     #[test]
     fn durations_as_people_read_them() {
