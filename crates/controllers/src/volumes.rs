@@ -125,7 +125,9 @@ impl Volumes {
         if text(&claim, "/status/phase").is_empty() {
             claim["status"] = json!({"phase": "Pending"});
         }
-        put(api, "PersistentVolumeClaim", claim.clone());
+        put(api, "PersistentVolumeClaim", claim);
+        // As it is stored now.
+        let Some(mut claim) = get(api, "PersistentVolumeClaim", namespace, name) else { return };
         if let Some(volume) = fitting(api, &claim) {
             return bind(api, claim, volume);
         }
@@ -168,7 +170,21 @@ impl Volumes {
         let from = events::component("persistentvolume-controller");
         let about = reference(&claim);
         events::record(api, now, about, Severity::Normal, "ExternalProvisioning", &message, from);
-        if provisioner != LOCAL_PATH {
+        let key = "volume.kubernetes.io/storage-provisioner";
+        let asked = claim["metadata"]["annotations"][key] == provisioner.as_str();
+        let node = node.unwrap_or_default();
+        if !asked {
+            let notes = &mut claim["metadata"]["annotations"];
+            for key in [key, "volume.beta.kubernetes.io/storage-provisioner"] {
+                notes[key] = provisioner.as_str().into();
+            }
+            if waits {
+                notes["volume.kubernetes.io/selected-node"] = node.as_str().into();
+            }
+            put(api, "PersistentVolumeClaim", claim.clone());
+        }
+        // What has been asked for once is under way.
+        if provisioner != LOCAL_PATH || asked {
             return;
         }
         let message =
@@ -177,7 +193,6 @@ impl Volumes {
         let from = events::component(LOCAL_PATH);
         events::record(api, now, about, Severity::Normal, "Provisioning", &message, from);
         let (namespace, name) = (namespace.to_string(), name.to_string());
-        let node = node.unwrap_or_default();
         self.queue.add(Task::Make { namespace, name, node }, now + PROVISION);
     }
 }

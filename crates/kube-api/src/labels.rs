@@ -119,6 +119,9 @@ fn parse_requirement(part: &str) -> Result<Requirement, BadSelector> {
         requirement(key, Test::In(vec![value.trim().to_string()]))
     } else if let Some((key, rest)) = part.split_once(char::is_whitespace) {
         let (word, set) = rest.trim().split_once('(').unwrap_or((rest.trim(), ""));
+        if matches!(rest.trim(), "in" | "notin") {
+            return Err(BadSelector("found '' expected: '('".to_string()));
+        }
         let Some(set) = set.trim().strip_suffix(')') else {
             return Err(BadSelector(format!(
                 "found '{}', expected: in, notin, =, ==, !=, gt, lt",

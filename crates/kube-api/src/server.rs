@@ -1,10 +1,12 @@
 //! What the API server does with an object: names, defaults, validation, addresses and ports.
 //!
-//! [`requests`] is what people ask for: with who asks, patches, and dry runs; [`deletion`]: how objects go.
+//! [`requests`] is what people ask for: with who asks, patches, and dry runs; [`deletion`]: how objects go;
+//! [`alike`]: Pods of one template.
 //!
 //! **Invariant:** `metadata.generation` counts what users asked for: changes of the spec, of a Deployment's
 //! annotations (`pkg/registry/apps/deployment/strategy.go`), and the wish to delete; never a status.
 
+mod alike;
 mod deletion;
 mod requests;
 
@@ -27,6 +29,8 @@ use crate::provenance::Provenance;
 use crate::status::{FieldError, Status};
 use crate::store::Store;
 use crate::{MetaExt, crd, defaults, validate, workloads};
+
+use alike::Alike;
 
 pub use deletion::{DeleteOptions, FOREGROUND, ORPHAN, Propagation};
 pub use requests::{Patch, Request};
@@ -59,6 +63,7 @@ pub struct Api {
     provenance: Provenance,
     rng: Rng,
     births: Births,
+    alike: Alike,
 }
 
 /// How often something was created under a name, so that each gets other letters. It is counted by name: what
@@ -97,6 +102,7 @@ impl Api {
             provenance: Provenance::default(),
             rng,
             births: Births::default(),
+            alike: Alike::default(),
         }
     }
 
@@ -179,12 +185,11 @@ impl Api {
         if self.store.get_any(info.id, object.namespace(), object.name()).is_some() {
             return Err(Status::already_exists(&info.resource(), object.name()));
         }
-        defaults::apply(&mut object);
-        defaults::ingress_class(&self.store, &mut object);
-        if let Some(request) = request {
-            object = self.noted(&info, None, object, request);
+        if request.is_none() && self.alike.fill(&mut object) {
+            self.refuse(&info, &object, validate::metadata(&info, &object))?;
+        } else {
+            object = self.filled_in(&info, object, request)?;
         }
-        self.refuse(&info, &object, validate::create(&info, &object))?;
         let held = self.held_if(request.is_some_and(|request| request.dry_run));
         if let AnyObject::Service(service) = &mut object {
             let service = Rc::make_mut(service);
@@ -203,6 +208,26 @@ impl Api {
             workloads::select_by_uid(Rc::make_mut(job));
         }
         Ok(self.put(object, held))
+    }
+
+    /// A new object with its defaults and the note of who made it, if nothing is wrong with it.
+    fn filled_in(
+        &mut self,
+        info: &KindInfo,
+        mut object: AnyObject,
+        request: Option<&Request<'_>>,
+    ) -> Result<AnyObject, Status> {
+        let given = if request.is_none() { Alike::given(&object) } else { None };
+        defaults::apply(&mut object);
+        defaults::ingress_class(&self.store, &mut object);
+        if let Some(request) = request {
+            object = self.noted(info, None, object, request);
+        }
+        self.refuse(info, &object, validate::create(info, &object))?;
+        if let Some(given) = given {
+            self.alike.remember(given, &object);
+        }
+        Ok(object)
     }
 
     /// Addresses and ports that are held now, if nothing is to come of what follows.

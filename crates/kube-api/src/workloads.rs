@@ -27,6 +27,12 @@ pub(crate) fn select_by_uid(job: &mut Job) {
         labels.insert(key.to_string(), value.clone());
         labels.insert(format!("batch.kubernetes.io/{key}"), value.clone());
     }
+    // A Job without labels has its template's: defaults are filled in whenever one is read (`SetDefaults_Job`).
+    let shown = labels.clone();
+    let own = job.metadata.labels.get_or_insert_default();
+    if own.is_empty() {
+        *own = shown;
+    }
     let selector = spec.selector.get_or_insert_with(LabelSelector::default);
     let wanted = selector.match_labels.get_or_insert_default();
     wanted.insert("batch.kubernetes.io/controller-uid".to_string(), uid);

@@ -78,6 +78,12 @@ pub fn documents(text: &str) -> Vec<Document> {
     documents
 }
 
+/// The first document of a text that is read as YAML in any case, as kubectl reads a patch.
+pub fn first(text: &str) -> Result<Option<Node>, YamlError> {
+    let first = yaml_documents(text, 1).into_iter().next();
+    first.map_or(Ok(None), |document| document.content)
+}
+
 fn yaml_documents(text: &str, line: u32) -> Vec<Document> {
     let mut documents = Vec::new();
     let mut current = String::new();

@@ -474,3 +474,45 @@ fn what_a_refused_service_asked_for_is_free_again() {
     let told = apply(&mut api, &[service("a", refused), service("b", fine)].join("---\n"));
     assert!(told.ends_with("service/b ok"), "{told}");
 }
+
+#[test]
+fn pods_that_are_alike_become_alike() {
+    let mut api = api();
+    let pod = |name: &str, image: &str| -> kube_api::core::Pod {
+        kube_api::from_value(serde_json::json!({
+            "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
+            "spec": {"hostAliases": [{"ip": "10.0.0.1"}], "containers": [{"name": "c", "image": image,
+                "ports": [{"containerPort": 80}], "resources": {"limits": {"cpu": "1"}}}]},
+        }))
+        .unwrap()
+    };
+    let mut create = |name: &str, image: &str| api.create_typed(pod(name, image), Instant::ZERO);
+    let one = create("one", "nginx").unwrap();
+    let two = create("two", "nginx").unwrap();
+    let other = create("other", "nginx:1").unwrap();
+    assert_eq!((&one.spec, &one.status), (&two.spec, &two.status));
+    let policy = |pod: &kube_api::core::Pod| {
+        pod.spec.as_ref().unwrap().containers[0].image_pull_policy.clone().unwrap()
+    };
+    assert_eq!([policy(&one), policy(&two), policy(&other)], ["Always", "Always", "IfNotPresent"]);
+    assert_eq!(two.metadata.label("app"), Some("two"));
+    // What each has of its own is looked at all the same, and what is wrong stays wrong.
+    create("three", "nginx").unwrap();
+    assert!(create("Four", "nginx").unwrap_err().to_string().contains("metadata.name"));
+    for _ in 0..2 {
+        assert!(create("five", " nginx").unwrap_err().to_string().contains("whitespace"));
+    }
+}
+
+#[test]
+fn a_part_of_an_object_is_what_the_whole_has_there() {
+    let spec: kube_api::core::PodSpec = kube_api::from_value(serde_json::json!({
+        "containers": [{"name": "c"}], "nodeName": "n", "hostAliases": [{"ip": "10.0.0.1"}],
+        "setHostnameAsFQDN": true, "readinessGates": [],
+    }))
+    .unwrap();
+    let whole = kube_api::types::to_value(&spec);
+    for name in ["containers", "nodeName", "hostAliases", "setHostnameAsFQDN", "volumes", "nope"] {
+        assert_eq!(kube_api::types::part(&spec, name).as_ref(), whole.get(name), "{name}");
+    }
+}

@@ -1,12 +1,14 @@
-//! How long a Deployment of many Pods takes, from its creation to all of them ready, by the clock on the wall, and
-//! how much memory each Pod takes. Where other programs run too, the time of the processor says more.
+//! How long a Deployment of many Pods takes, from its creation to all of them ready and from its deletion to all of
+//! them gone, and how much memory each Pod takes. Where other programs run too, the time of the processor
+//! says more than the clock on the wall.
 //!
 //! ```sh
-//! cargo run --release -p lab --example scale -- 100 300 1000 5000
+//! cargo run --release -p lab --example scale              # what docs/benchmarks.md shows
+//! cargo run --release -p lab --example scale -- 1000 1000x50 1000x50s
 //! ```
 //!
-//! Each number is measured in a fresh lab with a worker for every hundred Pods. With `service` as the first word,
-//! a Service selects them all.
+//! Each word is a measurement in a fresh lab: the number of Pods, the number of workers (one for every hundred Pods
+//! where nothing is said), and `s` when a Service is to select them all.
 
 #![allow(
     clippy::print_stdout,
@@ -15,6 +17,7 @@
 )]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "it reads the clock")]
 
+use std::process::Command;
 use std::time::Instant as Wall;
 
 use base::{Duration, Instant};
@@ -26,21 +29,55 @@ use lab::kind::{KindConfig, NodeConfig, Role};
 use lab::{Options, World};
 use serde_json::json;
 
-fn main() {
-    let mut sizes: Vec<String> = std::env::args().skip(1).collect();
-    let with_service = sizes.first().is_some_and(|word| word == "service");
-    if with_service {
-        sizes.remove(0);
+/// What is measured when nothing is said.
+const ALL: [&str; 7] = ["100", "300", "1000", "5000", "300x3s", "1000x10s", "1000x50s"];
+
+/// One measurement.
+struct Size {
+    pods: u32,
+    workers: usize,
+    with_service: bool,
+}
+
+impl Size {
+    fn parse(word: &str) -> Size {
+        let plain = word.strip_suffix('s');
+        let (pods, workers) = match plain.unwrap_or(word).split_once('x') {
+            Some((pods, workers)) => (pods.parse().unwrap(), workers.parse().ok()),
+            None => (plain.unwrap_or(word).parse::<u32>().unwrap(), None),
+        };
+        let workers = workers.unwrap_or((pods as usize).div_ceil(100));
+        Size { pods, workers, with_service: plain.is_some() }
     }
-    if sizes.is_empty() {
-        sizes = ["100", "300", "1000", "5000"].map(str::to_string).to_vec();
+}
+
+fn main() {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if let [row, word] = words.as_slice()
+        && row == "row"
+    {
+        return measure(&Size::parse(word));
+    }
+    if words.is_empty() {
+        words = ALL.map(str::to_string).to_vec();
     }
     println!(
-        "{:>6} {:>9} {:>9} {:>9} {:>10} {:>9} {:>13}",
-        "Pods", "wall ms", "cpu ms", "µs/Pod", "virtual s", "kB/Pod", "deleted, cpu"
+        "{:>6} {:>7} {:>7} {:>9} {:>9} {:>7} {:>9} {:>7} {:>11} {:>7}",
+        "Pods",
+        "workers",
+        "Service",
+        "ready ms",
+        "cpu ms",
+        "µs/Pod",
+        "virtual s",
+        "kB/Pod",
+        "gone cpu ms",
+        "µs/Pod"
     );
-    for size in sizes {
-        measure(size.parse().unwrap(), with_service);
+    for word in words {
+        // A process of its own: what an earlier lab has given back would count as no memory at all.
+        let own = std::env::current_exe().unwrap();
+        assert!(Command::new(own).args(["row", &word]).status().unwrap().success());
     }
 }
 
@@ -58,21 +95,22 @@ fn memory() -> u64 {
     line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).unwrap_or(0)
 }
 
-fn world(pods: u32) -> World {
+fn world(workers: usize) -> World {
     let worker = NodeConfig { role: Role::Worker, ..NodeConfig::default() };
     let mut nodes = vec![NodeConfig::default()];
-    nodes.extend(std::iter::repeat_n(worker, (pods as usize).div_ceil(100) + 1));
+    nodes.extend(std::iter::repeat_n(worker, workers));
     let cluster = Some(KindConfig { nodes, ..KindConfig::default() });
     World::new(&Options { cluster, ..Options::default() })
 }
 
-fn measure(size: u32, with_service: bool) {
-    let world = world(size);
+fn measure(size: &Size) {
+    let Size { pods: count, workers, with_service } = *size;
+    let world = world(workers);
     let lab = world.lab();
     let labels = json!({"app": "web"});
     let deployment: Deployment = from_value(json!({
         "metadata": {"name": "web", "namespace": "default"},
-        "spec": {"replicas": size, "selector": {"matchLabels": labels},
+        "spec": {"replicas": count, "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels},
                 "spec": {"containers": [{"name": "web", "image": "nginx:1.27"}]}}},
     }))
@@ -95,7 +133,7 @@ fn measure(size: u32, with_service: bool) {
             let done = lab.with("kind", |cluster| {
                 let web = cluster.api.store().get::<Deployment>("default", "web");
                 let status = web.and_then(|web| web.status.as_ref());
-                status.and_then(|status| status.available_replicas) == i32::try_from(size).ok()
+                status.and_then(|status| status.available_replicas) == i32::try_from(count).ok()
             });
             if done == Some(true) {
                 return true;
@@ -115,14 +153,17 @@ fn measure(size: u32, with_service: bool) {
     world.advance(lab.now() + Duration::from_secs(60), u32::MAX);
     let left = lab.with("kind", |cluster| cluster.api.store().list_in::<Pod>("default").count());
     assert_eq!(left, Some(0));
+    let gone = cpu() - began;
     println!(
-        "{size:>6} {:>9.1} {:>9.1} {:>9.1} {:>10.2} {:>9.1} {:>10.1} ms",
+        "{count:>6} {workers:>7} {:>7} {:>9.1} {:>9.1} {:>7.1} {:>9.2} {:>7.1} {:>11.1} {:>7.1}",
+        if with_service { "yes" } else { "no" },
         wall.as_secs_f64() * 1e3,
         used * 1e3,
-        used * 1e6 / f64::from(size),
+        used * 1e6 / f64::from(count),
         virtual_time.as_secs_f64(),
-        after.saturating_sub(before) as f64 / f64::from(size),
-        (cpu() - began) * 1e3,
+        after.saturating_sub(before) as f64 / f64::from(count),
+        gone * 1e3,
+        gone * 1e6 / f64::from(count),
     );
 }
 

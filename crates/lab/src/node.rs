@@ -178,12 +178,24 @@ fn status(parts: &NodeParts<'_>, now: Instant) -> NodeStatus {
             kernel_version: "6.12.0-podwire".to_string(),
             kube_proxy_version: String::new(),
             kubelet_version: KUBERNETES_VERSION.to_string(),
+            machine_id: uuid(parts.name).replace('-', ""),
+            system_uuid: uuid(&format!("system/{}", parts.name)),
+            // All nodes run on one kernel.
+            boot_id: uuid("boot"),
             operating_system: "linux".to_string(),
             os_image: "Debian GNU/Linux 12 (bookworm)".to_string(),
             ..NodeSystemInfo::default()
         }),
         ..NodeStatus::default()
     }
+}
+
+/// An identifier that is always the same for a name.
+fn uuid(name: &str) -> String {
+    let mut chance = Rng::new(0).fork(name);
+    let (a, b) = (chance.next_u64(), chance.next_u64());
+    let (first, second, third) = (a >> 32, (a >> 16) & 0xffff, a & 0xfff);
+    format!("{first:08x}-{second:04x}-4{third:03x}-9{:03x}-{:012x}", b >> 52, b & 0xffff_ffff_ffff)
 }
 
 /// What a node that is well says about itself.

@@ -4,7 +4,7 @@
 //! remembers the tasks that wait for it; wakers of the standard library are not used.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -45,6 +45,8 @@ pub(crate) struct Scheduler {
     tasks: Slab<TaskState>,
     next_serial: u32,
     processes: Vec<ProcessState>,
+    /// Those that have not ended, by namespace.
+    running: BTreeSet<(NsId, ProcId)>,
 }
 
 #[derive(Debug)]
@@ -320,7 +322,9 @@ impl Net {
                 is_terminating: false,
                 waiters: Waiters::new(),
             });
-            ProcId(processes.len() as u32 - 1)
+            let id = ProcId(processes.len() as u32 - 1);
+            kernel.scheduler.running.insert((ns, id));
+            id
         };
         let host = Host { net: self.clone(), ns, process: id };
         let running = program(host);
@@ -350,8 +354,11 @@ impl Net {
                 return;
             }
             process.exit = Some(code);
+            process.name = String::new();
+            let ns = process.ns;
             let mut waiters = std::mem::take(&mut process.waiters);
             let tasks = std::mem::take(&mut process.tasks);
+            scheduler.running.remove(&(ns, id));
             scheduler.wake_all(&mut waiters);
             (tasks, scheduler.current)
         };
@@ -368,11 +375,8 @@ impl Net {
     pub fn kill_all(&self, ns: NsId) {
         let running: Vec<ProcId> = {
             let kernel = self.kernel();
-            let processes = kernel.scheduler.processes.iter().enumerate();
-            processes
-                .filter(|(_, process)| process.ns == ns && process.exit.is_none())
-                .map(|(id, _)| ProcId(id as u32))
-                .collect()
+            let of_ns = kernel.scheduler.running.range((ns, ProcId(0))..=(ns, ProcId(u32::MAX)));
+            of_ns.map(|(_, id)| *id).collect()
         };
         for id in running {
             self.end_process(id, 137);

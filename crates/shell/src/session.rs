@@ -98,11 +98,10 @@ impl Session {
             signals: Rc::default(),
             state,
         };
-        for (name, value) in [("HOME", "/root"), ("PWD", cwd)] {
-            session.set(name, value);
-            session.export(name);
-        }
-        for (name, value) in session.container.iter().flat_map(|container| &container.env) {
+        session.set("PWD", cwd);
+        session.set("HOME", "/root");
+        session.export("HOME");
+        for (name, value) in session.container.iter().flat_map(|container| container.env.iter()) {
             session.set(name, value);
             session.export(name);
         }

@@ -41,8 +41,8 @@ cargo xtask VERB
                      format tidy clippy clippy-web native web site e2e
   tidy               check the edges between crates, and the text of all files
   e2e [DIR]          drive the page in dist/ (or DIR) in a headless browser
-  bench [SIZE]       measure the data plane natively; SIZE is 10 unless told
-  bench --web        the same in a headless browser
+  bench [SIZE]       measure the data plane, then the control plane, natively; SIZE is 10 unless told
+  bench --web        the data plane in a headless browser
   fuzz [SECONDS]     run every fuzz target for SECONDS (60 unless told), one after the other
 ";
 

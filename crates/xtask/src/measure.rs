@@ -5,9 +5,10 @@ use std::fs;
 use crate::chore::{Outcome, Workspace, timed};
 use crate::setup;
 
-/// Measures the data plane natively.
+/// Measures the data plane and the control plane natively.
 pub(crate) fn bench(ws: &Workspace, size: u32) -> Outcome {
-    ws.line("cargo run --quiet --release -p bench --").arg(size.to_string()).run()
+    ws.line("cargo run --quiet --release -p bench --").arg(size.to_string()).run()?;
+    ws.line("cargo run --quiet --release -p lab --example scale").run()
 }
 
 /// The same work in a headless browser.

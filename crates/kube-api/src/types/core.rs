@@ -260,6 +260,9 @@ objects! { "core/v1", "v1";
         kubelet_version: String = "kubeletVersion",
         operating_system: String = "operatingSystem",
         os_image: String = "osImage",
+        boot_id: String = "bootID",
+        machine_id: String = "machineID",
+        system_uuid: String = "systemUUID",
         rest: Rest = "",
     }
 

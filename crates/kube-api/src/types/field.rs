@@ -13,6 +13,10 @@ pub trait Field {
     fn to_json(&self) -> Option<Value>;
     /// Takes its value from JSON.
     fn set(&mut self, value: Value);
+    /// What it holds under a name, if it holds what has no field of its own.
+    fn kept(&self, _: &str) -> Option<Value> {
+        None
+    }
 }
 
 /// An object: named fields, in JSON's spelling. One called `""` holds what has no field of its own.
@@ -34,6 +38,19 @@ pub fn write(object: &dyn Object) -> Value {
         None => {}
     });
     Value::Object(map)
+}
+
+/// One field of the object as JSON; the others are not looked at.
+pub fn part(object: &dyn Object, name: &str) -> Option<Value> {
+    let mut found = None;
+    object.each(&mut |known, field| {
+        if known == name {
+            found = field.to_json();
+        } else if known.is_empty() && found.is_none() {
+            found = field.kept(name);
+        }
+    });
+    found
 }
 
 /// Takes the fields of the object from JSON; those that are not there stay as they are.
@@ -109,6 +126,9 @@ impl Field for Map<String, Value> {
         if let Value::Object(map) = value {
             *self = map;
         }
+    }
+    fn kept(&self, name: &str) -> Option<Value> {
+        self.get(name).cloned()
     }
 }
 

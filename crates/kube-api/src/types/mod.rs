@@ -122,7 +122,7 @@ pub mod policy;
 pub mod scalar;
 pub mod time;
 
-pub use field::{Field, Object};
+pub use field::{Field, Object, part};
 pub use scalar::{IntOrString, Quantity};
 pub use time::{MicroTime, Time};
 

@@ -35,6 +35,13 @@ pub fn create(info: &KindInfo, object: &AnyObject) -> Vec<FieldError> {
     checker.errors
 }
 
+/// What is wrong with a new object whose contents are known to be right.
+pub(crate) fn metadata(info: &KindInfo, object: &AnyObject) -> Vec<FieldError> {
+    let mut checker = Checker::default();
+    meta(&mut checker, info, object);
+    checker.errors
+}
+
 /// What is wrong with a changed object.
 pub fn update(info: &KindInfo, old: &AnyObject, new: &AnyObject) -> Vec<FieldError> {
     let mut checker = Checker::default();

@@ -179,7 +179,7 @@ impl Job<'_> {
         if images::pull(&image).is_err() {
             let full = full_name(&image);
             let why = format!(
-                "rpc error: code = NotFound desc = failed to pull and unpack image {full:?}: failed to resolve reference {full:?}: {full}: not found"
+                "rpc error: code = NotFound desc = failed to pull and unpack image {full:?}: failed to resolve image: {full}: not found"
             );
             let message = format!("Failed to pull image {image:?}: {why}");
             self.tell(at, Severity::Warning, "Failed", &message);
@@ -193,8 +193,10 @@ impl Job<'_> {
         container.pull_backoff = BACKOFF.0;
         self.images.insert(full_name(&image));
         let took = span(now - since);
-        let message =
-            format!("Successfully pulled image {image:?} in {took} ({took} including waiting)");
+        let size = images::size(&image);
+        let message = format!(
+            "Successfully pulled image {image:?} in {took} ({took} including waiting). Image size: {size} bytes."
+        );
         self.tell(at, Severity::Normal, "Pulled", &message);
         self.create(at);
     }
@@ -261,7 +263,7 @@ impl Job<'_> {
             hostname,
             working_dir: working_dir.to_string(),
             files,
-            env,
+            env: env.into(),
         })
     }
 

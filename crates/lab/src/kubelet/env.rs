@@ -9,6 +9,8 @@ use kube_api::core::{Container as Spec, Pod, Service};
 use kube_api::{AnyObject, Api, MetaExt};
 use serde_json::Value;
 
+use super::worker::json;
+
 /// Variables in their order.
 pub(super) type Env = Vec<(String, String)>;
 
@@ -89,12 +91,13 @@ impl Refers<'_> {
     /// The whole environment, or what is missing, in a kubelet's words.
     pub(super) fn environment(&self) -> Result<Env, String> {
         let services = self.services();
-        let spec = kube_api::types::to_value(self.spec);
+        let part = |name: &str| json(self.spec, name).unwrap_or_default();
+        let (sources, variables) = (part("/envFrom"), part("/env"));
         let mut own: Env = Vec::new();
-        for source in spec.get("envFrom").and_then(Value::as_array).items() {
+        for source in sources.as_array().items() {
             self.all_of(source, &mut own)?;
         }
-        for variable in spec.get("env").and_then(Value::as_array).items() {
+        for variable in variables.as_array().items() {
             let name = word(variable, "/name").to_string();
             let value = match variable.get("valueFrom") {
                 Some(from) => match self.value_from(from)? {

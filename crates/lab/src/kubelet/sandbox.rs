@@ -95,7 +95,10 @@ pub(super) fn hostname(pod: &Pod, node: &str) -> (String, Option<String>) {
 
 /// What a Pod's `/etc/hosts` says.
 pub(super) fn hosts_file(pod: &Pod, node: &str, ip: Ipv4Addr) -> String {
-    let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n".to_string();
+    let whose = if is_host_network(pod) { " (host network)" } else { "" };
+    let mut text = format!(
+        "# Kubernetes-managed hosts file{whose}.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
+    );
     let (name, full) = hostname(pod, node);
     match full.filter(|full| *full != name) {
         Some(full) => text.push_str(&format!("{ip}\t{full}\t{name}\n")),

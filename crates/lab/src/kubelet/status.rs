@@ -29,7 +29,13 @@ impl Job<'_> {
 }
 
 fn digest(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(text) {
+        for digit in [byte >> 4, byte & 15] {
+            hex.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+    hex
 }
 
 fn waiting(reason: &str, message: &str) -> ContainerState {
@@ -132,7 +138,9 @@ impl Worker {
         let before = if has_init { "PodInitializing" } else { "ContainerCreating" };
         let of = |is_main: bool| -> Vec<ContainerStatus> {
             let some = self.containers.iter().filter(|c| (c.role == Role::Main) == is_main);
-            some.map(|c| c.status(&self.id, before)).collect()
+            let mut statuses = Vec::with_capacity(some.clone().count());
+            statuses.extend(some.map(|c| c.status(&self.id, before)));
+            statuses
         };
         let phase = self.phase(pod);
         status.phase = Some(phase.to_string());
@@ -167,6 +175,7 @@ impl Worker {
         for (kind, verdict) in OWN.into_iter().zip(verdicts) {
             set_condition(conditions, kind, verdict, pod.metadata.generation, now);
         }
+        conditions.shrink_to_fit();
         base::order::sort_by_key(conditions, |c| {
             order.clone().position(|kind| kind == c.type_).unwrap_or(OWN.len() + 1)
         });

@@ -165,8 +165,14 @@ pub(super) fn spec_at(pod: &Pod, at: usize) -> Option<&Spec> {
 
 /// A field of an object, by its path in JSON. Most fields of Pods that only a kubelet looks at have no place
 /// of their own in the types.
-pub(super) fn json<T: kube_api::types::Field>(object: &T, pointer: &str) -> Option<Value> {
-    kube_api::types::to_value(object).pointer_mut(pointer).map(Value::take)
+pub(super) fn json(object: &dyn kube_api::types::Object, pointer: &str) -> Option<Value> {
+    let path = pointer.strip_prefix('/')?;
+    let (name, deeper) = path.split_once('/').unwrap_or((path, ""));
+    let mut part = kube_api::types::part(object, name)?;
+    if deeper.is_empty() {
+        return Some(part);
+    }
+    part.pointer_mut(&format!("/{deeper}")).map(Value::take)
 }
 
 impl Container {
@@ -291,6 +297,7 @@ impl Worker {
         let mut containers: Vec<Container> = init.map(|c| Container::new(c, true)).collect();
         let main = spec.iter().flat_map(|spec| &spec.containers);
         containers.extend(main.map(|c| Container::new(c, false)));
+        containers.shrink_to_fit();
         let source = pod.metadata.annotation("kubernetes.io/config.source");
         Worker {
             id: pod.metadata.uid().to_string(),

@@ -250,7 +250,7 @@ impl fmt::Debug for Sockets {
 
 impl Sockets {
     pub(crate) fn new(rng: &Rng) -> Sockets {
-        let mut sockets = Sockets {
+        Sockets {
             stacks: Vec::new(),
             rng: rng.clone(),
             conns: FastMap::default(),
@@ -258,9 +258,7 @@ impl Sockets {
             udp: BTreeMap::new(),
             raw: Vec::new(),
             time_waits: TimeWaits::default(),
-        };
-        sockets.add_stack(1500);
-        sockets
+        }
     }
 
     fn add_stack(&mut self, mtu: u16) {

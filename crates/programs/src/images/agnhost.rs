@@ -140,7 +140,7 @@ impl Agnhost {
     /// `SERVE_PORT_80=text`: answers with the text on port 80.
     async fn porter(&self) -> i32 {
         let mut opened = Ok(());
-        for (name, value) in &self.container.env {
+        for (name, value) in self.container.env.iter() {
             let port = name.strip_prefix("SERVE_PORT_").and_then(|port| port.parse().ok());
             if let (Some(port), Ok(())) = (port, opened) {
                 let value = value.clone();

@@ -399,8 +399,10 @@ fn mendhak(asked: &Asked<'_>) -> Response {
 fn ealen(asked: &Asked<'_>) -> Response {
     let request = asked.request;
     let host = asked.host();
-    let mut environment = vec![("HOSTNAME".to_string(), asked.hostname().to_string())];
-    environment.extend(asked.container.env.iter().cloned());
+    let mut environment = asked.container.env.to_vec();
+    if !environment.iter().any(|(name, _)| name == "HOSTNAME") {
+        environment.insert(0, ("HOSTNAME".to_string(), asked.hostname().to_string()));
+    }
     json(format!(
         "{{\"host\":{{\"hostname\":{},\"ip\":\"::ffff:{}\",\"ips\":[]}},\"http\":{{\"method\":{},\"baseUrl\":\"\",\
          \"originalUrl\":{},\"protocol\":\"http\"}},\"request\":{{\"params\":{{\"0\":{}}},\"query\":{{{}}},\

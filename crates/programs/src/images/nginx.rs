@@ -114,7 +114,8 @@ pub(super) async fn nginx(
         upstreams: Vec::new(),
         connections: Cell::new(0),
     };
-    if let Err(why) = nginx.configure().await {
+    // What it takes to read all that is not kept.
+    if let Err(why) = Box::pin(nginx.configure()).await {
         return nginx.refuse(&why);
     }
     nginx.run().await
@@ -196,12 +197,12 @@ impl Nginx {
 
     async fn configure(&mut self) -> Result<(), String> {
         let files = self.container.files.clone();
-        let mut reader = Reader { files: &files, read: 0 };
+        let mut reader = Reader::new(&files);
         let whole = reader.file("/etc/nginx/nginx.conf", 0)?;
         if let Some(why) = unknown(&whole) {
             return Err(why);
         }
-        let top = Directive { block: whole, ..Directive::default() };
+        let top = Directive { block: whole.into(), ..Directive::default() };
         if top.get("events").is_none() {
             return Err("no \"events\" section in configuration".to_string());
         }

@@ -1,5 +1,7 @@
 //! nginx's configuration: text to directives, as `ngx_conf_file.c` reads it.
 
+use std::rc::Rc;
+
 use crate::files::Files;
 
 /// Directives within each other at most.
@@ -7,12 +9,12 @@ const DEPTH_MAX: usize = 16;
 /// Bytes of all files together.
 const SIZE_MAX: usize = 1024 * 1024;
 
-/// A line or a block of the configuration.
+/// A line or a block of the configuration. A block that is copied is not held twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Directive {
     pub(super) name: String,
     pub(super) args: Vec<String>,
-    pub(super) block: Vec<Directive>,
+    pub(super) block: Rc<[Directive]>,
     /// ` in /etc/nginx/nginx.conf:3`, as complaints end.
     pub(super) place: String,
 }
@@ -100,11 +102,17 @@ fn escaped(c: Option<char>) -> char {
 
 /// Reads files, and what they include.
 pub(super) struct Reader<'a> {
-    pub(super) files: &'a Files,
-    pub(super) read: usize,
+    files: &'a Files,
+    read: usize,
+    /// The block of all that have none.
+    nothing: Rc<[Directive]>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(files: &'a Files) -> Reader<'a> {
+        Reader { files, read: 0, nothing: Rc::default() }
+    }
+
     /// The directives of a file.
     pub(super) fn file(&mut self, path: &str, depth: usize) -> Result<Vec<Directive>, String> {
         let content = self
@@ -131,7 +139,6 @@ impl Reader<'_> {
         let mut directives = Vec::new();
         let mut words: Vec<String> = Vec::new();
         while let Some((token, line)) = tokens.next() {
-            let place = format!(" in {path}:{line}");
             let sign = match token {
                 Token::Word(word) => {
                     words.push(word);
@@ -139,6 +146,7 @@ impl Reader<'_> {
                 }
                 Token::Sign(sign) => sign,
             };
+            let place = format!(" in {path}:{line}");
             let is_empty = words.is_empty();
             match sign {
                 ';' | '{' if is_empty => return Err(format!("unexpected \"{sign}\"{place}")),
@@ -151,14 +159,14 @@ impl Reader<'_> {
                 '\0' => return Ok(directives),
                 _ => {}
             }
-            let name = words.remove(0);
-            let args = std::mem::take(&mut words);
+            let args = words.split_off(1);
+            let name = words.pop().unwrap_or_default();
             if sign == '{' && depth >= DEPTH_MAX {
                 return Err(format!("too many blocks{place}"));
             }
             let block = match sign {
-                '{' => self.block(tokens, path, depth + 1, true)?,
-                _ => Vec::new(),
+                '{' => self.block(tokens, path, depth + 1, true)?.into(),
+                _ => self.nothing.clone(),
             };
             if name == "include" {
                 for file in self.included(args.first().map(String::as_str).unwrap_or_default()) {
@@ -238,7 +246,7 @@ mod tests {
     fn read(text: &str) -> Result<Vec<Directive>, String> {
         let files = Files::default();
         files.bake("/c", text.as_bytes());
-        Reader { files: &files, read: 0 }.file("/c", 0)
+        Reader::new(&files).file("/c", 0)
     }
 
     #[test]

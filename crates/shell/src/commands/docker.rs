@@ -4,7 +4,7 @@ use ::lab::{Lab, Place};
 use base::Duration;
 
 use super::Ctx;
-use super::exec::{ExecError, exec};
+use super::exec::{ExecError, INTERACTIVE, exec, is_interactive};
 use crate::flags::{Args, Flag, switch, value};
 use crate::io::Exit;
 use crate::tabwriter;
@@ -42,31 +42,68 @@ struct Container {
     name: String,
     image: String,
     ports: String,
+    /// For how long it has been there.
+    age: Duration,
 }
 
 fn containers(lab: &Lab) -> Vec<Container> {
     let names = lab.clusters();
     let nodes = names.iter().flat_map(|cluster| {
-        lab.with(cluster, |c| c.nodes().map(|node| node.name.clone()).collect::<Vec<_>>())
-            .unwrap_or_default()
-    });
-    let container = |name: String| {
-        let ports = lab.machine(|machine| {
-            let own = machine.published().iter().filter(|p| p.container == name);
-            let port = |p: &::lab::machine::Published| {
-                let m = &p.mapping;
-                let protocol = m.protocol.to_ascii_lowercase();
-                format!("{}:{}->{}/{protocol}", m.listen_address, m.host_port, m.container_port)
-            };
-            own.map(port).collect::<Vec<_>>().join(", ")
+        let nodes = lab.with(cluster, |c| {
+            let all = c.nodes().map(|node| {
+                let object = c.api.store().get::<kube_api::core::Node>("", &node.name);
+                let created = object.and_then(|node| node.metadata.creation_timestamp.as_ref());
+                let is_first = created.is_some() && node.name.ends_with("-control-plane");
+                (node.name.clone(), created.map(kube_api::object::instant), is_first)
+            });
+            all.collect::<Vec<_>>()
         });
-        let id = base::Rng::new(lab.seed()).fork(&format!("container/{name}")).next_u64();
-        let image = super::kind::NODE_IMAGE.split('@').next().unwrap_or_default().to_string();
-        Container { id: format!("{:012x}", id >> 16), name, image, ports }
-    };
+        nodes.unwrap_or_default().into_iter().map(|node| (cluster.as_str(), node))
+    });
+    let container =
+        |(cluster, (name, created, is_first)): (&str, (String, Option<base::Instant>, bool))| {
+            let ports = lab.machine(|machine| {
+                let own = machine.published().iter().filter(|p| p.container == name);
+                let port = |p: &::lab::machine::Published| {
+                    let m = &p.mapping;
+                    let protocol = m.protocol.to_ascii_lowercase();
+                    format!("{}:{}->{}/{protocol}", m.listen_address, m.host_port, m.container_port)
+                };
+                // The API server's own port.
+                let api =
+                    is_first.then(|| format!("127.0.0.1:{}->6443/tcp", api_port(lab, cluster)));
+                own.map(port).chain(api).collect::<Vec<_>>().join(", ")
+            });
+            let age = created.map_or(Duration::ZERO, |created| lab.now().since(created));
+            let id = base::Rng::new(lab.seed()).fork(&format!("container/{name}")).next_u64();
+            let image = super::kind::NODE_IMAGE.split('@').next().unwrap_or_default().to_string();
+            Container { id: format!("{:012x}", id >> 16), name, image, ports, age }
+        };
     let mut all: Vec<Container> = nodes.map(container).collect();
     all.reverse();
     all
+}
+
+/// The port of your machine behind which a cluster's API server is: one that was free.
+pub(crate) fn api_port(lab: &Lab, cluster: &str) -> u16 {
+    let chance = base::Rng::new(lab.seed()).fork(&format!("api/{cluster}")).next_u64() % 28_000;
+    32_768 + u16::try_from(chance).unwrap_or(0)
+}
+
+/// `About a minute` (`docker/go-units`, `HumanDuration`).
+fn human(age: Duration) -> String {
+    let secs = age.as_secs();
+    let (minutes, hours) = (secs / 60, (secs + 1800) / 3600);
+    match (secs, minutes, hours) {
+        (0, ..) => "Less than a second".to_string(),
+        (1, ..) => "1 second".to_string(),
+        (secs, 0, _) => format!("{secs} seconds"),
+        (_, 1, _) => "About a minute".to_string(),
+        (_, minutes, _) if minutes < 60 => format!("{minutes} minutes"),
+        (_, _, 1) => "About an hour".to_string(),
+        (_, _, hours) if hours < 48 => format!("{hours} hours"),
+        (_, _, hours) => format!("{} days", hours / 24),
+    }
 }
 
 async fn ps(ctx: &Ctx, args: &[String]) -> Exit {
@@ -93,6 +130,7 @@ async fn ps(ctx: &Ctx, args: &[String]) -> Exit {
                 .replace("{{.Names}}", &c.name)
                 .replace("{{.Ports}}", &c.ports)
                 .replace("{{.Image}}", &c.image)
+                .replace("{{.Status}}", &format!("Up {}", human(c.age)))
                 .replace("{{.ID}}", &c.id);
             if line.contains("{{") {
                 return ctx.unsupported("this --format").await;
@@ -101,9 +139,12 @@ async fn ps(ctx: &Ctx, args: &[String]) -> Exit {
         }
         return Ok(0);
     }
-    let mut table = "CONTAINER ID\tIMAGE\tCOMMAND\tPORTS\tNAMES\n".to_string();
+    let mut table = "CONTAINER ID\tIMAGE\tCOMMAND\tCREATED\tSTATUS\tPORTS\tNAMES\n".to_string();
     for c in &containers {
-        let row = [c.id.as_str(), &c.image, "\"/usr/local/bin/entr…\"", &c.ports, &c.name];
+        let age = human(c.age);
+        let (created, status) = (format!("{age} ago"), format!("Up {age}"));
+        let command = "\"/usr/local/bin/entr…\"";
+        let row = [c.id.as_str(), &c.image, command, &created, &status, &c.ports, &c.name];
         table.push_str(&format!("{}\n", row.join("\t")));
     }
     ctx.out(tabwriter::layout(&table, tabwriter::TABLE)).await?;
@@ -141,6 +182,9 @@ async fn run_in_container(ctx: &Ctx, args: &[String]) -> Exit {
     };
     if argv.is_empty() {
         return ctx.fail("docker: 'docker exec' requires at least 2 arguments\n\nUsage:  docker exec [OPTIONS] CONTAINER COMMAND [ARG...]", 1).await;
+    }
+    if is_interactive(ctx, &argv, with_stdin) {
+        return ctx.unsupported(INTERACTIVE).await;
     }
     match exec(ctx, &Place::Node(found.name.clone()), None, &argv, with_stdin).await {
         Ok(code) => Ok(code),

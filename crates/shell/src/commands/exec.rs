@@ -63,6 +63,23 @@ pub(crate) async fn exec(
     Ok(process.0.wait().await)
 }
 
+/// A shell that would wait for what is typed, and there is nothing but the terminal to read from.
+pub(crate) fn is_interactive(ctx: &Ctx, argv: &[String], with_stdin: bool) -> bool {
+    let is_shell = |word: &String| {
+        matches!(word.rsplit('/').next(), Some("sh" | "bash" | "ash"))
+            || word == "-l"
+            || word == "-i"
+    };
+    with_stdin
+        && !argv.is_empty()
+        && argv.iter().all(is_shell)
+        && matches!(ctx.io.stdin, Input::Null)
+}
+
+/// What is said of it.
+pub(crate) const INTERACTIVE: &str =
+    "a shell that waits for what is typed (give it commands: sh -c '…')";
+
 type Start = Box<dyn FnOnce(Host) -> Program>;
 
 /// A command line, ready to be run; `None` when there is no such program.

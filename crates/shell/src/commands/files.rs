@@ -169,7 +169,11 @@ pub async fn cat(ctx: Ctx) -> Exit {
             }
             Ok(content) => ctx.out(content).await?,
             Err(error) => {
-                ctx.err(format!("cat: {name}: {error}\n")).await?;
+                let text = match ctx.is_busybox() {
+                    true => format!("cat: can't open '{name}': {error}\n"),
+                    false => format!("cat: {name}: {error}\n"),
+                };
+                ctx.err(text).await?;
                 status = 1;
             }
         }
@@ -191,8 +195,12 @@ pub async fn ls(ctx: Ctx) -> Exit {
         let whole = ctx.session.path(path);
         match ctx.session.files.kind(&whole) {
             None => {
-                ctx.err(format!("ls: cannot access '{path}': No such file or directory\n")).await?;
-                status = 2;
+                let what = match ctx.is_busybox() {
+                    true => path.to_string(),
+                    false => format!("cannot access '{path}'"),
+                };
+                ctx.err(format!("ls: {what}: No such file or directory\n")).await?;
+                status = if ctx.is_busybox() { 1 } else { 2 };
             }
             Some(FileKind::File) => names.push((path.clone(), whole)),
             Some(FileKind::Directory) => match ctx.session.files.list(&whole) {

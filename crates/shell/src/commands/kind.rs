@@ -60,7 +60,7 @@ pub async fn run(ctx: Ctx) -> Exit {
         }
         ["get", "nodes"] => nodes(&ctx, &args).await,
         ["version"] => {
-            ctx.out("kind v0.30.0 (podwire)\n").await?;
+            ctx.out("kind v0.31.0 go1.25.5 linux/amd64 (podwire)\n").await?;
             Ok(0)
         }
         [] => ctx.fail("kind creates and manages local Kubernetes clusters using Docker container 'nodes'\n\nUsage:\n  kind [create cluster | delete cluster | get clusters | get nodes | version]", 0).await,
@@ -114,20 +114,27 @@ async fn create(ctx: &Ctx, args: &Args) -> Exit {
         ))
         .await?;
     }
-    bring_up(ctx, &name, &config, wait).await
+    bring_up(ctx, &name, &config, wait, args.is_on("quiet")).await
 }
 
 /// Says what goes on while it takes its time.
-async fn bring_up(ctx: &Ctx, name: &str, config: &KindConfig, wait: Option<Duration>) -> Exit {
+async fn bring_up(
+    ctx: &Ctx,
+    name: &str,
+    config: &KindConfig,
+    wait: Option<Duration>,
+    is_quiet: bool,
+) -> Exit {
+    let say = async |text: String| if is_quiet { Ok(()) } else { ctx.err(text).await };
     let step = async |text: &str, millis: u64| {
         ctx.host.sleep(Duration::from_millis(millis)).await;
-        ctx.err(format!(" ✓ {text}\n")).await
+        say(format!(" ✓ {text}\n")).await
     };
-    ctx.err(format!("Creating cluster {name:?} ...\n")).await?;
+    say(format!("Creating cluster {name:?} ...\n")).await?;
     step(&format!("Ensuring node image ({NODE_IMAGE}) 🖼"), 300).await?;
     ctx.host.sleep(Duration::from_millis(1500)).await;
     if let Err(error) = ctx.session.lab.create_cluster(name, config) {
-        ctx.err(" ✗ Preparing nodes 📦\n").await?;
+        say(" ✗ Preparing nodes 📦\n".to_string()).await?;
         return ctx.fail(error.to_string(), 1).await;
     }
     let boxes = vec!["📦"; config.nodes.len()].join(" ");
@@ -143,7 +150,7 @@ async fn bring_up(ctx: &Ctx, name: &str, config: &KindConfig, wait: Option<Durat
     if let Some(wait) = wait.filter(|wait| *wait > Duration::ZERO) {
         let secs = wait.as_secs_f64();
         step(&format!("Waiting ≤ {secs}s for control-plane = Ready ⏳"), 1000).await?;
-        ctx.err(" • Ready after 1s 💚\n").await?;
+        say(" • Ready after 1s 💚\n".to_string()).await?;
     }
     let mut text = String::new();
     let _ = writeln!(
@@ -152,7 +159,7 @@ async fn bring_up(ctx: &Ctx, name: &str, config: &KindConfig, wait: Option<Durat
     );
     let _ = writeln!(text, "kubectl cluster-info --context kind-{name}\n");
     let _ = writeln!(text, "Have a nice day! 👋");
-    ctx.err(text).await?;
+    say(text).await?;
     Ok(0)
 }
 

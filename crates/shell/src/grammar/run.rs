@@ -96,9 +96,15 @@ impl Runner {
         Flow::Next
     }
 
+    /// In a container the shell is `sh`, and speaks as busybox's does.
+    fn in_container(&self) -> bool {
+        self.session.container.is_some()
+    }
+
     async fn complain(&self, message: &str) {
+        let name = if self.in_container() { "sh" } else { "bash" };
         // Who does not read errors does not get them.
-        let _ = self.io.stderr.write(format!("bash: {message}\n")).await;
+        let _ = self.io.stderr.write(format!("{name}: {message}\n")).await;
     }
 
     fn with_io(&self, io: Io) -> Runner {
@@ -646,7 +652,11 @@ impl Runner {
                     "/dev/null" => Ok(Vec::new()),
                     path => self.session.files.read(&self.session.path(path)),
                 };
-                io.stdin = Input::of(read.map_err(|error| format!("{path}: {error}"))?);
+                let read = read.map_err(|error| match self.in_container() {
+                    true => format!("can't open {path}: {error}"),
+                    false => format!("{path}: {error}"),
+                });
+                io.stdin = Input::of(read?);
                 return Ok(());
             }
             (
@@ -684,8 +694,12 @@ impl Runner {
             _ => {}
         }
         let path = self.session.path(&name);
-        Output::to_file(&self.session.files, &path, append)
-            .map_err(|error| format!("{name}: {error}"))
+        Output::to_file(&self.session.files, &path, append).map_err(|error| {
+            match self.in_container() {
+                true => format!("can't create {name}: {error}"),
+                false => format!("{name}: {error}"),
+            }
+        })
     }
 
     // ---- simple commands ---------------------------------------------------------------------------------
@@ -775,7 +789,8 @@ impl Runner {
                 return self.end(status.await);
             }
             let name = args.swap_remove(0);
-            self.complain(&format!("{name}: command not found")).await;
+            let what = if self.in_container() { "not found" } else { "command not found" };
+            self.complain(&format!("{name}: {what}")).await;
             return self.end(127);
         };
         let ctx = Ctx {

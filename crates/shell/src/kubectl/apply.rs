@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::delete::wait_until_gone;
 use super::kube::{Fail, Kube, error};
-use super::manifest::{self, Manifest, refused};
+use super::manifest::{self, Manifest, Wrong};
 use super::output::{DryRun, Told};
 use super::prune;
 use crate::flags::Args;
@@ -44,9 +44,9 @@ pub(crate) async fn apply(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         } else {
             on_this_side(kube, args, &told, manifest)?
         };
-        let is_done = tell(kube, &mut told, manifest, done).await?;
-        visited.add(manifest, is_done.as_ref());
-        Ok(is_done.is_some())
+        let done = tell(kube, &mut told, manifest, done).await?;
+        visited.add(manifest, done.as_ref().ok());
+        Ok(done.map(drop))
     })
     .await?;
     if args.is_on("prune") && code == 0 {
@@ -236,7 +236,7 @@ pub(crate) async fn create_files(kube: &Kube<'_>, args: &Args) -> Result<i32, Fa
             create_object(api, manifest, keeps, dry_run, &request)
                 .and_then(|object| done(object, "created"))
         })?;
-        Ok(tell(kube, &mut told, manifest, outcome).await?.is_some())
+        Ok(tell(kube, &mut told, manifest, outcome).await?.map(drop))
     })
     .await?;
     told.end().await?;
@@ -272,7 +272,7 @@ pub(crate) async fn replace(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             }
             done(api.update_for(object, &request).map_err(refuse)?, "replaced")
         })?;
-        Ok(tell(kube, &mut told, manifest, outcome).await?.is_some())
+        Ok(tell(kube, &mut told, manifest, outcome).await?.map(drop))
     })
     .await?;
     told.end().await?;
@@ -294,54 +294,47 @@ async fn delete_first(kube: &Kube<'_>, args: &Args, manifest: &Manifest) -> Resu
     wait_until_gone(kube, &[(kind.clone(), live)], deadline).await
 }
 
-/// Does something with every manifest; what is wrong with one does not keep the others.
+/// Does something with every manifest; what is wrong with one does not keep the others. It is told at the end.
 pub(super) async fn each(
     kube: &Kube<'_>,
     args: &Args,
-    mut act: impl AsyncFnMut(&Manifest) -> Result<bool, Fail>,
+    mut act: impl AsyncFnMut(&Manifest) -> Result<Result<(), Wrong>, Fail>,
 ) -> Result<i32, Fail> {
-    let mut code = 0;
+    let mut all = Vec::new();
     let manifests = manifest::read(kube, args).await?;
     manifest::warn_of_stored(kube, &manifests).await?;
+    let kinds: Vec<&KindInfo> = manifests.iter().flatten().map(|found| &found.kind).collect();
+    kube.warn_of_old(&kinds).await?;
     for manifest in manifests {
-        let told = match manifest {
+        match manifest {
             Ok(manifest) => match act(&manifest).await {
-                Ok(true) => continue,
-                Ok(false) => None,
-                Err(Fail::Message(text)) => Some(text),
+                Ok(Ok(())) => {}
+                Ok(Err(wrong)) => all.push(wrong),
+                Err(Fail::Message(text)) => all.push(Wrong::plain(text)),
                 Err(other) => return Err(other),
             },
-            Err(text) => Some(text),
-        };
-        if let Some(text) = told {
-            kube.err(format!("{text}\n")).await?;
+            Err(wrong) => all.push(wrong),
         }
-        code = 1;
     }
-    Ok(code)
+    manifest::tell_wrong(kube, &all).await
 }
 
-/// Says what has become of a manifest. Nothing: it was refused.
+/// Says what has become of a manifest; hands back why it was refused.
 async fn tell(
     kube: &Kube<'_>,
     told: &mut Told<'_>,
     manifest: &Manifest,
     outcome: Outcome,
-) -> Result<Option<AnyObject>, Fail> {
+) -> Result<Result<AnyObject, Wrong>, Fail> {
     let Done { object, what, warnings } = match outcome {
         Ok(done) => done,
         Err(refused) => {
             let Refused { status, doing } = *refused;
             let places = manifest.places(&status);
-            let text = if status.invalid.is_some() {
-                status.to_string()
-            } else if doing.starts_with("error: ") {
-                doing
-            } else {
-                status.while_doing(&doing).in_list()
-            };
-            kube.err(format!("{text}\n{places}\n")).await?;
-            return Ok(None);
+            if doing.starts_with("error: ") {
+                return Ok(Err(Wrong::plain(doing).at(places)));
+            }
+            return Ok(Err(Wrong::refused(status, &doing, places)));
         }
     };
     if told.dry_run == DryRun::No {
@@ -354,7 +347,7 @@ async fn tell(
         kube.err(warning).await?;
     }
     told.tell(&manifest.kind, &object.to_value(), what).await?;
-    Ok(Some(object))
+    Ok(Ok(object))
 }
 
 /// The manifest with a note of itself, as apply leaves it.
@@ -406,9 +399,4 @@ async fn view_last_applied(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         kube.out(text).await?;
     }
     Ok(i32::from(!found.1))
-}
-
-/// What stands in the way of a manifest, in one text.
-pub(super) fn refusal(status: &Status, manifest: &Manifest) -> String {
-    refused(status, &manifest.file)
 }

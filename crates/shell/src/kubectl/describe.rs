@@ -1,6 +1,8 @@
 //! `kubectl describe` (`kubectl/pkg/describe/describe.go`).
 
+mod config;
 mod networking;
+mod node;
 mod pod;
 pub(crate) mod workloads;
 
@@ -8,14 +10,14 @@ use std::fmt::Write as _;
 
 use base::Items as _;
 use base::calendar::Utc;
-use kube_api::core::{Event, Pod};
+use kube_api::core::Event;
 use kube_api::object::instant;
 use kube_api::{AnyObject, KindInfo, MetaExt, Time};
 use serde_json::Value;
 
 use self::pod::{describe_container, describe_pod};
 use super::kube::{Fail, Kube, error};
-use super::table::{View, human, labels, roles, selector_text};
+use super::table::{View, human, labels, selector_text};
 use super::target::{Filter, find_all, targets};
 use crate::flags::Args;
 use crate::tabwriter;
@@ -28,6 +30,8 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         ));
     }
     let targets = targets(kube, &args.words)?;
+    let kinds: Vec<&KindInfo> = targets.iter().map(|target| &target.kind).collect();
+    kube.warn_of_old(&kinds).await?;
     let (found, all_there) = find_all(kube, &targets, &Filter::of(kube, args)?, false).await?;
     if found.is_empty() && all_there {
         let text = format!("No resources found in {} namespace.\n", kube.namespace);
@@ -50,7 +54,7 @@ fn describe(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<Stri
     match object {
         AnyObject::Pod(pod) => describe_pod(kube, pod, &v, &mut out),
         AnyObject::Service(_) => describe_service(kube, object, &v, &mut out)?,
-        AnyObject::Node(_) => describe_node(kube, object, &v, &mut out)?,
+        AnyObject::Node(_) => node::describe_node(kube, object, &v, &mut out)?,
         AnyObject::Deployment(_) => describe_deployment(kube, object, &v, &mut out)?,
         AnyObject::NetworkPolicy(_) => {
             // kubectl shows no events of these.
@@ -60,7 +64,11 @@ fn describe(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<Stri
         AnyObject::Ingress(_) => networking::ingress(kube, object, &v, &mut out)?,
         AnyObject::IngressClass(_) => networking::ingress_class(&v, &mut out),
         _ if workloads::describe(kube, object, &v, &mut out)? => {}
-        _ => describe_any(kind, &value, &mut out),
+        _ => match config::describe(kube, kind, object, &v, &mut out)? {
+            Some(config::Below::Events) => {}
+            Some(config::Below::Nothing) => return Ok(out),
+            None => describe_any(kind, &value, &mut out),
+        },
     }
     out.push_str(&events(kube, kind, object)?);
     Ok(out)
@@ -139,10 +147,10 @@ fn describe_service(
     if v.at("/spec/externalTrafficPolicy").is_some() {
         line(out, "External Traffic Policy", v.text("/spec/externalTrafficPolicy"));
     }
+    line(out, "Internal Traffic Policy", v.text_or("/spec/internalTrafficPolicy", "Cluster"));
     if v.number("/spec/healthCheckNodePort") != "0" {
         line(out, "HealthCheck NodePort", v.number("/spec/healthCheckNodePort"));
     }
-    line(out, "Internal Traffic Policy", v.text_or("/spec/internalTrafficPolicy", "Cluster"));
     Ok(())
 }
 
@@ -251,96 +259,6 @@ fn replica_sets(kube: &Kube<'_>, object: &AnyObject, out: &mut String) -> Result
     Ok(())
 }
 
-fn describe_node(
-    kube: &Kube<'_>,
-    object: &AnyObject,
-    v: &View<'_>,
-    out: &mut String,
-) -> Result<(), Fail> {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Roles", roles(v));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
-    line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
-    let taints: Vec<String> = v
-        .items("/spec/taints")
-        .map(|taint| {
-            let t = View(taint);
-            let value = t.text("/value");
-            let value = if value.is_empty() { value } else { format!("={value}") };
-            format!("{}{value}:{}", t.text("/key"), t.text("/effect"))
-        })
-        .collect();
-    if taints.is_empty() {
-        line(out, "Taints", "<none>");
-    }
-    for (number, taint) in taints.iter().enumerate() {
-        let _ = writeln!(out, "{}\t{taint}", if number == 0 { "Taints:" } else { "" });
-    }
-    line(out, "Unschedulable", v.text_or("/spec/unschedulable", "false"));
-    if v.len("/status/conditions") > 0 {
-        out.push_str(
-            "Conditions:\n  Type\tStatus\tReason\tMessage\n  ----\t------\t------\t-------\n",
-        );
-        for condition in v.items("/status/conditions") {
-            let c = View(condition);
-            let (reason, message) = (c.text("/reason"), c.text("/message"));
-            let _ =
-                writeln!(out, "  {}\t{}\t{reason}\t{message}", c.text("/type"), c.text("/status"));
-        }
-    }
-    out.push_str("Addresses:\n");
-    for address in v.items("/status/addresses") {
-        let a = View(address);
-        let _ = writeln!(out, "  {}:\t{}", a.text("/type"), a.text("/address"));
-    }
-    for (name, pointer) in
-        [("Capacity", "/status/capacity"), ("Allocatable", "/status/allocatable")]
-    {
-        let _ = writeln!(out, "{name}:");
-        for (key, value) in v.at(pointer).and_then(Value::as_object).into_iter().flatten() {
-            let _ = writeln!(out, "  {key}:\t{}", value.as_str().unwrap_or_default());
-        }
-    }
-    out.push_str("System Info:\n");
-    for (name, field) in [
-        ("Kernel Version", "kernelVersion"),
-        ("OS Image", "osImage"),
-        ("Operating System", "operatingSystem"),
-        ("Architecture", "architecture"),
-        ("Container Runtime Version", "containerRuntimeVersion"),
-        ("Kubelet Version", "kubeletVersion"),
-    ] {
-        let _ = writeln!(out, "  {name}:\t{}", v.text(&format!("/status/nodeInfo/{field}")));
-    }
-    line(out, "PodCIDR", v.text("/spec/podCIDR"));
-    let cidrs: Vec<&str> = v.items("/spec/podCIDRs").filter_map(Value::as_str).collect();
-    line(out, "PodCIDRs", cidrs.join(","));
-    pods_of_node(kube, object, out)
-}
-
-fn pods_of_node(kube: &Kube<'_>, node: &AnyObject, out: &mut String) -> Result<(), Fail> {
-    let pods: Vec<(String, String, String)> = kube.api(|api| {
-        let pods = api.store().list::<Pod>().filter(|pod| {
-            controllers::pods::node_name(pod) == Some(node.name())
-                && !controllers::pods::has_ended(pod)
-        });
-        pods.map(|pod| {
-            let created = pod.metadata.creation_timestamp.as_ref();
-            let age =
-                created.map_or("<unknown>".to_string(), |at| human(kube.now().since(instant(at))));
-            (pod.metadata.namespace().to_string(), pod.metadata.name().to_string(), age)
-        })
-        .collect()
-    })?;
-    let _ = writeln!(out, "Non-terminated Pods:\t({} in total)", pods.len());
-    out.push_str("  Namespace\tName\t\tAge\n  ---------\t----\t\t---\n");
-    for (namespace, name, age) in pods {
-        let _ = writeln!(out, "  {namespace}\t{name}\t\t{age}");
-    }
-    Ok(())
-}
-
 /// Kinds without a description of their own: their fields, as the generic describer prints them.
 fn describe_any(kind: &KindInfo, value: &Value, out: &mut String) {
     let v = View(value);
@@ -350,10 +268,17 @@ fn describe_any(kind: &KindInfo, value: &Value, out: &mut String) {
     }
     many(out, "Labels", v.at("/metadata/labels"), "=");
     annotations(out, &v);
-    for (name, inner) in value.as_object().into_iter().flatten() {
-        if name != "metadata" {
-            field(0, name, inner, out);
-        }
+    let mut shown = value.clone();
+    if let Some(meta) = shown.get_mut("metadata").and_then(Value::as_object_mut) {
+        // What stands above already.
+        let above = |name: &String, _: &mut Value| {
+            !["name", "namespace", "labels", "annotations", "managedFields"]
+                .contains(&name.as_str())
+        };
+        meta.retain(above);
+    }
+    for (name, inner) in shown.as_object().into_iter().flatten() {
+        field(0, name, inner, out);
     }
 }
 
@@ -400,7 +325,12 @@ fn title(name: &str) -> String {
             out.push(c);
         }
     }
-    out.replace("Api ", "API ")
+    // What is said in capitals (`smartLabelFor`).
+    let words = out.split(' ').map(|word| match word {
+        "Api" | "Url" | "Uid" | "Osb" | "Guid" => word.to_uppercase(),
+        word => word.to_string(),
+    });
+    words.collect::<Vec<String>>().join(" ")
 }
 
 /// What has happened to an object.
@@ -446,8 +376,11 @@ fn event_row(event: &Event, now: base::Instant) -> String {
     };
     let from = event.source.as_ref().and_then(|source| source.component.clone());
     let from = from.or_else(|| event.reporting_component.clone()).unwrap_or_default();
+    // Which container it is about (`DescribeEvents`).
+    let path = event.involved_object.field_path.as_deref().filter(|path| !path.is_empty());
+    let path = path.map(|path| format!("{path}: ")).unwrap_or_default();
     format!(
-        "  {}\t{}\t{age}\t{from}\t{}\n",
+        "  {}\t{}\t{age}\t{from}\t{path}{}\n",
         event.type_.as_deref().unwrap_or_default(),
         event.reason.as_deref().unwrap_or_default(),
         event.message.as_deref().unwrap_or_default().trim()

@@ -5,9 +5,9 @@ use kube_api::patch::{LAST_APPLIED, three_way};
 use kube_api::{MetaExt, Patch, Status};
 use serde_json::Value;
 
-use super::apply::{annotated, each, refusal};
+use super::apply::{annotated, each};
 use super::kube::{Fail, Kube, error};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Wrong};
 use super::output::{Told, shown};
 use crate::flags::Args;
 
@@ -31,7 +31,10 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let code = each(kube, args, async |manifest: &Manifest| {
         let (live, merged) = match states(kube, args, &told, manifest, on_server)? {
             Ok(states) => states,
-            Err(status) => return Err(Fail::Message(refusal(&status, manifest))),
+            Err(status) => {
+                let doing = format!("error when creating {:?}", manifest.file);
+                return Ok(Err(Wrong::refused(status, &doing, String::new())));
+            }
         };
         let texts = [live, merged].map(|value| value.map(|value| super::yaml::print(&value)));
         let [old, new] = texts.each_ref().map(|text| lines(text.as_deref().unwrap_or_default()));
@@ -46,7 +49,7 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
                 format!("diff -u -N {from} {to}\n--- {from}\t{stamp}\n+++ {to}\t{stamp}\n{hunks}");
             kube.out(text).await?;
         }
-        Ok(true)
+        Ok(Ok(()))
     })
     .await?;
     Ok(if code != 0 { 2 } else { i32::from(differs) })

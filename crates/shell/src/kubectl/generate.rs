@@ -46,6 +46,46 @@ pub(super) async fn object(kube: &Kube<'_>, args: &Args) -> Result<Value, Fail> 
         };
         (kind, names) = (first, rest);
     }
+    match *verb {
+        "deployment" | "deploy" => required(args, &["image"])?,
+        "cronjob" | "cj" => required(args, &["image", "schedule"])?,
+        _ => {}
+    }
+    let known = [
+        "namespace",
+        "ns",
+        "serviceaccount",
+        "sa",
+        "configmap",
+        "cm",
+        "secret",
+        "deployment",
+        "deploy",
+        "service",
+        "svc",
+        "job",
+        "cronjob",
+        "cj",
+        "ingress",
+        "ing",
+        "poddisruptionbudget",
+        "pdb",
+        "quota",
+        "resourcequota",
+        "priorityclass",
+        "pc",
+        "role",
+        "clusterrole",
+        "rolebinding",
+        "clusterrolebinding",
+        "token",
+    ];
+    if !known.contains(verb) {
+        return Err(Fail::Message(format!(
+            "Error: must specify one of -f and -k\n\nerror: unknown command {:?}\nSee 'kubectl create -h' for help and examples",
+            args.words.join(" ")
+        )));
+    }
     let [name] = names else {
         let count = names.len();
         let verb = format!("{verb} {kind}");
@@ -93,7 +133,7 @@ pub(super) async fn object(kube: &Kube<'_>, args: &Args) -> Result<Value, Fail> 
         ("rolebinding", _) => binding(args, "RoleBinding", name)?,
         ("clusterrolebinding", _) => binding(args, "ClusterRoleBinding", name)?,
         ("token", _) => return Err(kube.unsupported("'kubectl create token'")),
-        (other, _) => return Err(error(format!("Unexpected args: [{other} {name}]"))),
+        (other, _) => return Err(kube.unsupported(&format!("'kubectl create {other}'"))),
     })
 }
 
@@ -124,6 +164,10 @@ async fn file(kube: &Kube<'_>, path: &str) -> Result<Vec<u8>, Fail> {
 /// `--from-literal`, `--from-file`, `--from-env-file`
 async fn data(kube: &Kube<'_>, args: &Args) -> Result<Vec<(String, Vec<u8>)>, Fail> {
     let mut data: Vec<(String, Vec<u8>)> = Vec::new();
+    let has = |flag: &str| !args.each(flag).is_empty();
+    if has("from-env-file") && (has("from-file") || has("from-literal")) {
+        return Err(error("from-env-file cannot be combined with from-file or from-literal"));
+    }
     for literal in args.each("from-literal") {
         let wrong = || error(format!("invalid literal source {literal}, expected key=value"));
         let (key, value) = literal.split_once('=').ok_or_else(wrong)?;

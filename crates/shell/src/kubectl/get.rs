@@ -34,6 +34,8 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     if args.is_on("watch") || args.is_on("watch-only") {
         return watch(kube, args, &targets, &filter, &format).await;
     }
+    let kinds: Vec<&KindInfo> = targets.iter().map(|target| &target.kind).collect();
+    kube.warn_of_old(&kinds).await?;
     let ignore = args.is_on("ignore-not-found");
     let (mut found, all_there) = find_all(kube, &targets, &filter, ignore).await?;
     if let Some(path) = args.get("sort-by") {

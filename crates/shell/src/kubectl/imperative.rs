@@ -5,6 +5,7 @@ use kube_api::{AnyObject, KindInfo};
 use serde_json::{Value, json};
 
 use super::apply::create_files;
+use super::attach;
 use super::generate::{self, fill, pairs, port_of};
 use super::kube::{Fail, Kube, error};
 use super::output::{DryRun, Told};
@@ -48,8 +49,14 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         Value::Null => json!({"run": name}),
         labels => labels,
     };
+    let restart = args.get("restart").unwrap_or("Always");
+    if !matches!(restart, "Always" | "OnFailure" | "Never") {
+        return Err(error(format!("invalid restart policy: {restart}")));
+    }
+    let mut told = Told::new(kube, args, "kubectl-run")?;
+    let stays = attach::is_wanted(kube, args, told.dry_run != DryRun::No)?;
     let value = fill(
-        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"$0","labels":"$1","annotations":"$8"},"spec":{"containers":[{"name":"$0","image":"$2","command":"$3","args":"$4","env":"$5","ports":"$6","resources":{}}],"restartPolicy":"$7","dnsPolicy":"ClusterFirst"},"status":{}}"#,
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"$0","labels":"$1","annotations":"$8"},"spec":{"containers":[{"name":"$0","image":"$2","imagePullPolicy":"$9","command":"$3","args":"$4","env":"$5","ports":"$6","resources":{}}],"restartPolicy":"$7","dnsPolicy":"ClusterFirst"},"status":{}}"#,
         &[
             name.as_str().into(),
             labels.clone(),
@@ -58,11 +65,24 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             arguments,
             env,
             ports.into(),
-            args.get("restart").unwrap_or("Always").into(),
+            restart.into(),
             pairs(args, "annotations"),
+            args.get("image-pull-policy").into(),
         ],
     );
-    let mut told = Told::new(kube, args, "kubectl-run")?;
+    let mut value = value;
+    if let Some(container) = value.pointer_mut("/spec/containers/0").and_then(Value::as_object_mut)
+    {
+        for (flag, fields) in [("stdin", ["stdin", "stdinOnce"].as_slice()), ("tty", &["tty"])] {
+            let fields = fields.iter().filter(|_| args.is_on(flag));
+            container.extend(fields.map(|field| (field.to_string(), true.into())));
+        }
+    }
+    if stays {
+        let mut quiet = told.silent();
+        send(kube, args, &mut quiet, value, "created").await?;
+        return attach::stay(kube, args, name).await;
+    }
     send(kube, args, &mut told, value, "created").await?;
     if args.is_on("expose") {
         let port = port.ok_or_else(|| error("--port must be set when exposing a service"))?;
@@ -163,6 +183,10 @@ pub(crate) async fn autoscale(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail>
     let Some(max) = args.number("max")? else {
         return Err(error("required flag(s) \"max\" not set"));
     };
+    if args.get("cpu-percent").is_some() {
+        let text = "Flag --cpu-percent has been deprecated, Use --cpu with percentage or resource quantity format (e.g., '70%' for utilization or '500m' for milliCPU).\n";
+        kube.err(text).await?;
+    }
     let min = args.number("min")?.filter(|min| *min > 0);
     if max < 1 {
         return Err(error(format!("--max=MAXPODS is required and must be at least 1, max: {max}")));
@@ -229,6 +253,7 @@ async fn send(
     if told.dry_run == DryRun::Client {
         return told.tell(&kind, &value, what).await;
     }
+    let service_type = value.pointer("/spec/type").and_then(Value::as_str).map(str::to_string);
     let done = kube.api(|api| {
         let object = api.object(kind.id, value)?;
         api.create_for(object, &told.request())
@@ -237,9 +262,18 @@ async fn send(
         Ok(object) => told.tell(&kind, &object.to_value(), what).await,
         Err(status) if status.invalid.is_some() => Err(status.into()),
         Err(status) if matches!(what, "exposed" | "autoscaled") => Err(status.into()),
-        Err(status) => {
-            let prefix = format!("failed to create {}", kind.singular);
-            Err(error(status.while_doing(&prefix).message))
-        }
+        // Each of kubectl's generators says it in its own way.
+        Err(status) => match kind.singular.as_str() {
+            "pod" | "namespace" | "role" | "clusterrole" => Err(status.into()),
+            "secret" => Err(error(format!("failed to create secret {}", status.message))),
+            singular => {
+                let prefix = match (singular, service_type) {
+                    ("service", Some(service)) => format!("failed to create {service} service"),
+                    ("resourcequota", _) => "failed to create quota".to_string(),
+                    _ => format!("failed to create {singular}"),
+                };
+                Err(error(status.while_doing(&prefix).message))
+            }
+        },
     }
 }

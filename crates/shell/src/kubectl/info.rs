@@ -14,7 +14,11 @@ pub(crate) async fn run(kube: &Kube<'_>, verb: &str, args: &Args) -> Result<i32,
     match verb {
         "version" => kube.out(format!("{CLIENT}Server Version: v1.35.0\n")).await?,
         "cluster-info" => {
-            let text = "Kubernetes control plane is running at https://127.0.0.1:6443\nCoreDNS is running at https://127.0.0.1:6443/api/v1/namespaces/kube-system/services/kube-dns:dns/proxy\n\nTo further debug and diagnose cluster problems, use 'kubectl cluster-info dump'.\n";
+            let port =
+                crate::commands::docker::api_port(&kube.ctx.session.lab, kube.cluster_name());
+            let text = format!(
+                "Kubernetes control plane is running at https://127.0.0.1:{port}\nCoreDNS is running at https://127.0.0.1:{port}/api/v1/namespaces/kube-system/services/kube-dns:dns/proxy\n\nTo further debug and diagnose cluster problems, use 'kubectl cluster-info dump'.\n"
+            );
             kube.out(text).await?;
         }
         "api-versions" => {
@@ -76,6 +80,23 @@ pub(crate) async fn without_server(ctx: &Ctx, verb: &str, args: &Args) -> Result
                 text.push_str(&format!("{star}\tkind-{name}\tkind-{name}\tkind-{name}\t\n"));
             }
             ctx.out(tabwriter::layout(&text, tabwriter::TABLE)).await?;
+        }
+        ["use-context" | "use", context] => {
+            let is_there = lab.clusters().iter().any(|name| *context == format!("kind-{name}"));
+            match lab.current() {
+                Some(name) if *context == format!("kind-{name}") => {
+                    ctx.out(format!("Switched to context {context:?}.\n")).await?;
+                }
+                _ if !is_there => {
+                    return Err(error(format!("no context exists with the name: {context:?}")));
+                }
+                _ => {
+                    return Err(Fail::Message(
+                        "kubectl: 'config use-context' is not supported by podwire; use --context"
+                            .to_string(),
+                    ));
+                }
+            }
         }
         [] => return Err(error("config needs a subcommand: current-context, get-contexts")),
         other => {

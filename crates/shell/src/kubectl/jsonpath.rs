@@ -215,7 +215,8 @@ impl<'a> Parser<'a> {
                 _ => {}
             }
         }
-        Err("unclosed action".to_string())
+        let is_open = text.matches('[').count() > text.matches(']').count();
+        Err(if is_open { "unterminated array" } else { "unclosed action" }.to_string())
     }
 
     fn path(&mut self) -> Result<Path, String> {

@@ -163,6 +163,15 @@ impl<'a> Kube<'a> {
         found.ok_or_else(|| Fail::from(Status::not_found(&kind.resource(), name)))
     }
 
+    /// What the API server says of old kinds, in a header of each answer.
+    pub(crate) async fn warn_of_old(&self, kinds: &[&KindInfo]) -> Result<(), Fail> {
+        if kinds.iter().any(|kind| kind.plural == "endpoints" && kind.group.is_empty()) {
+            let text = "Warning: v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\n";
+            return self.err(text).await;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn out(&self, text: impl AsRef<[u8]>) -> Result<(), Fail> {
         Ok(self.ctx.out(text).await?)
     }

@@ -8,11 +8,64 @@ use super::kube::{Fail, Kube, error};
 use crate::files::FileKind;
 use crate::flags::Args;
 
+/// What is wrong with a manifest.
+pub(crate) struct Wrong {
+    /// As kubectl says it when it is the only thing that went wrong…
+    alone: String,
+    /// …and among others (`MultipleErrors`).
+    among: String,
+    /// Where it is in the file.
+    places: String,
+    /// The API server has said so; everything else was found before it was asked.
+    is_refused: bool,
+}
+
+impl Wrong {
+    /// What kubectl itself found.
+    pub(crate) fn plain(text: String) -> Wrong {
+        let among = text.strip_prefix("error: ").unwrap_or(&text).to_string();
+        Wrong { alone: text, among, places: String::new(), is_refused: true }
+    }
+
+    /// With where it is.
+    pub(crate) fn at(self, places: String) -> Wrong {
+        Wrong { places, ..self }
+    }
+
+    /// What the API server said while `doing`. Invalid objects are in words of their own when they are alone.
+    pub(crate) fn refused(status: Status, doing: &str, places: String) -> Wrong {
+        let invalid = status.invalid.is_some().then(|| status.to_string());
+        let among = status.while_doing(doing).in_list();
+        Wrong { alone: invalid.unwrap_or_else(|| among.clone()), among, places, is_refused: true }
+    }
+
+    /// With its places, as it is said alone.
+    pub(crate) fn text(&self) -> String {
+        format!("{}\n{}", self.alone, self.places)
+    }
+}
+
+/// Tells everything that went wrong, each with its place. Exit code 1 if anything did.
+pub(crate) async fn tell_wrong(kube: &Kube<'_>, all: &[Wrong]) -> Result<i32, Fail> {
+    if let [one] = all {
+        kube.err(format!("{}\n", one.text().trim_end())).await?;
+        return Ok(1);
+    }
+    // What was found while reading comes first, as files are read as a whole before the server is asked.
+    for is_refused in [false, true] {
+        for wrong in all.iter().filter(|wrong| wrong.is_refused == is_refused) {
+            let text = format!("{}\n{}", wrong.among, wrong.places);
+            kube.err(format!("{}\n", text.trim_end())).await?;
+        }
+    }
+    Ok(i32::from(!all.is_empty()))
+}
+
 /// Everything that `-f` names: each an object, or what is wrong with it.
 pub(crate) async fn read(
     kube: &Kube<'_>,
     args: &Args,
-) -> Result<Vec<Result<Manifest, String>>, Fail> {
+) -> Result<Vec<Result<Manifest, Wrong>>, Fail> {
     if args.get("kustomize").is_some() {
         return Err(kube.unsupported("-k (kustomize)"));
     }
@@ -43,12 +96,17 @@ pub(crate) async fn read(
                         kube.err(format!("Warning: {warning}\n")).await?;
                     }
                 }
-                manifests.push(found.map_err(|refusal| {
-                    let message = match &refusal.status {
-                        Some(status) => refused(status, &shown),
-                        None => format!("error: {}", refusal.message),
-                    };
-                    format!("{message}\n{}", refusal.places)
+                manifests.push(found.map_err(|refusal| match refusal.status {
+                    Some(status) => {
+                        let doing = format!("error when creating {shown:?}");
+                        Wrong::refused(status, &doing, refusal.places)
+                    }
+                    None => Wrong {
+                        alone: format!("error: {}", refusal.message),
+                        among: refusal.message,
+                        places: refusal.places,
+                        is_refused: false,
+                    },
                 }));
             }
         }
@@ -98,18 +156,10 @@ fn files(kube: &Kube<'_>, path: &str, recursive: bool) -> Result<Vec<String>, Fa
     }
 }
 
-/// `Error from server (BadRequest): error when creating "a.yml": …`; invalid objects in their own words.
-pub(crate) fn refused(status: &Status, file: &str) -> String {
-    if status.invalid.is_some() {
-        return status.to_string();
-    }
-    status.clone().while_doing(&format!("error when creating {file:?}")).in_list()
-}
-
 /// One line for each kind that is taken and kept, and does nothing here.
 pub(crate) async fn warn_of_stored(
     kube: &Kube<'_>,
-    manifests: &[Result<Manifest, String>],
+    manifests: &[Result<Manifest, Wrong>],
 ) -> Result<(), Fail> {
     let mut told: Vec<&str> = Vec::new();
     for manifest in manifests.iter().flatten() {

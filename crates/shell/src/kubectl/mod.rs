@@ -3,10 +3,11 @@
 //! - [`run`]: verbs to what they do; [`kube`]: what every verb has at hand; [`target`]: `TYPE NAME…`;
 //! - looking: [`get`] with [`table`] ([`rows`]), [`mod@yaml`], [`jsonpath`]; [`describe`]; [`events`]; [`pods`] (logs, exec); [`info`];
 //! - changing: [`manifest`] reads files for [`apply`] (and create, replace) with [`prune`], and [`diff`];
-//!   [`imperative`] makes objects without a file, those of [`generate`]; [`delete`], [`patch`], [`mod@set`],
+//!   [`imperative`] makes objects without a file, those of [`generate`], and stays with a Pod with [`attach`]; [`delete`], [`patch`], [`mod@set`],
 //!   [`scale`], [`rollout`], [`label`], [`taint`], [`nodes`] (cordon, drain); what they say: [`output`]; [`wait`].
 
 mod apply;
+mod attach;
 mod delete;
 mod describe;
 mod diff;
@@ -37,7 +38,7 @@ mod yaml;
 use base::Duration;
 
 use crate::commands::Ctx;
-use crate::flags::{Args, Flag, optional, switch, value};
+use crate::flags::{Args, Flag, FlagError, optional, switch, value};
 use crate::io::Exit;
 
 use kube::{Doing, Fail, Kube};
@@ -227,6 +228,14 @@ const CREATE: &[Flag] = &[
     value("cpu-percent"),
     value("selector"),
 ];
+const RUN: &[Flag] = &[
+    switch("rm"),
+    switch("stdin").short('i'),
+    switch("tty").short('t'),
+    switch("attach"),
+    switch("quiet").short('q'),
+    value("image-pull-policy"),
+];
 const INFO: &[Flag] = &[
     value("output").short('o'),
     switch("client"),
@@ -236,6 +245,15 @@ const INFO: &[Flag] = &[
     switch("current"),
     value("api-group"),
 ];
+
+/// Flags of kubectl's verbs that are not here.
+const REAL: &str = "all-pods allow-missing-template-keys append-hash as as-group as-uid cache-dir certificate-authority \
+    client-certificate client-key concurrent disable-compression disable-eviction edit error expires filename \
+    ignore-errors insecure-skip-tls-verify insecure-skip-tls-verify-backend interactive keep-annotations kustomize \
+    leave-stdin-open limit-bytes local match-server-version max-log-requests openapi-patch override-type overrides \
+    pod-running-timeout privileged profile prune-whitelist raw recursive save-config selector server server-print \
+    show-events show-managed-fields since-time subresource template tls-server-name token user username \
+    validate-schema warnings-as-errors windows-line-endings";
 
 /// Verbs of kubectl that are not here.
 const ABSENT: &[&str] = &[
@@ -254,7 +272,6 @@ const ABSENT: &[&str] = &[
     "plugin",
     "port-forward",
     "proxy",
-    "top",
 ];
 
 /// `kubectl VERB …`
@@ -273,7 +290,8 @@ fn flags(verb: &str) -> Option<Vec<&'static [Flag]>> {
     Some(match verb {
         "get" | "describe" => vec![GLOBAL, SELECT, GET],
         "apply" | "replace" | "diff" => vec![GLOBAL, SELECT, FILES],
-        "create" | "run" | "expose" | "autoscale" => vec![GLOBAL, FILES, CREATE],
+        "run" => vec![GLOBAL, FILES, CREATE, RUN],
+        "create" | "expose" | "autoscale" => vec![GLOBAL, FILES, CREATE],
         "delete" => vec![GLOBAL, SELECT, DELETE],
         "scale" | "label" | "annotate" | "taint" => vec![GLOBAL, SELECT, CHANGE],
         "patch" | "set" => vec![GLOBAL, SELECT, CHANGE, PATCH],
@@ -296,16 +314,30 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         ctx.out(USAGE).await?;
         return Ok(0);
     };
+    if verb == "help" {
+        ctx.out(USAGE).await?;
+        return Ok(0);
+    }
+    // kind has no metrics server, and neither has a cluster here.
+    if verb == "top" {
+        return Err(Fail::Message("error: Metrics API not available".to_string()));
+    }
     let Some(known) = flags(verb) else {
         if ABSENT.contains(&verb.as_str()) {
             return Ok(ctx.unsupported(&format!("'kubectl {verb}'")).await?);
         }
-        return Err(Fail::Message(format!("error: unknown command {verb:?} for \"kubectl\"")));
+        let meant = suggestions(verb);
+        return Err(Fail::Message(format!(
+            "error: unknown command {verb:?} for \"kubectl\"{meant}"
+        )));
     };
     let all: Vec<String> = before.iter().chain(rest).cloned().collect();
     let args = if verb == "exec" { exec_args(&all, &known) } else { Args::parse(&all, &known) };
-    let args = args.map_err(|error| {
-        Fail::Message(format!("error: {error}\nSee 'kubectl {verb} --help' for usage."))
+    let args = args.map_err(|error| match &error {
+        FlagError::Unknown(name) if REAL.split_whitespace().any(|real| real == name) => {
+            Fail::Message(format!("kubectl: --{name} is not supported by podwire"))
+        }
+        _ => Fail::Message(format!("error: {error}\nSee 'kubectl {verb} --help' for usage.")),
     })?;
     if args.is_on("help") {
         ctx.out(USAGE).await?;
@@ -343,6 +375,37 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
     doing.await
 }
 
+/// Verbs that look like one that there is not (cobra's `findSuggestions`).
+fn suggestions(typed: &str) -> String {
+    const VERBS: &str = "alpha annotate api-resources api-versions apply attach auth autoscale certificate cluster-info completion config cordon cp create debug delete describe diff drain edit events exec explain expose get kuberc kustomize label logs options patch plugin port-forward proxy replace rollout run scale set taint top uncordon version wait";
+    let typed = typed.to_lowercase();
+    let is_near = |verb: &&str| verb.starts_with(&typed) || distance(&typed, verb) <= 2;
+    let near: Vec<&str> = VERBS.split(' ').filter(is_near).collect();
+    if near.is_empty() {
+        return String::new();
+    }
+    format!("\n\nDid you mean this?\n\t{}", near.join("\n\t"))
+}
+
+/// How many letters are to be put in, taken out or changed (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (at, x) in a.chars().take(64).enumerate() {
+        let mut corner = at;
+        let mut left = at + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (y, cell) in b.chars().zip(row.iter_mut().skip(1)) {
+            let best = (corner + usize::from(x != y)).min(*cell + 1).min(left + 1);
+            corner = *cell;
+            *cell = best;
+            left = best;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
 /// The flags before the verb, and the rest.
 fn split_at_verb(args: &[String]) -> (&[String], &[String]) {
     let mut at = 0;
@@ -366,7 +429,7 @@ fn split_at_verb(args: &[String]) -> (&[String], &[String]) {
 }
 
 /// `exec POD -- COMMAND…`, and the older `exec POD COMMAND…`: flags end at the command.
-fn exec_args(args: &[String], known: &[&[Flag]]) -> Result<Args, crate::flags::FlagError> {
+fn exec_args(args: &[String], known: &[&[Flag]]) -> Result<Args, FlagError> {
     let args = Args::parse(args, known)?;
     Ok(args)
 }

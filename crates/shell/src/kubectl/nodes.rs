@@ -113,7 +113,7 @@ fn plan(args: &Args, pods: Vec<Rc<Pod>>) -> Plan {
             None => plan.refused.push((why, vec![pod])),
         };
     let (mut ignored, mut evict) = (Vec::new(), Vec::new());
-    let (mut forced, mut emptied) = (Vec::new(), Vec::new());
+    let mut forced = Vec::new();
     for pod in pods {
         let name = format!("{}/{}", pod.metadata.namespace(), pod.metadata.name());
         let is_mirror = pod.metadata.annotation("kubernetes.io/config.mirror").is_some();
@@ -139,9 +139,6 @@ fn plan(args: &Args, pods: Vec<Rc<Pod>>) -> Plan {
             refuse(LOCAL_STORAGE, name);
             continue;
         }
-        if has_local {
-            emptied.push(name.clone());
-        }
         if owner.is_none() {
             if !args.is_on("force") {
                 refuse(UNMANAGED, name);
@@ -153,13 +150,9 @@ fn plan(args: &Args, pods: Vec<Rc<Pod>>) -> Plan {
     }
     plan.ignored = ignored;
     plan.evict = evict;
-    for (what, pods) in [
-        ("deleting Pods with local storage", emptied),
-        ("deleting Pods that declare no controller", forced),
-    ] {
-        if !pods.is_empty() {
-            plan.warned.push((what, pods));
-        }
+    // Of a Pod with local storage nothing is said: the last filter's word counts (`filterPods`).
+    if !forced.is_empty() {
+        plan.warned.push(("deleting Pods that declare no controller", forced));
     }
     plan
 }

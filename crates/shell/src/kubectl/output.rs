@@ -75,6 +75,19 @@ impl<'a> Told<'a> {
         })
     }
 
+    /// The same without a word.
+    pub(crate) fn silent(&self) -> Told<'a> {
+        Told {
+            kube: self.kube,
+            manager: self.manager.clone(),
+            dry_run: self.dry_run,
+            output: Some(String::new()),
+            template: None,
+            shows_managers: false,
+            objects: Vec::new(),
+        }
+    }
+
     /// The request that this verb makes.
     pub(crate) fn request(&self) -> Request<'_> {
         let request = Request::new(&self.manager, self.kube.now());

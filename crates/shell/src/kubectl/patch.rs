@@ -70,12 +70,8 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
 
 /// A patch is written in YAML, of which JSON is a part.
 fn parse(text: &str) -> Result<Value, Fail> {
-    let document = yaml::documents(text).into_iter().next();
-    match document.map(|document| document.content) {
-        Some(Ok(Some(node))) => Ok(node.to_value()),
-        Some(Err(wrong)) => {
-            Err(error(format!("unable to parse {text:?}: yaml: {}", wrong.message)))
-        }
-        _ => Ok(Value::Null),
+    match yaml::first(text) {
+        Ok(node) => Ok(node.map(|node| node.to_value()).unwrap_or_default()),
+        Err(wrong) => Err(error(format!("unable to parse {text:?}: yaml: {}", wrong.message))),
     }
 }

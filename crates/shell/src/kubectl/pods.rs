@@ -10,7 +10,7 @@ use lab::Place;
 
 use super::kube::{Fail, Kube, error};
 use super::target::{Filter, Target, find, targets};
-use crate::commands::exec::{ExecError, exec as exec_in};
+use crate::commands::exec::{ExecError, INTERACTIVE, exec as exec_in, is_interactive};
 use crate::flags::Args;
 
 /// A Pod by its name, or one of a workload's.
@@ -122,7 +122,7 @@ pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
 
 type Lines = Vec<(base::Instant, String)>;
 
-fn lines(
+pub(super) fn lines(
     kube: &Kube<'_>,
     pod: &Pod,
     container: &str,
@@ -227,7 +227,17 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         return Err(error("you must specify at least one command for the container"));
     }
     let pod = pod(kube, word)?;
-    let container = container(kube, args, &pod).await?;
+    // Here it is the API server that looks for the container.
+    let container = match container(kube, args, &pod).await {
+        Err(Fail::Message(text)) => {
+            let text = text.replacen("error:", "Error from server (BadRequest):", 1);
+            return Err(Fail::Message(text));
+        }
+        other => other?,
+    };
+    if is_interactive(kube.ctx, &argv, args.is_on("stdin")) {
+        return Err(kube.unsupported(INTERACTIVE));
+    }
     let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
     let place = if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
         Place::Node(controllers::pods::node_name(&pod).unwrap_or_default().to_string())
@@ -250,9 +260,12 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             Ok(code)
         }
         Err(ExecError::Gone) => Err(not_found(&container)),
-        Err(ExecError::NotFound(name)) => {
-            kube.err(format!("error: Internal error occurred: Internal error occurred: error executing command in container: failed to exec in container: failed to start exec: OCI runtime exec failed: exec failed: unable to start container process: exec: {name:?}: executable file not found in $PATH: unknown\n")).await?;
-            Err(Fail::Said(127))
+        Err(ExecError::NotFound(program)) => {
+            let chance = base::Rng::new(kube.now().as_micros());
+            let mut chance = chance.fork(&format!("exec/{namespace}/{name}"));
+            let id: String = (0..4).map(|_| format!("{:016x}", chance.next_u64())).collect();
+            kube.err(format!("error: Internal error occurred: Internal error occurred: error executing command in container: failed to exec in container: failed to start exec {id:?}: OCI runtime exec failed: exec failed: unable to start container process: exec: {program:?}: executable file not found in $PATH\n")).await?;
+            Err(Fail::Said(1))
         }
     }
 }

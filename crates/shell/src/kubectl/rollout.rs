@@ -308,7 +308,7 @@ async fn show_history(
             set(&mut shown, "/metadata/annotations", CHANGE_CAUSE, cause.clone().into());
         }
         template(Some(&shown), &mut text);
-        let text = tabwriter::layout(&text, tabwriter::DESCRIPTION);
+        // kubectl leaves its tabs in.
         return kube.out(format!("{name} with revision #{wanted}\n{text}\n")).await;
     }
     let mut text = "REVISION\tCHANGE-CAUSE\n".to_string();

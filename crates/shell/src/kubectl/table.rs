@@ -366,16 +366,6 @@ fn some_of(all: Vec<String>, none: &str) -> String {
 }
 
 fn storage(v: &View<'_>, plural: &str, mut name: String, age: String) -> Row {
-    let modes = |pointer: &str| {
-        let short = |mode: &Value| match mode.as_str() {
-            Some("ReadWriteOnce") => "RWO",
-            Some("ReadOnlyMany") => "ROX",
-            Some("ReadWriteMany") => "RWX",
-            Some("ReadWriteOncePod") => "RWOP",
-            _ => "",
-        };
-        v.items(pointer).map(short).collect::<Vec<&str>>().join(",")
-    };
     let mode = vec![v.text_or("/spec/volumeMode", "Filesystem")];
     let unset = || "<unset>".to_string();
     match plural {
@@ -386,7 +376,7 @@ fn storage(v: &View<'_>, plural: &str, mut name: String, age: String) -> Row {
             };
             let cells = [
                 v.text("/spec/capacity/storage"),
-                modes("/spec/accessModes"),
+                modes(v, "/spec/accessModes"),
                 v.text("/spec/persistentVolumeReclaimPolicy"),
                 v.text_or("/status/phase", "Available"),
                 claim,
@@ -402,7 +392,7 @@ fn storage(v: &View<'_>, plural: &str, mut name: String, age: String) -> Row {
                 v.text_or("/status/phase", "Pending"),
                 v.text("/spec/volumeName"),
                 v.text("/status/capacity/storage"),
-                modes("/status/accessModes"),
+                modes(v, "/status/accessModes"),
                 v.text("/spec/storageClassName"),
                 unset(),
                 age,
@@ -425,6 +415,18 @@ fn storage(v: &View<'_>, plural: &str, mut name: String, age: String) -> Row {
             (with_name(name, cells), Vec::new())
         }
     }
+}
+
+/// `RWO,ROX`
+pub(crate) fn modes(v: &View<'_>, pointer: &str) -> String {
+    let short = |mode: &Value| match mode.as_str() {
+        Some("ReadWriteOnce") => "RWO",
+        Some("ReadOnlyMany") => "ROX",
+        Some("ReadWriteMany") => "RWX",
+        Some("ReadWriteOncePod") => "RWOP",
+        _ => "",
+    };
+    v.items(pointer).map(short).collect::<Vec<&str>>().join(",")
 }
 
 fn endpoints(v: &View<'_>) -> String {
@@ -500,7 +502,7 @@ fn event(v: &View<'_>, object: &AnyObject, now: Instant) -> Row {
         v.text("/type"),
         v.text("/reason"),
         subject,
-        v.text("/message"),
+        v.text("/message").trim().to_string(),
     ];
     let wide = vec![
         v.text("/involvedObject/fieldPath"),

@@ -108,7 +108,7 @@ fn apply(
             taken.join(",")
         )));
     }
-    let (mut put, mut gone) = (false, false);
+    let (mut put, mut gone) = (0, false);
     for change in changes {
         let before = taints.len();
         taints.retain(|taint| !fits(taint, change));
@@ -119,14 +119,16 @@ fn apply(
             gone = true;
             continue;
         }
-        put = true;
         let mut taint = json!({"key": change.key, "effect": change.effect});
         if let (false, Some(fields)) = (change.value.is_empty(), taint.as_object_mut()) {
             fields.insert("value".to_string(), change.value.clone().into());
         }
-        taints.push(taint);
+        // New ones stand before those that were there (`reorganizeTaints`).
+        taints.insert(put.min(taints.len()), taint);
+        put += 1;
     }
-    Ok(match (put, gone) {
+    Ok(match (put > 0, gone) {
+        _ if overwrites => "modified",
         (true, true) => "modified",
         (false, true) => "untainted",
         _ => "tainted",

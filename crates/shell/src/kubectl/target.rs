@@ -232,7 +232,7 @@ pub(crate) async fn files(
     let (mut found, mut all_there) = (Vec::new(), true);
     for manifest in super::manifest::read(kube, args).await? {
         let text = match manifest {
-            Err(text) => text,
+            Err(wrong) => wrong.text().trim_end().to_string(),
             Ok(manifest) => {
                 match kube.get_in(&manifest.kind, &manifest.namespace, &manifest.name) {
                     Ok(object) => {

@@ -1,5 +1,7 @@
 printf 'one=1\n# no\ntwo=2\n' > env.txt
 kubectl create cm conf --from-literal=a=1,2 --from-file=env.txt --from-env-file=env.txt --dry-run=client -o yaml
+kubectl create cm conf --from-literal=a=1,2 --from-file=env.txt --dry-run=client -o yaml
+kubectl create cm conf --from-env-file=env.txt --dry-run=client -o yaml
 kubectl create cm conf --from-literal=a=1 --from-literal=a=2
 kubectl create secret generic s --from-literal=user=admin
 kubectl create secret docker-registry r --docker-username=u --docker-password=p --dry-run=client -o yaml

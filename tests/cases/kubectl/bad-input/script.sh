@@ -31,3 +31,13 @@ docker exec kind-worker frobnicate
 frobnicate
 cat nowhere.txt
 kubectl apply -f service.yml
+kubectl top pods
+kubectl get pods --raw /healthz
+kubectl config use-context kind-kind
+kubectl config use-context nowhere
+kubectl exec deploy/nowhere -- ls
+kubectl exec -n kube-system kube-scheduler-kind-control-plane -c nope -- ls
+kubectl logs -n kube-system kube-scheduler-kind-control-plane -c nope
+kubectl get pods -l 'a in'
+kubectl get pods -o jsonpath='{.items[0'
+docker exec -it kind-worker bash
