@@ -106,7 +106,6 @@ impl Cleanup {
         }
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(place) = self.queue.pop(now) {

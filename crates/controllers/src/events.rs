@@ -202,7 +202,6 @@ impl Expiry {
         self.due.front().map(|(at, _)| *at)
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while self.due.front().is_some_and(|(at, _)| *at <= now) {

@@ -37,7 +37,6 @@ impl Autoscalers {
         }
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some((kind, key)) = self.queue.pop(now) {

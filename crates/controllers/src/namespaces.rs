@@ -3,7 +3,6 @@
 //! itself keeps in `default` (`pkg/controlplane/controller/kubernetesservice`).
 
 use base::tree::{BTreeMap, BTreeSet};
-
 use base::{Duration, Instant, Items as _};
 use kube_api::core::Namespace;
 use kube_api::index::Place;
@@ -75,7 +74,6 @@ impl Namespaces {
         }
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(task) = self.queue.pop(now) {

@@ -99,7 +99,6 @@ impl NodeLifecycle {
         }
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(task) = self.queue.pop(now) {

@@ -1,8 +1,7 @@
 //! Work that waits for its time.
 
-use base::tree::{BTreeMap, BTreeSet};
-
 use base::Instant;
+use base::tree::{BTreeMap, BTreeSet};
 
 /// Keys, each to be worked on once, at the earliest time anybody asked for.
 #[derive(Clone, Debug)]

@@ -125,7 +125,6 @@ impl ReplicaSets {
         }
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.sets.queue.pop(now) {

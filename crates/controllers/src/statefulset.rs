@@ -50,7 +50,6 @@ impl StatefulSets {
         }
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.queue.pop(now) {

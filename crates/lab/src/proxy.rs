@@ -2,7 +2,6 @@
 //! (`pkg/proxy/iptables/proxier.go`, the bounded-frequency runner).
 
 use base::tree::BTreeSet;
-
 use base::{Duration, Instant, Rng};
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;

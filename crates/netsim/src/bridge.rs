@@ -5,7 +5,6 @@
 //! loaded).
 
 use base::tree::BTreeMap;
-
 use base::{Duration, Instant};
 use netfilter::IfName;
 use packet::{Body, Mac};

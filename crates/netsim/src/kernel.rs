@@ -1,7 +1,6 @@
 //! Everything that changes, in one place, behind [`crate::Net`].
 
 use base::tree::BTreeMap;
-
 use base::{Instant, Rng};
 use slab::Slab;
 

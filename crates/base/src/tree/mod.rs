@@ -37,39 +37,6 @@ struct Place {
     is_there: bool,
 }
 
-/// The place of what is looked for among `len` things that rise.
-fn bisect(len: usize, compare: &mut dyn FnMut(usize) -> Ordering) -> Result<usize, usize> {
-    let (mut from, mut to) = (0, len);
-    while from < to {
-        let middle = from + (to - from) / 2;
-        match compare(middle) {
-            Ordering::Less => from = middle + 1,
-            Ordering::Greater => to = middle,
-            Ordering::Equal => return Ok(middle),
-        }
-    }
-    Err(from)
-}
-
-/// The place of a key, by comparing the keys of places with it.
-fn locate(
-    leaves: usize,
-    len_of: &mut dyn FnMut(usize) -> usize,
-    compare: &mut dyn FnMut(usize, usize) -> Ordering,
-) -> Place {
-    let leaf = match bisect(leaves, &mut |leaf| compare(leaf, 0)) {
-        Ok(leaf) => return Place { leaf, at: 0, is_there: true },
-        Err(after) => after.saturating_sub(1),
-    };
-    if leaves == 0 {
-        return Place { leaf, at: 0, is_there: false };
-    }
-    match bisect(len_of(leaf), &mut |at| compare(leaf, at)) {
-        Ok(at) => Place { leaf, at, is_there: true },
-        Err(at) => Place { leaf, at, is_there: false },
-    }
-}
-
 impl<K, V> BTreeMap<K, V> {
     /// A map without entries.
     pub const fn new() -> BTreeMap<K, V> {
@@ -214,10 +181,39 @@ impl<K: Ord, V> BTreeMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let leaves = &self.leaves;
-        locate(leaves.len(), &mut |leaf| leaves[leaf].len(), &mut |leaf, at| {
-            leaves[leaf][at].0.borrow().cmp(key)
-        })
+        let mut place = Place { leaf: 0, at: 0, is_there: false };
+        // The leaf is looked for by the first keys of leaves, and then the key in it. One loop does both, so that
+        // there is one comparison in the code.
+        let mut leaf: Option<&[(K, V)]> = None;
+        loop {
+            let (mut from, mut to) = (0, leaf.map_or(self.leaves.len(), <[_]>::len));
+            while from < to {
+                let middle = (from + to) / 2;
+                let pair = match leaf {
+                    Some(pairs) => pairs.get(middle),
+                    None => self.leaves.get(middle).and_then(|pairs| pairs.first()),
+                };
+                match pair.map(|pair| pair.0.borrow().cmp(key)) {
+                    Some(Ordering::Greater) => to = middle,
+                    Some(Ordering::Equal) => {
+                        match leaf {
+                            Some(_) => place.at = middle,
+                            None => place.leaf = middle,
+                        }
+                        return Place { is_there: true, ..place };
+                    }
+                    Some(Ordering::Less) | None => from = middle + 1,
+                }
+            }
+            if leaf.is_some() {
+                return Place { at: from, ..place };
+            }
+            place.leaf = from.saturating_sub(1);
+            match self.leaves.get(place.leaf) {
+                Some(pairs) => leaf = Some(pairs),
+                None => return place,
+            }
+        }
     }
 
     /// The value of a key.

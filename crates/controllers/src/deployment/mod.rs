@@ -89,7 +89,6 @@ impl Deployments {
         }
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some((namespace, name)) = self.queue.pop(now) {

@@ -17,7 +17,6 @@ pub mod mirror;
 mod pack;
 
 use base::tree::{BTreeMap, BTreeSet};
-
 use base::{Duration, Instant};
 use kube_api::core::{Endpoints, Node, Pod, Service};
 use kube_api::discovery::EndpointSlice;
@@ -222,7 +221,6 @@ impl EndpointSlices {
         }
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut worked = false;
         while let Some(key) = self.queue.pop(now) {

@@ -3,7 +3,6 @@
 
 use base::Items as _;
 use base::tree::BTreeMap;
-
 use kube_api::core::{Node, NodeSelector, Pod};
 use kube_api::{AnyObject, Api, MetaExt};
 use serde_json::Value;

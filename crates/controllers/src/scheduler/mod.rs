@@ -130,7 +130,6 @@ impl Scheduler {
         }
     }
 
-    #[inline(never)]
     pub(crate) fn work(&mut self, api: &mut Api, now: Instant) -> bool {
         let mut due: Vec<(i32, Rc<Pod>)> = Vec::new();
         let mut worked = false;

@@ -3,7 +3,6 @@
 
 use base::Items as _;
 use base::tree::BTreeMap;
-
 use kube_api::core::{Namespace, Node, Pod, PodAffinityTerm, TopologySpreadConstraint};
 use kube_api::labels::Selector;
 use kube_api::meta::{LabelSelector, LabelSelectorRequirement};

@@ -2,7 +2,6 @@
 
 use base::Items as _;
 use base::tree::BTreeMap;
-
 use kube_api::core::{Container, Node, Pod};
 use kube_api::quantity::Quantity;
 

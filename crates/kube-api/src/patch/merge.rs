@@ -1,7 +1,6 @@
 //! Merge patches applied: strategic ones, by the rules of each field, and JSON merge patches (RFC 7386).
 
 use base::tree::{BTreeMap, BTreeSet};
-
 use serde_json::{Map, Value};
 
 use super::PatchError;

@@ -5,7 +5,6 @@
 //! value that does not fit is passed over.
 
 use base::tree::BTreeMap;
-
 use serde_json::{Map, Value};
 
 /// What an object can have as a field.

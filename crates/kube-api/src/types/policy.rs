@@ -3,7 +3,6 @@
 #![allow(missing_docs, reason = "types and fields are those of the Kubernetes API reference")]
 
 use base::tree::BTreeMap;
-
 use serde_json::Value;
 
 use super::meta::{LabelSelector, ObjectMeta};

@@ -8,7 +8,6 @@
 mod routes;
 
 use base::tree::BTreeMap;
-
 use base::{Duration, Instant};
 use controllers::events::{self, Severity};
 use controllers::queue::Key;

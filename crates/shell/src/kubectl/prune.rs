@@ -2,7 +2,6 @@
 //! (`kubectl/pkg/cmd/apply/prune.go`).
 
 use base::tree::BTreeSet;
-
 use kube_api::labels::Selector;
 use kube_api::patch::LAST_APPLIED;
 use kube_api::{AnyObject, DeleteOptions, KindInfo, MetaExt};
