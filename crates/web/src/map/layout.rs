@@ -116,7 +116,8 @@ const MARGIN: f64 = 12.0;
 const WIDTH_MIN: f64 = 520.0;
 const MACHINE_W: f64 = 142.0;
 const MACHINE_H: f64 = 146.0;
-const GATE_W: f64 = 56.0;
+/// Width of a gate.
+pub(super) const GATE_W: f64 = 56.0;
 const HEAD: f64 = 42.0;
 const TILE_GAP: f64 = 10.0;
 const TILE_H: f64 = 76.0;
@@ -135,8 +136,10 @@ pub fn is_system(pod: &PodView) -> bool {
 /// Places everything.
 pub fn layout(view: &ClusterView, width: f64) -> Layout {
     let width = width.max(WIDTH_MIN);
-    let bus_x = MARGIN + MACHINE_W + (width * 0.075).clamp(34.0, 64.0);
-    let card_x = bus_x + (width * 0.075).clamp(34.0, 64.0);
+    // Where there is room, what a gate has rewritten is read between the machine and the gate.
+    let gap = (39.0 + (width - WIDTH_MIN) * 0.2).clamp(39.0, 86.0);
+    let bus_x = MARGIN + MACHINE_W + gap;
+    let card_x = bus_x + gap;
     let mut top = MARGIN + 22.0;
     let bus_top = top;
     let mut cards = Vec::new();

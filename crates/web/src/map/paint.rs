@@ -7,12 +7,21 @@ use web_sys::{CanvasRenderingContext2d, CssStyleDeclaration, HtmlCanvasElement};
 
 use base::Instant;
 
-use super::layout::{Layout, Point, along};
+use super::layout::{GATE_W, Layout, Point, along};
 use super::packets::{Flight, Note, Said, TRAIL_MS, Traffic};
 
 const FONT: &str = "11px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace";
 /// Lines of a chip.
 const LINE: f64 = 16.0;
+
+/// Lines of a chip: the words, their colour, and whether they are struck out.
+type Lines<'a> = [(&'a str, &'a str, bool)];
+
+/// How wide a chip with these lines is.
+fn chip_width(lines: &Lines<'_>) -> f64 {
+    let widest = lines.iter().map(|(words, ..)| words.chars().count()).max().unwrap_or(0);
+    widest as f64 * 6.65 + 16.0
+}
 
 /// The theme's colours.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -228,11 +237,10 @@ impl Brush<'_> {
         self.chip(at, &[(&words, &palette.ink, false)], &palette.line);
     }
 
-    /// Lines of text on a plate: the words, their colour, and whether they are struck out.
-    fn chip(&self, at: Point, lines: &[(&str, &str, bool)], border: &str) {
+    /// Lines of text on a plate.
+    fn chip(&self, at: Point, lines: &Lines<'_>, border: &str) {
         let c = self.context;
-        let widest = lines.iter().map(|(words, ..)| words.chars().count()).max().unwrap_or(0);
-        let width = widest as f64 * 6.65 + 16.0;
+        let width = chip_width(lines);
         let height = lines.len() as f64 * LINE + 6.0;
         let x = at.x.min(self.scene.layout.width - width - 4.0).max(4.0);
         let y = (at.y - height / 2.0).min(self.scene.layout.height - height - 2.0).max(2.0);
@@ -278,8 +286,10 @@ impl Brush<'_> {
                     (was.as_str(), palette.faint.as_str(), true),
                     (now.as_str(), palette.nat.as_str(), false),
                 ];
-                let at = Point { x: note.at.x + 34.0, y: note.at.y - 2.0 + row };
-                self.chip(at, &lines, &palette.nat);
+                // On the side that packets come from: there are wires, and no words.
+                let beside = note.at.x - GATE_W / 2.0 - 6.0 - chip_width(&lines);
+                let x = beside.max(self.scene.layout.machine.right() + 4.0);
+                self.chip(Point { x, y: note.at.y - 2.0 + row }, &lines, &palette.nat);
             }
         }
         self.context.set_global_alpha(1.0);

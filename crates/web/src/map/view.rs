@@ -155,12 +155,19 @@ fn node(props: &MapProps, card: &Card) -> Html {
     let whole = format!("{}   Pods {}{status}", card.node.ip, card.node.pod_cidr);
     let is_wide = whole.chars().count() as f64 * CHAR_W <= room;
     let address = if is_wide { whole } else { format!("{}{status}", card.node.ip) };
+    // An address is never cut: where there is no room behind the name, it stands below.
+    let is_tight = address.chars().count() as f64 * CHAR_W > room;
+    let (name_y, address_x, address_y) = match is_tight {
+        true => (at.y + 19.0, left, at.y + 35.0),
+        false => (at.y + 26.0, left + name_w, at.y + 26.0),
+    };
+    let address = fit(&address, at.right() - address_x - 6.0, CHAR_W);
     html! {
         <g key={name.clone()} class={classes!("node-card", is_down.then_some("down"))} data-node={name.clone()}>
             { rect("card", at, 12) }
             { gate(props, card) }
-            { text("name", left, at.y + 26.0, name) }
-            { text("addr", left + name_w, at.y + 26.0, fit(&address, room, CHAR_W)) }
+            { text("name", left, name_y, name) }
+            { text("addr", address_x, address_y, address) }
             <g>{ for card.tiles.iter().map(|tile| pod(props, tile)) }</g>
             { host_line(card, left) }
         </g>
@@ -172,8 +179,8 @@ fn host_line(card: &Card, left: f64) -> Html {
         return Html::default();
     }
     let words = format!("on the node’s own network: {}", card.on_host.join(", "));
-    let width = card.rect.right() - left - 10.0;
-    let room = (width / 5.6).floor().max(4.0) as usize;
+    let width = card.rect.right() - left - 12.0;
+    let room = (width / 5.9).floor().max(4.0) as usize;
     let shown: String = match words.chars().count() > room {
         true => words.chars().take(room - 1).chain(['…']).collect(),
         false => words.clone(),
