@@ -150,7 +150,27 @@ fn parse(text: &str, left: &mut u32) -> Result<Option<Node>, YamlError> {
     let before = composer.left;
     let root = composer.root();
     *left -= before - composer.left;
-    root
+    root.map_err(|mut error| {
+        if error.message == CONTROL {
+            error.mark = control_at(text).unwrap_or(error.mark);
+        }
+        error
+    })
+}
+
+const CONTROL: &str = "control characters are not allowed";
+
+/// Where the first character stands that libyaml's reader does not take (YAML 1.1 §4.1); it keeps no marks.
+fn control_at(text: &str) -> Option<Mark> {
+    let is_bad = |c: char| {
+        c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}')
+            || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    };
+    let before = text.get(..text.find(is_bad)?)?;
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Some(Mark { line: number(line), column: number(column) })
 }
 
 struct Composer<'a> {
@@ -393,6 +413,7 @@ fn problem_text(error: &Error) -> String {
     let is_place = |part: &str| part.starts_with("line ") || part.ends_with(" error");
     let problem =
         shown.split(": ").skip_while(|part| is_place(part)).collect::<Vec<_>>().join(": ");
+    let problem = problem.split(" (offset ").next().unwrap_or_default();
     match problem.split(" while ").next() {
         Some(text) if !text.is_empty() => text.to_string(),
         _ => "unknown problem parsing YAML content".to_string(),
@@ -492,6 +513,16 @@ mod tests {
             })
             .collect();
         expected.assert_eq(&shown.join("\n"));
+    }
+
+    #[test]
+    fn a_control_character_is_refused_where_it_stands() {
+        check(
+            "a: 1\n---\nb: 2\nc: x\u{0}y\n",
+            expect![[r#"
+                1: {"a":1}
+                3: yaml: control characters are not allowed (4:5)"#]],
+        );
     }
 
     #[test]
