@@ -165,7 +165,10 @@ impl Proxier {
 
     /// How many rules there are.
     pub fn rule_count(&self) -> usize {
-        self.ports.values().filter_map(Port::rules).map(|rules| rules.plan.rule_count()).sum()
+        let fixed = [iptables::head(&self.config), iptables::tail(&self.config)];
+        let fixed: usize = fixed.iter().map(Plan::rule_count).sum();
+        let ports = self.ports.values().filter_map(Port::rules);
+        fixed + ports.map(|rules| rules.plan.rule_count()).sum::<usize>()
     }
 
     /// What a rule was written for.

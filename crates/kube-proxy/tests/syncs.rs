@@ -253,6 +253,15 @@ fn every_rule_knows_what_it_was_written_for() {
 }
 
 #[test]
+fn all_rules_are_counted() {
+    let mut node = Node::new();
+    node.service("web", Some(spec("10.96.0.1", &json!({}))));
+    node.slice("web-1", "web", Some(&[1, 2]));
+    node.sync(true);
+    assert_eq!(node.proxier.rule_count(), node.proxier.plan().rule_count());
+}
+
+#[test]
 fn nothing_is_written_when_nothing_has_changed() {
     let mut node = Node::new();
     node.service("web", Some(spec("10.96.0.1", &json!({}))));
