@@ -3,13 +3,14 @@
 //! A task waits only for things of this world: sockets, the clock, a [`Notify`], another process. Each
 //! remembers the tasks that wait for it; wakers of the standard library are not used.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
+use base::tree::BTreeMap;
 use base::{Duration, Instant, Rng};
 use slab::Slab;
 use smallvec::SmallVec;
@@ -44,8 +45,10 @@ pub(crate) struct Scheduler {
     current: Option<TaskId>,
     tasks: Slab<TaskState>,
     next_serial: u32,
-    processes: Vec<ProcessState>,
-    /// Those that have not ended, by namespace.
+    /// Those that have not ended; how one ended is known to whoever holds its [`Process`].
+    processes: BTreeMap<ProcId, ProcessState>,
+    next_process: u32,
+    /// The same, by namespace.
     running: BTreeSet<(NsId, ProcId)>,
 }
 
@@ -62,7 +65,7 @@ struct ProcessState {
     name: String,
     ns: NsId,
     tasks: Vec<TaskId>,
-    exit: Option<i32>,
+    exit: Rc<Cell<Option<i32>>>,
     is_terminating: bool,
     /// Tasks that wait for its end or for its being asked to end.
     waiters: Waiters,
@@ -100,16 +103,16 @@ impl Scheduler {
     }
 
     fn process(&self, id: ProcId) -> Option<&ProcessState> {
-        self.processes.get(id.0 as usize)
+        self.processes.get(&id)
     }
 
     fn process_mut(&mut self, id: ProcId) -> Option<&mut ProcessState> {
-        self.processes.get_mut(id.0 as usize)
+        self.processes.get_mut(&id)
     }
 
     /// The name of a process that has not ended.
     pub(crate) fn process_name(&self, id: ProcId) -> Option<&str> {
-        self.process(id).filter(|process| process.exit.is_none()).map(|p| p.name.as_str())
+        self.process(id).map(|process| process.name.as_str())
     }
 
     /// Puts a task in the line of those that can go on.
@@ -252,17 +255,18 @@ impl Host {
 pub struct Process {
     net: Net,
     id: ProcId,
+    exit: Rc<Cell<Option<i32>>>,
 }
 
 impl Process {
-    /// Its name.
+    /// Its name, while it runs.
     pub fn name(&self) -> String {
         self.net.kernel().scheduler.process(self.id).map(|p| p.name.clone()).unwrap_or_default()
     }
 
     /// Its exit code, once it has ended; 137 when it was killed.
     pub fn exit_code(&self) -> Option<i32> {
-        self.net.kernel().scheduler.process(self.id).and_then(|process| process.exit)
+        self.exit.get()
     }
 
     /// Asks it to end (SIGTERM); what it does about that is its business.
@@ -283,17 +287,16 @@ impl Process {
     /// Waits for its end.
     pub async fn wait(&self) -> i32 {
         poll_fn(|_| {
+            if let Some(code) = self.exit.get() {
+                return Poll::Ready(code);
+            }
             let mut kernel = self.net.kernel_mut();
             let scheduler = &mut kernel.scheduler;
             let current = scheduler.current;
-            match scheduler.process_mut(self.id) {
-                Some(ProcessState { exit: Some(code), .. }) => Poll::Ready(*code),
-                Some(process) => {
-                    process.waiters.extend(current);
-                    Poll::Pending
-                }
-                None => Poll::Ready(0),
+            if let Some(process) = scheduler.process_mut(self.id) {
+                process.waiters.extend(current);
             }
+            Poll::Pending
         })
         .await
     }
@@ -311,19 +314,22 @@ impl Net {
     where
         F: Future<Output = i32> + 'static,
     {
+        let exit = Rc::new(Cell::new(None));
         let id = {
             let mut kernel = self.kernel_mut();
-            let processes = &mut kernel.scheduler.processes;
-            processes.push(ProcessState {
+            let scheduler = &mut kernel.scheduler;
+            let id = ProcId(scheduler.next_process);
+            scheduler.next_process += 1;
+            let state = ProcessState {
                 name: name.to_string(),
                 ns,
                 tasks: Vec::new(),
-                exit: None,
+                exit: exit.clone(),
                 is_terminating: false,
                 waiters: Waiters::new(),
-            });
-            let id = ProcId(processes.len() as u32 - 1);
-            kernel.scheduler.running.insert((ns, id));
+            };
+            scheduler.processes.insert(id, state);
+            scheduler.running.insert((ns, id));
             id
         };
         let host = Host { net: self.clone(), ns, process: id };
@@ -336,7 +342,7 @@ impl Net {
             }
         });
         self.add_job(id, cause, job);
-        Process { net: self.clone(), id }
+        Process { net: self.clone(), id, exit }
     }
 
     pub(crate) fn add_job(&self, process: ProcId, cause: Cause, job: Job) {
@@ -349,16 +355,10 @@ impl Net {
         let (tasks, current) = {
             let mut kernel = self.kernel_mut();
             let scheduler = &mut kernel.scheduler;
-            let Some(process) = scheduler.process_mut(id) else { return };
-            if process.exit.is_some() {
-                return;
-            }
-            process.exit = Some(code);
-            process.name = String::new();
-            let ns = process.ns;
-            let mut waiters = std::mem::take(&mut process.waiters);
-            let tasks = std::mem::take(&mut process.tasks);
-            scheduler.running.remove(&(ns, id));
+            let Some(process) = scheduler.processes.remove(&id) else { return };
+            process.exit.set(Some(code));
+            scheduler.running.remove(&(process.ns, id));
+            let ProcessState { tasks, mut waiters, .. } = process;
             scheduler.wake_all(&mut waiters);
             (tasks, scheduler.current)
         };
@@ -477,5 +477,34 @@ pub async fn timeout<F: Future>(sleep: Sleep, future: F) -> Option<F::Output> {
     match select(future, sleep).await {
         Either::First(output) => Some(output),
         Either::Second(()) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sim;
+
+    #[test]
+    fn a_process_that_has_ended_leaves_nothing_but_its_exit_code() {
+        let sim = Sim::new(1);
+        let net = sim.net();
+        let ns = net.add_namespace("a");
+        let start = |code| net.start(ns, "true", Cause::default(), |_| async move { code });
+        let ended = start(7);
+        for _ in 0..100 {
+            drop(start(0));
+        }
+        let waits = net.start(ns, "sleep", Cause::default(), |host| async move {
+            host.terminated().await;
+            3
+        });
+        while sim.step(Instant::MAX) {}
+        assert_eq!((ended.exit_code(), ended.name()), (Some(7), String::new()));
+        assert_eq!((waits.exit_code(), waits.name()), (None, "sleep".to_string()));
+        assert_eq!(net.kernel().scheduler.processes.len(), 1);
+        net.kill_all(ns);
+        assert_eq!(waits.exit_code(), Some(137));
+        assert!(net.kernel().scheduler.processes.is_empty());
     }
 }
