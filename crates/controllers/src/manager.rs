@@ -142,11 +142,6 @@ impl ControlPlane {
         self.node_lifecycle.set_silent(node, since);
     }
 
-    /// Something has changed that has not been looked at.
-    pub fn is_behind(&self, api: &Api) -> bool {
-        self.seen != api.store().revision()
-    }
-
     /// When the next work is due.
     pub fn next_at(&self) -> Option<Instant> {
         [

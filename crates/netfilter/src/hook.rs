@@ -33,11 +33,6 @@ impl Hook {
             Hook::Postrouting => "POSTROUTING",
         }
     }
-
-    /// The hook whose built-in chain has this name.
-    pub fn of_chain(name: &str) -> Option<Hook> {
-        Hook::ALL.into_iter().find(|hook| hook.chain() == name)
-    }
 }
 
 impl fmt::Display for Hook {

@@ -238,14 +238,6 @@ impl Net {
         }
         kernel.refresh_link(id);
     }
-
-    /// How the cable treats what this end sends, faults included.
-    pub fn link_of(&self, id: IfId) -> Option<LinkConfig> {
-        match &self.kernel().iface(id)?.kind {
-            IfKind::Veth { link, .. } => Some(link.clone()),
-            _ => None,
-        }
-    }
 }
 
 /// Addresses.

@@ -92,11 +92,6 @@ impl<T: Ord> BTreeSet<T> {
     pub fn difference<'a>(&'a self, other: &'a BTreeSet<T>) -> impl Iterator<Item = &'a T> {
         self.iter().filter(|item| !other.contains(*item))
     }
-
-    /// The other has all of them.
-    pub fn is_subset(&self, other: &BTreeSet<T>) -> bool {
-        self.iter().all(|item| other.contains(item))
-    }
 }
 
 /// The items of a set, taken out.

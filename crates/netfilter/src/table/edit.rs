@@ -177,16 +177,6 @@ impl Table {
         Ok(())
     }
 
-    /// `-F`
-    pub fn flush_all(&mut self) {
-        for id in self.chains.iter().map(|(id, _)| ChainId(id as u32)).collect::<Vec<_>>() {
-            for rule in std::mem::take(self.rules_mut(id)) {
-                self.unlink(&rule);
-            }
-        }
-        self.generation += 1;
-    }
-
     /// Whether `-X chain` would do; a chain that rules still lead to, or that has rules, stays.
     pub(crate) fn can_delete(&self, chain: &str) -> Result<(), EditError> {
         let found = self.at(self.id(chain)?);

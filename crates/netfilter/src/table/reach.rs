@@ -65,6 +65,7 @@ impl Table {
     fn spread(&mut self, chain: ChainId, hooks: u8) -> bool {
         let mut open: SmallVec<[ChainId; 8]> = SmallVec::new();
         open.push(chain);
+        let mut fits = true;
         while let Some(id) = open.pop() {
             let found = self.at_mut(id);
             if hooks & !found.hooks == 0 {
@@ -76,11 +77,9 @@ impl Table {
                     open.push(next);
                 }
             }
-            if found.rules.iter().any(|rule| rule.spec.hooks() & hooks != hooks) {
-                return false;
-            }
+            fits &= found.rules.iter().all(|rule| rule.spec.hooks() & hooks == hooks);
         }
-        true
+        fits
     }
 
     /// Edits leave chains with hooks that no longer lead there; this finds out anew.
@@ -92,23 +91,8 @@ impl Table {
         }
         for id in self.builtin.into_iter().flatten() {
             let hooks = std::mem::replace(&mut self.at_mut(id).hooks, 0);
-            self.spread_unchecked(id, hooks & EVERY_HOOK);
-        }
-    }
-
-    fn spread_unchecked(&mut self, chain: ChainId, hooks: u8) {
-        let mut open = vec![chain];
-        while let Some(id) = open.pop() {
-            let found = self.at_mut(id);
-            if hooks & !found.hooks == 0 {
-                continue;
-            }
-            found.hooks |= hooks;
-            for rule in &found.rules {
-                if let Action::Jump(next) | Action::Goto(next) = rule.action {
-                    open.push(next);
-                }
-            }
+            // What stands there has been admitted before.
+            self.spread(id, hooks & EVERY_HOOK);
         }
     }
 
