@@ -7,9 +7,8 @@ use netsim::exec::timeout;
 use netsim::{Host, SockError, UdpSocket};
 
 use super::Container;
-use super::echo::text;
 use super::site;
-use super::web::{GRACE, any, flag, keep, listen, port_of, until_asked};
+use super::web::{GRACE, any, flag, keep, listen, port_of, text, until_asked};
 use crate::http::{Request, Response, serve};
 use crate::log::Log;
 
