@@ -4,6 +4,7 @@ use netsim::exec::Either;
 
 use super::{DEPTH_MAX, Flow, Runner};
 use crate::files::FileKind;
+use crate::session::Job;
 
 impl Runner {
     /// Runs a builtin; `None` where there is none of this name.
@@ -42,13 +43,16 @@ impl Runner {
             "exec" => self.exec(args).await,
             "trap" => self.trap(args).await,
             "jobs" => {
-                for (at, job) in self.session.jobs().iter().enumerate() {
+                for job in self.session.jobs() {
                     let state = match job.process.exit_code() {
                         None => "Running",
                         Some(0) => "Done",
                         Some(_) => "Exit",
                     };
-                    let line = format!("[{}]  {state:<22}\n", at + 1);
+                    if job.process.exit_code().is_some() {
+                        self.session.forget_job(job.pid);
+                    }
+                    let line = format!("[{}]  {state:<22}\n", job.number);
                     let _ = self.io.stdout.write(line).await;
                 }
                 self.end(0)
@@ -179,13 +183,29 @@ impl Runner {
         self.end(status)
     }
 
+    /// `wait [PID…]`: the last one's exit code, or 0 where none is named.
     async fn wait(&self, args: &[String]) -> Flow {
-        let wanted: Vec<u32> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
+        let jobs = self.session.jobs();
+        let mut waited: Vec<&Job> = Vec::new();
         let mut status = 0;
-        for job in self.session.jobs() {
-            if !wanted.is_empty() && !wanted.contains(&job.pid) {
-                continue;
+        let mut names_some = false;
+        for arg in args.iter().filter(|arg| !arg.starts_with('-')) {
+            names_some = true;
+            match self.job(&jobs, arg) {
+                Some(job) => waited.push(job),
+                None => {
+                    status = 127;
+                    if !self.in_container() {
+                        let text = format!("wait: pid {arg} is not a child of this shell");
+                        self.complain(&text).await;
+                    }
+                }
             }
+        }
+        if !names_some {
+            waited.extend(&jobs);
+        }
+        for job in waited {
             let waiting = Box::pin(job.process.wait());
             // A signal that is trapped ends the waiting.
             let code = if self.session.trap("TERM").is_some() {
@@ -200,22 +220,29 @@ impl Runner {
             } else {
                 waiting.await
             };
-            if !wanted.is_empty() {
+            self.session.forget_job(job.pid);
+            if names_some {
                 status = code;
             }
         }
         self.end(status)
     }
 
+    /// The job that `4001` or `%1` names.
+    fn job<'a>(&self, jobs: &'a [Job], arg: &str) -> Option<&'a Job> {
+        match arg.strip_prefix('%') {
+            Some(number) => {
+                let number: usize = number.parse().ok()?;
+                jobs.iter().find(|job| job.number == number)
+            }
+            None => jobs.iter().find(|job| job.pid.to_string() == arg),
+        }
+    }
+
     async fn kill(&self, args: &[String]) -> Flow {
         let jobs = self.session.jobs();
         for arg in args.iter().filter(|arg| !arg.starts_with('-')) {
-            let by_number = arg.strip_prefix('%').and_then(|number| number.parse::<usize>().ok());
-            let job = match by_number {
-                Some(number) => number.checked_sub(1).and_then(|at| jobs.get(at)),
-                None => jobs.iter().find(|job| job.pid.to_string() == *arg),
-            };
-            match job {
+            match self.job(&jobs, arg) {
                 Some(job) => job.process.kill(),
                 None => {
                     self.complain(&format!("kill: ({arg}) - No such process")).await;
