@@ -6,9 +6,10 @@ use base::Duration;
 use lab::Outcome;
 use netsim::SockError;
 use netsim::exec::timeout;
+use programs::http::Headers;
 use programs::http::client::{Ask, FetchError, Fetched, fetch};
-use programs::http::{Headers, curl};
 
+use super::url::Url;
 use super::{Ctx, Letters};
 use crate::io::{Closed, Exit, Output};
 
@@ -101,12 +102,11 @@ async fn one(ctx: &Ctx, options: &Options, address: &str) -> Result<Result<(), S
         if address.starts_with("https://") {
             return Ok(Err("https is not supported by podwire".to_string()));
         }
-        let Ok(url) = curl::Url::parse(&address) else {
+        let Ok(url) = Url::parse(&address) else {
             return Ok(Err(format!("bad address '{address}'")));
         };
         let lab = &ctx.session.lab;
-        let to =
-            if url.port == 80 { url.host.clone() } else { format!("{}:{}", url.host, url.port) };
+        let to = url.authority();
         let command = format!("wget {}", ctx.args.join(" "));
         let cause = lab.begin_request(&ctx.session.place, &to, &command);
         ctx.host.set_cause(cause);
@@ -133,10 +133,7 @@ async fn one(ctx: &Ctx, options: &Options, address: &str) -> Result<Result<(), S
         }
         let location = response.headers.get("location");
         if let (300..400, Some(location)) = (response.status, location) {
-            address = match location.contains("://") {
-                true => location.to_string(),
-                false => format!("http://{to}/{}", location.trim_start_matches('/')),
-            };
+            address = url.join(location);
             continue;
         }
         if !(200..300).contains(&response.status) {
@@ -158,14 +155,12 @@ async fn one(ctx: &Ctx, options: &Options, address: &str) -> Result<Result<(), S
 async fn request(
     ctx: &Ctx,
     options: &Options,
-    url: &curl::Url,
+    url: &Url,
 ) -> Result<Result<Fetched, String>, Closed> {
     let host = &ctx.host;
     let addrs = ctx.resolver().addresses(host, &url.host).await.unwrap_or_default();
     let Some(addr) = addrs.first() else {
-        let name =
-            if url.port == 80 { url.host.clone() } else { format!("{}:{}", url.host, url.port) };
-        return Ok(Err(format!("bad address '{name}'")));
+        return Ok(Err(format!("bad address '{}'", url.authority())));
     };
     let to = SocketAddrV4::new(*addr, url.port);
     if !options.letters.has('q') {
@@ -183,8 +178,7 @@ async fn request(
         None => return Ok(Err("download timed out".to_string())),
     };
     let mut headers = Headers::default();
-    let name = if url.port == 80 { url.host.clone() } else { format!("{}:{}", url.host, url.port) };
-    headers.push("Host", name);
+    headers.push("Host", url.authority());
     headers.push("User-Agent", options.letters.value('U').unwrap_or("Wget"));
     headers.push("Connection", "close");
     options.headers.iter().for_each(|(name, value)| headers.push(name, value.clone()));
