@@ -7,6 +7,7 @@ use base::Items as _;
 use kube_api::core::Pod;
 use kube_api::{AnyObject, MetaExt};
 use lab::Place;
+use programs::Log;
 
 use super::kube::{Fail, Kube, error};
 use super::target::{Filter, Target, find, targets};
@@ -113,25 +114,24 @@ pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             chosen.push((pod, name));
         }
     }
-    let tail = args.number("tail")?.and_then(|n| usize::try_from(n).ok());
+    let tail = args.number("tail")?.and_then(|n| u64::try_from(n).ok());
     for (pod, container) in &chosen {
         print_log(kube, args, pod, container, tail).await?;
     }
     Ok(0)
 }
 
-type Lines = Vec<(base::Instant, String)>;
-
-pub(super) fn lines(
+/// What a container has printed; `None`: it has not run.
+pub(super) fn log_of(
     kube: &Kube<'_>,
     pod: &Pod,
     container: &str,
     previous: bool,
-) -> Result<Option<Lines>, Fail> {
+) -> Result<Option<Log>, Fail> {
     let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
     kube.cluster(|cluster| {
         let node = controllers::pods::node_name(pod).and_then(|node| cluster.node(node))?;
-        node.kubelet.log_of(namespace, name, container, previous).map(|log| log.lines())
+        node.kubelet.log_of(namespace, name, container, previous)
     })
 }
 
@@ -146,60 +146,60 @@ fn waits_for(pod: &Pod, container: &str) -> String {
     reason.unwrap_or_else(|| "ContainerCreating".to_string())
 }
 
+/// Why there is no log.
+fn without_log(pod: &Pod, container: &str, previous: bool) -> Fail {
+    let name = pod.metadata.name();
+    let why = match (previous, waits_for(pod, container).as_str()) {
+        (true, _) => {
+            format!("previous terminated container {container:?} in pod {name:?} not found")
+        }
+        (false, reason) => {
+            let reason = match reason {
+                "ErrImagePull" | "ImagePullBackOff" => "trying and failing to pull image",
+                reason => reason,
+            };
+            format!("container {container:?} in pod {name:?} is waiting to start: {reason}")
+        }
+    };
+    Fail::Message(format!("Error from server (BadRequest): {why}"))
+}
+
 async fn print_log(
     kube: &Kube<'_>,
     args: &Args,
     pod: &Pod,
     container: &str,
-    tail: Option<usize>,
+    tail: Option<u64>,
 ) -> Result<(), Fail> {
     let previous = args.is_on("previous");
-    let name = pod.metadata.name();
-    let mut shown = 0;
-    let mut is_first = true;
+    let Some(log) = log_of(kube, pod, container, previous)? else {
+        return Err(without_log(pod, container, previous));
+    };
+    let prefix = match args.is_on("prefix") {
+        true => format!("[pod/{}/{container}] ", pod.metadata.name()),
+        false => String::new(),
+    };
+    let mut shown = tail.map_or(0, |tail| log.count().saturating_sub(tail));
     loop {
-        let Some(all) = lines(kube, pod, container, previous)? else {
-            if !is_first {
-                return Ok(());
-            }
-            let why = match previous {
-                true => {
-                    format!("previous terminated container {container:?} in pod {name:?} not found")
-                }
-                false => {
-                    let reason = waits_for(pod, container);
-                    let pod = format!("container {container:?} in pod {name:?}");
-                    match reason.as_str() {
-                        "ErrImagePull" | "ImagePullBackOff" => {
-                            format!("{pod} is waiting to start: trying and failing to pull image")
-                        }
-                        reason => format!("{pod} is waiting to start: {reason}"),
-                    }
-                }
-            };
-            return Err(Fail::Message(format!("Error from server (BadRequest): {why}")));
-        };
-        if is_first && let Some(tail) = tail {
-            shown = all.len().saturating_sub(tail);
-        }
-        is_first = false;
-        for (at, line) in all.iter().skip(shown) {
-            let prefix = if args.is_on("prefix") {
-                format!("[pod/{name}/{container}] ")
-            } else {
-                String::new()
-            };
+        // What comes while it is printed is printed next time.
+        let (lines, is_closed) = (log.lines_from(shown), log.is_closed());
+        shown = log.count();
+        for (at, line) in lines {
             let stamp = match args.is_on("timestamps") {
-                true => format!("{} ", kube_api::object::micro_time(*at)),
+                true => format!("{} ", kube_api::object::micro_time(at)),
                 false => String::new(),
             };
             kube.out(format!("{prefix}{stamp}{line}\n")).await?;
         }
-        shown = all.len();
-        if !args.is_on("follow") {
+        // Who follows hears of this container only, not of the one that is started in its place.
+        if !args.is_on("follow") || is_closed {
             return Ok(());
         }
         kube.ctx.host.sleep(Duration::from_millis(100)).await;
+        let now = log_of(kube, pod, container, previous)?;
+        if !now.is_some_and(|now| now.is_same(&log)) && shown == log.count() {
+            return Ok(());
+        }
     }
 }
 

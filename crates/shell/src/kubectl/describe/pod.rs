@@ -280,7 +280,7 @@ fn volumes(v: &View<'_>, out: &mut String) {
 }
 
 /// (`kubectl/pkg/describe`, `describeVolumes`)
-fn volume_source(volume: &View<'_>, out: &mut String) {
+pub(super) fn volume_source(volume: &View<'_>, out: &mut String) {
     let mut say = |name: &str, value: String| {
         let _ = writeln!(out, "    {name}:\t{value}");
     };

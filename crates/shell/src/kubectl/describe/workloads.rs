@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 
 use kube_api::core::Pod;
-use kube_api::object::instant;
-use kube_api::{AnyObject, MetaExt, Time};
+use kube_api::{AnyObject, MetaExt};
 use serde_json::Value;
 
 use super::super::kube::{Fail, Kube};
 use super::super::table::{View, human, labels, selector_text};
-use super::pod::tolerations;
-use super::{annotations, describe_container, line, many, stamp};
+use super::pod::{describe_container, tolerations, volume_source};
+use super::{annotations, line, many, stamp};
 
 /// A description of one of the kinds here; `false`: it is none of them.
 pub(super) fn describe(
@@ -20,6 +19,7 @@ pub(super) fn describe(
     out: &mut String,
 ) -> Result<bool, Fail> {
     match object {
+        AnyObject::Deployment(_) => deployment(kube, object, v, out)?,
         AnyObject::ReplicaSet(_) => replica_set(kube, object, v, out)?,
         AnyObject::ReplicationController(_) => replica_set(kube, object, v, out)?,
         AnyObject::StatefulSet(_) => stateful_set(kube, object, v, out)?,
@@ -128,42 +128,14 @@ fn volumes(v: &View<'_>, out: &mut String) {
         return line(out, "Volumes", "<none>");
     }
     out.push_str("Volumes:\n");
-    for volume in v.items("/spec/volumes") {
-        let volume = View(volume);
+    for volume in v.items("/spec/volumes").map(View) {
         let _ = writeln!(out, " {}:", volume.text("/name"));
-        let (kind, facts): (&str, Vec<(&str, String)>) = if volume.at("/configMap").is_some() {
-            let optional = volume.text_or("/configMap/optional", "false");
-            let facts = vec![("Name", volume.text("/configMap/name")), ("Optional", optional)];
-            ("ConfigMap (a volume populated by a ConfigMap)", facts)
-        } else if volume.at("/secret").is_some() {
-            let optional = volume.text_or("/secret/optional", "false");
-            let facts =
-                vec![("SecretName", volume.text("/secret/secretName")), ("Optional", optional)];
-            ("Secret (a volume populated by a Secret)", facts)
-        } else if volume.at("/emptyDir").is_some() {
-            let limit = volume.text_or("/emptyDir/sizeLimit", "<unset>");
-            let facts = vec![("Medium", volume.text("/emptyDir/medium")), ("SizeLimit", limit)];
-            ("EmptyDir (a temporary directory that shares a pod's lifetime)", facts)
-        } else if volume.at("/hostPath").is_some() {
-            let facts = vec![
-                ("Path", volume.text("/hostPath/path")),
-                ("HostPathType", volume.text("/hostPath/type")),
-            ];
-            ("HostPath (bare host directory volume)", facts)
-        } else if volume.at("/persistentVolumeClaim").is_some() {
-            let facts = vec![
-                ("ClaimName", volume.text("/persistentVolumeClaim/claimName")),
-                ("ReadOnly", volume.text_or("/persistentVolumeClaim/readOnly", "false")),
-            ];
-            let kind = "PersistentVolumeClaim (a reference to a PersistentVolumeClaim in the same namespace)";
-            (kind, facts)
-        } else {
-            ("<unknown>", Vec::new())
-        };
-        let _ = writeln!(out, "  Type:\t{kind}");
-        for (title, value) in facts {
-            let _ = writeln!(out, "  {title}:\t{value}");
-        }
+        let mut text = String::new();
+        volume_source(&volume, &mut text);
+        // What a volume is stands as deep as in a Pod's description, where all else stands less deep.
+        text.lines().for_each(|line| {
+            let _ = writeln!(out, "{}", line.strip_prefix("  ").unwrap_or(line));
+        });
     }
 }
 
@@ -180,6 +152,63 @@ fn conditions(v: &View<'_>, with_message: bool, out: &mut String) {
         let (kind, status, reason) = (c.text("/type"), c.text("/status"), c.text("/reason"));
         let _ = writeln!(out, "  {kind} \t{status} \t{reason}{more}");
     }
+}
+
+fn deployment(
+    kube: &Kube<'_>,
+    object: &AnyObject,
+    v: &View<'_>,
+    out: &mut String,
+) -> Result<(), Fail> {
+    name(v, out);
+    line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
+    labelled(v, out);
+    line(out, "Selector", selector_text(v.at("/spec/selector")));
+    line(
+        out,
+        "Replicas",
+        format!(
+            "{} desired | {} updated | {} total | {} available | {} unavailable",
+            v.number("/spec/replicas"),
+            v.number("/status/updatedReplicas"),
+            v.number("/status/replicas"),
+            v.number("/status/availableReplicas"),
+            v.number("/status/unavailableReplicas"),
+        ),
+    );
+    let strategy = v.text_or("/spec/strategy/type", "RollingUpdate");
+    line(out, "StrategyType", &strategy);
+    line(out, "MinReadySeconds", v.number("/spec/minReadySeconds"));
+    if strategy == "RollingUpdate" {
+        let text = format!(
+            "{} max unavailable, {} max surge",
+            v.text("/spec/strategy/rollingUpdate/maxUnavailable"),
+            v.text("/spec/strategy/rollingUpdate/maxSurge")
+        );
+        line(out, "RollingUpdateStrategy", text);
+    }
+    template(v.at("/spec/template"), out);
+    conditions(v, false, out);
+    replica_sets(kube, object, out)
+}
+
+fn replica_sets(kube: &Kube<'_>, object: &AnyObject, out: &mut String) -> Result<(), Fail> {
+    use controllers::deployment::{revision_of, sets_of};
+    let AnyObject::Deployment(deployment) = object else { return Ok(()) };
+    let sets = kube.api(|api| sets_of(api, deployment))?;
+    let newest = sets.iter().map(|set| revision_of(set)).max().unwrap_or(0);
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for set in &sets {
+        let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+        let have = set.status.as_ref().map_or(0, |status| status.replicas);
+        let text = format!("{} ({have}/{wanted} replicas created)", set.metadata.name());
+        if revision_of(set) == newest { new.push(text) } else { old.push(text) }
+    }
+    let shown =
+        |all: Vec<String>| if all.is_empty() { "<none>".to_string() } else { all.join(", ") };
+    line(out, "OldReplicaSets", shown(old));
+    line(out, "NewReplicaSet", shown(new));
+    Ok(())
 }
 
 fn replica_set(
@@ -270,10 +299,6 @@ fn daemon_set(
     Ok(())
 }
 
-fn moment(v: &View<'_>, pointer: &str) -> Option<base::Instant> {
-    Some(instant(&Time::parse(v.at(pointer)?.as_str()?)?))
-}
-
 fn job(object: &AnyObject, v: &View<'_>, out: &mut String) {
     name(v, out);
     line(out, "Selector", selector(v));
@@ -287,11 +312,11 @@ fn job(object: &AnyObject, v: &View<'_>, out: &mut String) {
     if v.at("/spec/ttlSecondsAfterFinished").is_some() {
         line(out, "TTL Seconds After Finished", v.number("/spec/ttlSecondsAfterFinished"));
     }
-    let started = moment(v, "/status/startTime");
+    let started = v.moment("/status/startTime");
     if started.is_some() {
         line(out, "Start Time", stamp(v, "/status/startTime"));
     }
-    let completed = moment(v, "/status/completionTime");
+    let completed = v.moment("/status/completionTime");
     if let (Some(started), Some(completed)) = (started, completed) {
         line(out, "Completed At", stamp(v, "/status/completionTime"));
         line(out, "Duration", human(completed.since(started)));
