@@ -221,8 +221,6 @@ fn an_idle_connection_is_closed() {
     assert_eq!(waited.as_secs(), 5);
 }
 
-/// Knows `web` and nothing else.
-
 /// Asks once, and says what came or how it failed.
 fn ask(machine: &Machine, method: &'static str, port: u16, path: &'static str) -> String {
     machine.run(move |host| async move {
@@ -280,7 +278,9 @@ fn a_client_reads_what_comes_and_says_how_it_failed() {
         ask(&machine, "GET", 83, "/"),
         ask(&machine, "GET", 84, "/"),
     ];
-    check(told.join("\n"), expect![[r#"
+    check(
+        told.join("\n"),
+        expect![[r#"
         200 GET /a 
         200 16000 bytes
         200 
@@ -288,7 +288,8 @@ fn a_client_reads_what_comes_and_says_how_it_failed() {
         Connection refused
         Empty
         partial, Some(6) missing
-        Receive(Reset)"#]]);
+        Receive(Reset)"#]],
+    );
 }
 
 /// A zone of plain values.

@@ -73,6 +73,9 @@ pub async fn run(ctx: Ctx) -> Exit {
         Ok(options) => options,
         Err(why) => return ctx.fail(format!("wget: {why}"), 1).await,
     };
+    if options.letters.has('c') {
+        return ctx.unsupported("-c").await;
+    }
     if options.letters.words.is_empty() {
         return ctx.fail("wget: missing URL", 1).await;
     }
@@ -216,7 +219,9 @@ async fn save(
     let is_quiet = options.letters.has('q');
     let from_url = target.split('?').next().unwrap_or_default().rsplit('/').next();
     let from_url = from_url.filter(|name| !name.is_empty()).unwrap_or("index.html");
-    let name = options.letters.value('O').unwrap_or(from_url);
+    // Into the directory of `-P`, unless the file is named.
+    let below = options.letters.value('P').map(|directory| format!("{directory}/{from_url}"));
+    let name = options.letters.value('O').or(below.as_deref()).unwrap_or(from_url);
     let to_stdout = name == "-" || name == "/dev/stdout";
     let size = human(body.len());
     let bar = format!("{name:<20.20} 100% |{}| {size:>5}  0:00:00 ETA\n", "*".repeat(32));

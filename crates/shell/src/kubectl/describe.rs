@@ -22,13 +22,13 @@ use self::pod::describe_pod;
 use super::events::last_seen;
 use super::kube::{Fail, Kube, error};
 use super::table::View;
-use super::target::{Filter, find_all, targets};
+use super::target::{chosen, targets};
 use crate::flags::Args;
 use crate::tabwriter;
 
 /// `kubectl describe TYPE [NAME…]`
 pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
-    if args.words.is_empty() {
+    if args.words.is_empty() && args.get("filename").is_none() {
         return Err(error(
             "You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.",
         ));
@@ -36,7 +36,7 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let targets = targets(kube, &args.words)?;
     let kinds: Vec<&KindInfo> = targets.iter().map(|target| &target.kind).collect();
     kube.warn_of_old(&kinds).await?;
-    let (found, all_there) = find_all(kube, &targets, &Filter::of(kube, args)?, false).await?;
+    let (found, all_there) = chosen(kube, args, &args.words).await?;
     if found.is_empty() && all_there {
         let text = format!("No resources found in {} namespace.\n", kube.namespace);
         kube.err(text).await?;

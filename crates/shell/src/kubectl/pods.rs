@@ -14,8 +14,8 @@ use super::target::{Filter, Target, find, targets};
 use crate::commands::exec::{ExecError, INTERACTIVE, exec as exec_in, is_interactive};
 use crate::flags::Args;
 
-/// A Pod by its name, or one of a workload's.
-fn pod(kube: &Kube<'_>, word: &str) -> Result<Rc<Pod>, Fail> {
+/// A Pod by its name, or one of a workload's; and of how many.
+fn pod(kube: &Kube<'_>, word: &str) -> Result<(Rc<Pod>, usize), Fail> {
     let target = match word.contains('/') {
         true => targets(kube, &[word.to_string()])?.into_iter().next(),
         false => Some(Target { kind: kube.kind("pods")?, name: Some(word.to_string()) }),
@@ -25,14 +25,14 @@ fn pod(kube: &Kube<'_>, word: &str) -> Result<Rc<Pod>, Fail> {
         None => None,
     };
     match object {
-        Some(AnyObject::Pod(pod)) => Ok(pod),
+        Some(AnyObject::Pod(pod)) => Ok((pod, 1)),
         Some(other) => first_of(kube, &other),
         None => Err(error(format!("no pod found for {word:?}"))),
     }
 }
 
-/// The first Pod that a selector of a workload or Service fits.
-fn first_of(kube: &Kube<'_>, object: &AnyObject) -> Result<Rc<Pod>, Fail> {
+/// The first Pod that a selector of a workload or Service fits, and how many there are.
+fn first_of(kube: &Kube<'_>, object: &AnyObject) -> Result<(Rc<Pod>, usize), Fail> {
     let value = object.to_value();
     let selector = match object {
         AnyObject::Service(_) => value.pointer("/spec/selector"),
@@ -43,8 +43,11 @@ fn first_of(kube: &Kube<'_>, object: &AnyObject) -> Result<Rc<Pod>, Fail> {
         !wanted.is_empty()
             && wanted.iter().all(|(name, value)| pod.metadata.label(name) == value.as_str())
     };
-    let found =
-        kube.api(|api| api.store().list_in::<Pod>(object.namespace()).find(fits).cloned())?;
+    let found = kube.api(|api| {
+        let mut all = api.store().list_in::<Pod>(object.namespace()).filter(fits);
+        let first = all.next().cloned();
+        first.map(|first| (first, 1 + all.count()))
+    })?;
     found.ok_or_else(|| error("timed out waiting for the condition"))
 }
 
@@ -78,12 +81,12 @@ pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         return Err(kube.unsupported("'logs --since'"));
     }
     let mut chosen: Vec<(Rc<Pod>, String)> = Vec::new();
-    if let Some(selector) = args.get("selector") {
+    let has_selector = args.get("selector").is_some();
+    if has_selector {
         if args.is_on("follow") {
             return Err(kube.unsupported("'logs -f' of several Pods"));
         }
         let filter = Filter::of(kube, args)?;
-        let _ = selector;
         let target = Target { kind: kube.kind("pods")?, name: None };
         for object in find(kube, &target, &filter)? {
             if let AnyObject::Pod(pod) = object {
@@ -101,7 +104,11 @@ pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
                 "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command\nSee 'kubectl logs -h' for help and examples",
             ));
         };
-        let pod = pod(kube, word)?;
+        let (pod, count) = pod(kube, word)?;
+        if count > 1 {
+            let name = pod.metadata.name();
+            kube.err(format!("Found {count} pods, using pod/{name}\n")).await?;
+        }
         if args.is_on("all-containers") {
             for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
                 chosen.push((pod.clone(), container.name.clone()));
@@ -114,7 +121,9 @@ pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             chosen.push((pod, name));
         }
     }
-    let tail = args.number("tail")?.and_then(|n| u64::try_from(n).ok());
+    // Of several Pods not everything is shown, unless that is asked for.
+    let tail = args.number("tail")?.or(has_selector.then_some(10));
+    let tail = tail.and_then(|n| u64::try_from(n).ok());
     for (pod, container) in &chosen {
         print_log(kube, args, pod, container, tail).await?;
     }
@@ -226,7 +235,7 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     if argv.is_empty() {
         return Err(error("you must specify at least one command for the container"));
     }
-    let pod = pod(kube, word)?;
+    let (pod, _) = pod(kube, word)?;
     // Here it is the API server that looks for the container.
     let container = match container(kube, args, &pod).await {
         Err(Fail::Message(text)) => {

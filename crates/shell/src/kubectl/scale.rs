@@ -4,7 +4,7 @@ use kube_api::{AnyObject, KindInfo, Request};
 use serde_json::Value;
 
 use super::kube::{Fail, Kube, error};
-use super::target::{Filter, find_all, targets};
+use super::target::chosen;
 use crate::flags::Args;
 
 /// `kubectl scale --replicas=N TYPE/NAME…`
@@ -17,12 +17,10 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             "The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0, got {replicas}"
         )));
     }
-    let targets = targets(kube, &args.words)?;
-    if targets.is_empty() {
+    if args.words.is_empty() && args.get("filename").is_none() {
         return Err(error("resource(s) were provided, but no name was specified"));
     }
-    let filter = Filter::of(kube, args)?;
-    let (found, all_there) = find_all(kube, &targets, &filter, false).await?;
+    let (found, all_there) = chosen(kube, args, &args.words).await?;
     for (kind, object) in found {
         if !is_scalable(&kind) {
             return Err(Fail::Message(

@@ -35,3 +35,12 @@ kubectl exec net -- wget -qO- web/old
 # Jobs have numbers of their own, and are forgotten once they were waited for.
 sleep 1 & sleep 2 & jobs; kill %1; wait $!; echo "code $?"; wait $!; echo "code $?"
 jobs
+kubectl get -f web.yml
+kubectl get -f web.yml -o name
+kubectl describe -f web.yml | grep ^Name:
+kubectl wait --for=delete -f web.yml
+: > empty.yml
+kubectl create -f empty.yml
+kubectl replace -f empty.yml
+kubectl delete -f empty.yml
+kubectl exec net -- sh -c 'wget -P /tmp -q web/new; cat /tmp/new'
