@@ -213,9 +213,14 @@ impl Proxy {
         if minor == 0 || !has_end || response.headers.has_word("connection", "close") {
             return;
         }
-        let mut kept = self.kept.borrow_mut();
+        let (mut kept, now) = (self.kept.borrow_mut(), self.host.now());
+        // Those to servers that are gone would take the place of others for ever.
+        kept.retain(|_, streams| {
+            streams.retain(|(_, since)| *since + KEPT_FOR > now);
+            !streams.is_empty()
+        });
         if kept.values().map(Vec::len).sum::<usize>() < KEPT {
-            kept.entry(server).or_default().push((stream, self.host.now()));
+            kept.entry(server).or_default().push((stream, now));
         }
     }
 

@@ -178,9 +178,11 @@ async fn converse(stream: TcpStream, store: Shared, password: Option<Rc<str>>) -
     }
 }
 
-/// The words of the next command, and the bytes they took; `None` while it is not all there.
-#[allow(clippy::type_complexity, reason = "words and a length")]
-fn command(bytes: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, &'static str> {
+/// The words of a command, and the bytes they took.
+type Command = (Vec<Vec<u8>>, usize);
+
+/// The next command; `None` while it is not all there.
+fn command(bytes: &[u8]) -> Result<Option<Command>, &'static str> {
     if bytes.len() > COMMAND_MAX {
         return Err("too big mbulk count string");
     }

@@ -70,7 +70,7 @@ fn describe(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<Stri
         _ => match config::describe(kube, kind, object, &v, &mut out)? {
             Some(config::Below::Events) => {}
             Some(config::Below::Nothing) => return Ok(out),
-            None => describe_any(kind, &value, &mut out),
+            None => describe_any(&value, &mut out),
         },
     }
     out.push_str(&events(kube, kind, object)?);
@@ -99,6 +99,24 @@ fn annotations(out: &mut String, v: &View<'_>) {
     many(out, "Annotations", Some(&shown), ": ");
 }
 
+fn named(v: &View<'_>, out: &mut String) {
+    line(out, "Name", v.text("/metadata/name"));
+    if v.at("/metadata/namespace").is_some() {
+        line(out, "Namespace", v.text("/metadata/namespace"));
+    }
+}
+
+fn labelled(v: &View<'_>, out: &mut String) {
+    many(out, "Labels", v.at("/metadata/labels"), "=");
+    annotations(out, v);
+}
+
+/// How most descriptions begin.
+fn head(v: &View<'_>, out: &mut String) {
+    named(v, out);
+    labelled(v, out);
+}
+
 fn line(out: &mut String, name: &str, value: impl AsRef<str>) {
     let _ = writeln!(out, "{name}:\t{}", value.as_ref());
 }
@@ -109,14 +127,9 @@ fn stamp(v: &View<'_>, pointer: &str) -> String {
 }
 
 /// Kinds without a description of their own: their fields, as the generic describer prints them.
-fn describe_any(kind: &KindInfo, value: &Value, out: &mut String) {
+fn describe_any(value: &Value, out: &mut String) {
     let v = View(value);
-    line(out, "Name", v.text("/metadata/name"));
-    if kind.is_namespaced {
-        line(out, "Namespace", v.text("/metadata/namespace"));
-    }
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, &v);
+    head(&v, out);
     let mut shown = value.clone();
     if let Some(meta) = shown.get_mut("metadata").and_then(Value::as_object_mut) {
         // What stands above already.

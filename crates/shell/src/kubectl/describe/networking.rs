@@ -9,7 +9,7 @@ use kube_api::discovery::{EndpointPort, EndpointSlice};
 use kube_api::{AnyObject, Kind, MetaExt};
 use serde_json::Value;
 
-use super::{annotations, line, many};
+use super::{annotations, head, labelled, line, many, named};
 use crate::kubectl::kube::{Fail, Kube};
 use crate::kubectl::table::{View, addresses, labels, selector_text};
 
@@ -19,10 +19,7 @@ pub(super) fn service(
     v: &View<'_>,
     out: &mut String,
 ) -> Result<(), Fail> {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    head(v, out);
     line(out, "Selector", labels(v.at("/spec/selector")));
     line(out, "Type", v.text("/spec/type"));
     line(out, "IP Family Policy", v.text_or("/spec/ipFamilyPolicy", "<none>"));
@@ -93,14 +90,12 @@ fn endpoints(kube: &Kube<'_>, service: &AnyObject, port_name: &str) -> Result<St
 }
 
 pub(super) fn network_policy(v: &View<'_>, out: &mut String) {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
+    named(v, out);
     let made = v.moment("/metadata/creationTimestamp");
     let made = made.map(|time| Utc::at(time).to_string()).unwrap_or_default();
     let made = made.replace('T', " ").replace('Z', " +0000 UTC");
     line(out, "Created on", made);
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     out.push_str("Spec:\n");
     let selector = selector_text(v.at("/spec/podSelector"));
     let all = "<none> (Allowing the specific traffic to all pods in this namespace)";
@@ -168,8 +163,7 @@ fn policy_rule(rule: &View<'_>, peers: &str, end: &str, from: &str, out: &mut St
 
 pub(super) fn ingress_class(v: &View<'_>, out: &mut String) {
     line(out, "Name", v.text("/metadata/name"));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     line(out, "Controller", v.text("/spec/controller"));
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::kube::{Fail, Kube};
 use super::super::table::{View, roles, since};
-use super::{annotations, line, many, stamp};
+use super::{labelled, line, stamp};
 
 pub(super) fn describe_node(
     kube: &Kube<'_>,
@@ -20,8 +20,7 @@ pub(super) fn describe_node(
 ) -> Result<(), Fail> {
     line(out, "Name", v.text("/metadata/name"));
     line(out, "Roles", roles(v));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
     taints(v, out);
     line(out, "Unschedulable", v.text_or("/spec/unschedulable", "false"));

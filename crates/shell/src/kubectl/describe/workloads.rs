@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::super::kube::{Fail, Kube};
 use super::super::table::{View, human, labels, selector_text};
-use super::pod::{describe_container, tolerations, volume_source};
-use super::{annotations, line, many, stamp};
+use super::pod::{describe_container, tolerations, volumes};
+use super::{head, labelled, line, many, named, stamp};
 
 /// A description of one of the kinds here; `false`: it is none of them.
 pub(super) fn describe(
@@ -31,16 +31,6 @@ pub(super) fn describe(
         _ => return Ok(false),
     }
     Ok(true)
-}
-
-fn name(v: &View<'_>, out: &mut String) {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
-}
-
-fn labelled(v: &View<'_>, out: &mut String) {
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
 }
 
 fn selector(v: &View<'_>) -> String {
@@ -105,17 +95,15 @@ pub(crate) fn template(value: Option<&Value>, out: &mut String) {
             continue;
         }
         let _ = writeln!(head, "{title}:");
+        let mut text = String::new();
         for container in v.items(pointer) {
-            let mut text = String::new();
             describe_container(&View(&Value::Null), &View(container), &mut text);
-            // The name stands a little deeper than its container's facts would have it.
-            for line in text.lines() {
-                let line = line.strip_prefix("  ").unwrap_or(line);
-                let _ = writeln!(head, "{}{line}", if line.starts_with(' ') { "" } else { " " });
-            }
         }
+        shallower(&text, &mut head);
     }
-    volumes(&v, &mut head);
+    let mut text = String::new();
+    volumes(&v, &mut text);
+    shallower(&text, &mut head);
     many(&mut head, "Node-Selectors", v.at("/spec/nodeSelector"), "=");
     tolerations(&v, &mut head);
     head.lines().for_each(|line| {
@@ -123,19 +111,14 @@ pub(crate) fn template(value: Option<&Value>, out: &mut String) {
     });
 }
 
-fn volumes(v: &View<'_>, out: &mut String) {
-    if v.len("/spec/volumes") == 0 {
-        return line(out, "Volumes", "<none>");
-    }
-    out.push_str("Volumes:\n");
-    for volume in v.items("/spec/volumes").map(View) {
-        let _ = writeln!(out, " {}:", volume.text("/name"));
-        let mut text = String::new();
-        volume_source(&volume, &mut text);
-        // What a volume is stands as deep as in a Pod's description, where all else stands less deep.
-        text.lines().for_each(|line| {
-            let _ = writeln!(out, "{}", line.strip_prefix("  ").unwrap_or(line));
-        });
+/// What a Pod's description says of containers and volumes, two columns to the left; their names only one.
+fn shallower(text: &str, out: &mut String) {
+    for line in text.lines() {
+        let _ = match line.strip_prefix("  ") {
+            Some(facts) if facts.starts_with(' ') => writeln!(out, "{facts}"),
+            Some(name) => writeln!(out, " {name}"),
+            None => writeln!(out, "{line}"),
+        };
     }
 }
 
@@ -160,7 +143,7 @@ fn deployment(
     v: &View<'_>,
     out: &mut String,
 ) -> Result<(), Fail> {
-    name(v, out);
+    named(v, out);
     line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
     labelled(v, out);
     line(out, "Selector", selector_text(v.at("/spec/selector")));
@@ -217,7 +200,7 @@ fn replica_set(
     v: &View<'_>,
     out: &mut String,
 ) -> Result<(), Fail> {
-    name(v, out);
+    named(v, out);
     line(out, "Selector", selector(v));
     labelled(v, out);
     controlled_by(object, out);
@@ -235,7 +218,7 @@ fn stateful_set(
     v: &View<'_>,
     out: &mut String,
 ) -> Result<(), Fail> {
-    name(v, out);
+    named(v, out);
     line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
     line(out, "Selector", selector(v));
     labelled(v, out);
@@ -281,7 +264,7 @@ fn daemon_set(
     v: &View<'_>,
     out: &mut String,
 ) -> Result<(), Fail> {
-    name(v, out);
+    named(v, out);
     line(out, "Selector", selector(v));
     line(out, "Node-Selector", labels(v.at("/spec/template/spec/nodeSelector")));
     labelled(v, out);
@@ -300,7 +283,7 @@ fn daemon_set(
 }
 
 fn job(object: &AnyObject, v: &View<'_>, out: &mut String) {
-    name(v, out);
+    named(v, out);
     line(out, "Selector", selector(v));
     labelled(v, out);
     controlled_by(object, out);
@@ -340,8 +323,7 @@ fn job(object: &AnyObject, v: &View<'_>, out: &mut String) {
 }
 
 fn cron_job(v: &View<'_>, out: &mut String) {
-    name(v, out);
-    labelled(v, out);
+    head(v, out);
     line(out, "Schedule", v.text("/spec/schedule"));
     if v.at("/spec/timeZone").is_some() {
         line(out, "Time Zone", v.text("/spec/timeZone"));
@@ -382,7 +364,7 @@ fn cron_job(v: &View<'_>, out: &mut String) {
 }
 
 fn budget(v: &View<'_>, out: &mut String) {
-    name(v, out);
+    named(v, out);
     if v.at("/spec/minAvailable").is_some() {
         line(out, "Min available", v.text("/spec/minAvailable"));
     } else if v.at("/spec/maxUnavailable").is_some() {
@@ -401,8 +383,7 @@ fn budget(v: &View<'_>, out: &mut String) {
 }
 
 fn autoscaler(v: &View<'_>, out: &mut String) {
-    name(v, out);
-    labelled(v, out);
+    head(v, out);
     line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
     let kind = v.text("/spec/scaleTargetRef/kind");
     line(out, "Reference", format!("{kind}/{}", v.text("/spec/scaleTargetRef/name")));
