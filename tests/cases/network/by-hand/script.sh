@@ -31,6 +31,8 @@ kubectl exec net -- nslookup -port=54 web
 # What is sent elsewhere is asked for there.
 kubectl exec net -- curl -sL -d x=1 web/old
 kubectl exec net -- curl -s web/nothing
+kubectl exec net -- sh -c 'curl -sI web/conf/conf.d | grep Location'
+kubectl exec net -- curl -s web/app/page
 kubectl exec net -- wget -qO- web/old
 # Jobs have numbers of their own, and are forgotten once they were waited for.
 sleep 1 & sleep 2 & jobs; kill %1; wait $!; echo "code $?"; wait $!; echo "code $?"

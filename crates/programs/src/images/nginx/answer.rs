@@ -53,7 +53,25 @@ impl Scope<'_> {
             );
             return Response::new(200, "text/plain", text);
         }
-        self.file()
+        match self.file() {
+            Ok(response) => response,
+            Err(name) => self.go_on_in(name).await,
+        }
+    }
+
+    /// The answer of a location that has a name, `@name`; from such a one it goes nowhere else.
+    async fn go_on_in(&self, name: &str) -> Response {
+        let all = self.server.map(|server| server.locations.as_slice()).unwrap_or_default();
+        let found = all.iter().find(|location| location.path == name);
+        let was_sent = self.location.is_some_and(|location| location.path.starts_with('@'));
+        let Some(location) = found.filter(|_| !was_sent) else {
+            self.complain(&format!("could not find named location \"{name}\""));
+            return self.error_page(500);
+        };
+        let [_, server, http] = self.blocks;
+        let blocks = [Some(&location.block), server, http];
+        let scope = Scope { location: Some(location), blocks, ..*self };
+        Box::pin(scope.answer()).await
     }
 
     /// `return 200 "text"`, `return 301 URL`.
@@ -85,10 +103,11 @@ impl Scope<'_> {
         response
     }
 
-    fn file(&self) -> Response {
+    /// A file; else the name of the location that is to answer instead.
+    fn file(&self) -> Result<Response, &str> {
         let request = self.request;
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            return self.error_page(405);
+            return Ok(self.error_page(405));
         }
         let path = request.path();
         let own = self.location.map(|location| &location.block);
@@ -110,23 +129,23 @@ impl Scope<'_> {
         let index = self.get("index").map(|index| index.args.clone());
         let index = index.unwrap_or_else(|| vec!["index.html".to_string()]);
         let files = &self.nginx.container.files;
-        let tries = self.get("try_files").map(|tries| tries.args.clone()).unwrap_or_default();
+        let tries = self.get("try_files").map(|tries| tries.args.as_slice()).unwrap_or_default();
         let mut paths: Vec<String> = vec![path.clone()];
         if !tries.is_empty() {
             paths = tries.iter().map(|tried| self.expand(tried)).collect();
         }
         for tried in &paths {
             if let Some(status) = tried.strip_prefix('=') {
-                return self.error_page(status.parse().unwrap_or(404));
+                return Ok(self.error_page(status.parse().unwrap_or(404)));
             }
             match find(files, &root, tried, &index) {
-                Found::File(path, content) => return self.content(&path, &content),
+                Found::File(path, content) => return Ok(self.content(&path, &content)),
                 Found::Directory if tries.is_empty() => {
-                    return self.redirected(301, &format!("{}/", request.path()));
+                    return Ok(self.redirected(301, &format!("{}/", request.path())));
                 }
                 Found::Listing(full, _) if tries.is_empty() => {
                     self.complain(&format!("directory index of \"{full}\" is forbidden"));
-                    return self.error_page(403);
+                    return Ok(self.error_page(403));
                 }
                 Found::Nothing(full) if tries.is_empty() => {
                     let what = if full.ends_with("/index.html") && path.ends_with('/') {
@@ -135,12 +154,15 @@ impl Scope<'_> {
                         format!("open() \"{full}\" failed")
                     };
                     self.complain(&format!("{what} (2: No such file or directory)"));
-                    return self.error_page(404);
+                    return Ok(self.error_page(404));
                 }
                 _ => {}
             }
         }
-        self.error_page(404)
+        match tries.last() {
+            Some(name) if name.starts_with('@') => Err(name),
+            _ => Ok(self.error_page(404)),
+        }
     }
 
     fn content(&self, path: &str, content: &[u8]) -> Response {
