@@ -7,47 +7,84 @@ use base::tree::BTreeMap;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// Bytes of a file, and of all files of a volume with what it takes to keep them: a loop that writes in a container
+/// must not fill the memory.
+const FILE_MAX: usize = 4 * 1024 * 1024;
+const VOLUME_MAX: usize = 16 * 1024 * 1024;
+/// What a file takes beside its path and content.
+const ENTRY: usize = 64;
+
 /// Files by their paths in the volume, without a `/` at the front. Cheap to copy; all copies are the same
 /// volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Volume(Rc<RefCell<BTreeMap<String, Rc<[u8]>>>>);
+pub struct Volume(Rc<RefCell<Held>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Held {
+    files: BTreeMap<String, Rc<[u8]>>,
+    /// What all of them take.
+    size: usize,
+}
+
+fn size(path: &str, content: &[u8]) -> usize {
+    path.len() + content.len() + ENTRY
+}
+
+impl Held {
+    fn of(files: BTreeMap<String, Rc<[u8]>>) -> Held {
+        let size = files.iter().map(|(path, content)| size(path, content)).sum();
+        Held { files, size }
+    }
+}
 
 impl Volume {
     /// A volume that holds these files.
     pub fn of(files: BTreeMap<String, Rc<[u8]>>) -> Volume {
-        Volume(Rc::new(RefCell::new(files)))
+        Volume(Rc::new(RefCell::new(Held::of(files))))
     }
 
     /// A file's content.
     pub fn read(&self, path: &str) -> Option<Rc<[u8]>> {
-        self.0.borrow().get(path).cloned()
+        self.0.borrow().files.get(path).cloned()
     }
 
-    /// Makes or replaces a file.
-    pub fn write(&self, path: &str, content: impl Into<Rc<[u8]>>) {
-        self.0.borrow_mut().insert(path.to_string(), content.into());
+    /// Makes or replaces a file. `false`: there is no room for it.
+    pub fn write(&self, path: &str, content: impl Into<Rc<[u8]>>) -> bool {
+        let content = content.into();
+        let mut held = self.0.borrow_mut();
+        let old = held.files.get(path).map_or(0, |old| size(path, old));
+        let all = held.size - old + size(path, &content);
+        if content.len() > FILE_MAX || all > VOLUME_MAX {
+            return false;
+        }
+        held.size = all;
+        held.files.insert(path.to_string(), content);
+        true
     }
 
     /// Takes a file away. `false`: there is none.
     pub fn remove(&self, path: &str) -> bool {
-        self.0.borrow_mut().remove(path).is_some()
+        let mut held = self.0.borrow_mut();
+        let removed = held.files.remove(path);
+        held.size -= removed.as_ref().map_or(0, |content| size(path, content));
+        removed.is_some()
     }
 
     /// Has these files from now on, and no others.
     pub fn replace(&self, files: BTreeMap<String, Rc<[u8]>>) {
-        *self.0.borrow_mut() = files;
+        *self.0.borrow_mut() = Held::of(files);
     }
 
     /// A volume of its own, with the same files.
     pub fn copy(&self) -> Volume {
-        Volume::of(self.0.borrow().clone())
+        Volume(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
 
     /// Shows the path of every file below a directory, from there on.
     fn each_below(&self, directory: &str, show: &mut dyn FnMut(&str)) {
         let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
-        let files = self.0.borrow();
-        for (path, _) in files.range_from(prefix.as_str()) {
+        let held = self.0.borrow();
+        for (path, _) in held.files.range_from(prefix.as_str()) {
             match path.strip_prefix(&prefix) {
                 Some(rest) => show(rest),
                 None => return,
@@ -77,9 +114,14 @@ pub struct Files {
     mounts: Rc<[Mount]>,
 }
 
-/// The file cannot be written: what it is in is mounted read-only.
+/// Why a file cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadOnly;
+pub enum WriteError {
+    /// What it is in is mounted read-only (`EROFS`).
+    ReadOnly,
+    /// It would be too long, or there is too much already (`ENOSPC`).
+    Full,
+}
 
 /// Directories that every image has.
 const DIRECTORIES: &str =
@@ -129,13 +171,12 @@ impl Files {
     }
 
     /// Makes or replaces a file.
-    pub fn write(&self, path: &str, content: impl Into<Rc<[u8]>>) -> Result<(), ReadOnly> {
+    pub fn write(&self, path: &str, content: impl Into<Rc<[u8]>>) -> Result<(), WriteError> {
         let (volume, inside, is_read_only) = self.locate(path);
         if is_read_only {
-            return Err(ReadOnly);
+            return Err(WriteError::ReadOnly);
         }
-        volume.write(&inside, content);
-        Ok(())
+        if volume.write(&inside, content) { Ok(()) } else { Err(WriteError::Full) }
     }
 
     /// Puts a file there that the image has. What is mounted over it hides it; what was written before stays.
@@ -147,9 +188,9 @@ impl Files {
     }
 
     /// Takes a file away. `false`: there is none.
-    pub fn remove(&self, path: &str) -> Result<bool, ReadOnly> {
+    pub fn remove(&self, path: &str) -> Result<bool, WriteError> {
         let (volume, inside, is_read_only) = self.locate(path);
-        if is_read_only { Err(ReadOnly) } else { Ok(volume.remove(&inside)) }
+        if is_read_only { Err(WriteError::ReadOnly) } else { Ok(volume.remove(&inside)) }
     }
 
     /// The names in a directory, sorted; `None` when there is no such directory.
@@ -192,6 +233,21 @@ mod tests {
     }
 
     #[test]
+    fn a_volume_has_an_end() {
+        let files = Files::default();
+        let mut content = Vec::new();
+        let mut count = 0;
+        while files.write(&format!("/f{count}"), vec![0; FILE_MAX]).is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, VOLUME_MAX / FILE_MAX - 1);
+        content.resize(FILE_MAX + 1, 0);
+        files.remove("/f0").unwrap();
+        assert_eq!(files.write("/f0", content), Err(WriteError::Full));
+        assert_eq!(files.write("/f0", *b"x"), Ok(()));
+    }
+
+    #[test]
     fn a_part_of_a_volume_is_mounted_and_cannot_be_written() {
         let files = [("a.conf", b"a"), ("d/b.conf", b"b")];
         let files = files.map(|(path, content)| (path.to_string(), Rc::from(&content[..])));
@@ -206,7 +262,7 @@ mod tests {
         let files = Files::new(vec![file, directory]);
         assert_eq!(files.read("/etc/a.conf").as_deref(), Some(&b"a"[..]));
         assert_eq!(files.read("/d/b.conf").as_deref(), Some(&b"b"[..]));
-        assert_eq!(files.write("/d/c", *b"c"), Err(ReadOnly));
+        assert_eq!(files.write("/d/c", *b"c"), Err(WriteError::ReadOnly));
         assert_eq!(files.list("/etc/a.conf"), None);
         assert_eq!(files.list("/etc"), Some(vec!["a.conf".into()]));
     }

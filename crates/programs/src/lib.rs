@@ -1,7 +1,7 @@
 //! What runs in the world.
 //!
 //! In reading order:
-//! - [`http`]: messages, a server, a client with curl's ways of failing, and curl itself;
+//! - [`http`]: messages, a server, a client with curl's ways of failing;
 //! - [`dns`]: messages, a server for whatever knows names, a resolver as the C library has it;
 //! - [`images`]: a program for every container image;
 //! - [`proxy`]: the user-space proxy that publishes a container's port on its host;

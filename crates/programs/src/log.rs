@@ -18,18 +18,22 @@ pub struct Log(Rc<RefCell<Lines>>);
 #[derive(Debug, Default)]
 struct Lines {
     whole: VecDeque<(Instant, String)>,
+    /// Lines that were printed and are forgotten.
+    forgotten: u64,
     /// What has come since the last line's end.
     open: Vec<u8>,
+    is_closed: bool,
 }
 
 impl Log {
     /// Prints a line.
     pub fn line(&self, at: Instant, line: impl Into<String>) {
-        let whole = &mut self.0.borrow_mut().whole;
-        if whole.len() >= LINES_MAX {
-            whole.pop_front();
+        let lines = &mut *self.0.borrow_mut();
+        if lines.whole.len() >= LINES_MAX {
+            lines.whole.pop_front();
+            lines.forgotten += 1;
         }
-        whole.push_back((at, line.into()));
+        lines.whole.push_back((at, line.into()));
     }
 
     /// Prints bytes: lines, or parts of them.
@@ -49,17 +53,44 @@ impl Log {
         }
     }
 
-    /// Ends a line that has begun: the program is over.
+    /// The program is over; a line that has begun is ended.
     pub fn close(&self, at: Instant) {
-        let open = std::mem::take(&mut self.0.borrow_mut().open);
+        let open = {
+            let lines = &mut *self.0.borrow_mut();
+            lines.is_closed = true;
+            std::mem::take(&mut lines.open)
+        };
         if !open.is_empty() {
             self.line(at, String::from_utf8_lossy(&open));
         }
     }
 
+    /// Whether both are the same log, and not only equal.
+    pub fn is_same(&self, other: &Log) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Nothing more will come.
+    pub fn is_closed(&self) -> bool {
+        self.0.borrow().is_closed
+    }
+
+    /// How many lines were printed, those among them that are forgotten.
+    pub fn count(&self) -> u64 {
+        let lines = self.0.borrow();
+        lines.forgotten + lines.whole.len() as u64
+    }
+
     /// All lines that are kept, with their times.
     pub fn lines(&self) -> Vec<(Instant, String)> {
-        self.0.borrow().whole.iter().cloned().collect()
+        self.lines_from(0)
+    }
+
+    /// Those of them that came after the first `count` lines.
+    pub fn lines_from(&self, count: u64) -> Vec<(Instant, String)> {
+        let lines = self.0.borrow();
+        let skip = usize::try_from(count.saturating_sub(lines.forgotten)).unwrap_or(usize::MAX);
+        lines.whole.iter().skip(skip).cloned().collect()
     }
 }
 
@@ -77,5 +108,17 @@ mod tests {
         assert_eq!(lines(&log), ["a", "bc", ""]);
         log.close(Instant::from_secs(3));
         assert_eq!(lines(&log), ["a", "bc", "", "d"]);
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_it_was_though_lines_are_forgotten() {
+        let log = Log::default();
+        let print = |count: usize| (0..count).for_each(|n| log.line(Instant::ZERO, n.to_string()));
+        print(LINES_MAX);
+        let seen = log.count();
+        print(2);
+        let new: Vec<String> = log.lines_from(seen).into_iter().map(|(_, line)| line).collect();
+        assert_eq!((new, log.count()), (vec!["0".into(), "1".into()], LINES_MAX as u64 + 2));
+        assert_eq!((log.lines_from(0).len(), log.lines_from(log.count()).len()), (LINES_MAX, 0));
     }
 }

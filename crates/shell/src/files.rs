@@ -4,6 +4,8 @@ use base::tree::BTreeMap;
 use std::cell::RefCell;
 use std::fmt;
 
+use programs::files::WriteError;
+
 /// Why a file cannot be read or written, in the words of the C library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileError {
@@ -141,9 +143,11 @@ impl Files for MemoryFiles {
 /// The files of a container.
 pub struct ContainerFiles(pub programs::Files);
 
-/// `EROFS`
-fn read_only(_: programs::files::ReadOnly) -> FileError {
-    FileError::Other("Read-only file system".to_string())
+fn unwritten(why: WriteError) -> FileError {
+    FileError::Other(match why {
+        WriteError::ReadOnly => "Read-only file system".to_string(),
+        WriteError::Full => "No space left on device".to_string(),
+    })
 }
 
 impl Files for ContainerFiles {
@@ -166,7 +170,7 @@ impl Files for ContainerFiles {
         if self.kind(path) == Some(FileKind::Directory) {
             return Err(FileError::IsDirectory);
         }
-        self.0.write(path, content).map_err(read_only)
+        self.0.write(path, content).map_err(unwritten)
     }
 
     fn append(&self, path: &str, content: &[u8]) -> Result<(), FileError> {
@@ -175,11 +179,11 @@ impl Files for ContainerFiles {
             read => read?,
         };
         all.extend_from_slice(content);
-        self.0.write(path, all).map_err(read_only)
+        self.0.write(path, all).map_err(unwritten)
     }
 
     fn remove(&self, path: &str) -> Result<(), FileError> {
-        if self.0.remove(path).map_err(read_only)? { Ok(()) } else { Err(FileError::NotFound) }
+        if self.0.remove(path).map_err(unwritten)? { Ok(()) } else { Err(FileError::NotFound) }
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, FileError> {

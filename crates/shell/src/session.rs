@@ -12,6 +12,11 @@ use programs::Container;
 use crate::files::{ContainerFiles, Files, absolute};
 use crate::grammar::arith::Variables;
 
+/// The process id of a shell's first job; those after it count on.
+const PID_FIRST: u32 = 4001;
+/// Jobs that are remembered though they have ended.
+const JOBS_MAX: usize = 100;
+
 /// One shell: at a place, with its files.
 pub struct Session {
     /// The world it acts in.
@@ -40,6 +45,8 @@ struct State {
     /// `set -e`, `-u`, `-o pipefail`, …
     options: Vec<String>,
     jobs: Vec<Job>,
+    /// `$!`, and how many were started.
+    last_job: u32,
     /// What is to be done on a signal, by its name.
     traps: BTreeMap<String, String>,
 }
@@ -53,6 +60,8 @@ struct Variable {
 /// A command in the background.
 #[derive(Clone)]
 pub struct Job {
+    /// `%1`
+    pub number: usize,
     /// `$!`
     pub pid: u32,
     /// It.
@@ -228,11 +237,26 @@ impl Session {
         };
     }
 
-    pub(crate) fn add_job(&self, process: Process) -> u32 {
+    pub(crate) fn add_job(&self, process: Process) {
         let mut state = self.state.borrow_mut();
-        let pid = 4001 + state.jobs.len() as u32;
-        state.jobs.push(Job { pid, process });
-        pid
+        if state.jobs.len() >= JOBS_MAX {
+            // Nobody has asked for so long what became of them.
+            state.jobs.retain(|job| job.process.exit_code().is_none());
+        }
+        let number = state.jobs.last().map_or(1, |job| job.number + 1);
+        state.last_job = state.last_job.max(PID_FIRST - 1).saturating_add(1);
+        let pid = state.last_job;
+        state.jobs.push(Job { number, pid, process });
+    }
+
+    /// What became of a job is known to who asked.
+    pub(crate) fn forget_job(&self, pid: u32) {
+        self.state.borrow_mut().jobs.retain(|job| job.pid != pid);
+    }
+
+    /// `$!`
+    pub(crate) fn last_job(&self) -> Option<u32> {
+        Some(self.state.borrow().last_job).filter(|pid| *pid > 0)
     }
 
     pub(crate) fn jobs(&self) -> Vec<Job> {

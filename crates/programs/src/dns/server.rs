@@ -82,7 +82,11 @@ async fn over_udp(host: Host, socket: UdpSocket, zone: Rc<dyn Zone>, turns: Rc<C
     let socket = Rc::new(socket);
     loop {
         // An error is about a datagram that was sent; the socket goes on.
-        let Ok((bytes, from, to)) = socket.recv_from().await else { continue };
+        let (bytes, from, to) = match socket.recv_from().await {
+            Ok(received) => received,
+            Err(SockError::BrokenPipe) => return,
+            Err(_) => continue,
+        };
         let Some(question) = Message::parse(&bytes) else { continue };
         let limit = question
             .udp_size

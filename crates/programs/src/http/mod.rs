@@ -4,10 +4,8 @@
 //! - [`server`]: answers requests over kept-alive connections;
 //! - [`client`]: makes one request and says how it failed;
 //! - [`routes`]: which request goes where, by host and path;
-//! - [`curl`]: a whole transfer: name, connections that are kept, redirects, retries, limits of time.
 
 pub mod client;
-pub mod curl;
 pub mod message;
 pub mod routes;
 pub mod server;

@@ -1,15 +1,14 @@
 //! agnhost, the test image of Kubernetes (`test/images/agnhost`): its subcommands that speak over a network.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
 use base::{Duration, Utc};
 use netsim::exec::timeout;
 use netsim::{Host, SockError, UdpSocket};
 
 use super::Container;
-use super::echo::text;
 use super::site;
-use super::web::{GRACE, any, flag, keep, listen, port_of, until_asked};
+use super::web::{GRACE, any, flag, keep, listen, port_of, text, until_asked};
 use crate::http::{Request, Response, serve};
 use crate::log::Log;
 
@@ -115,8 +114,10 @@ impl Agnhost {
             let hostname = hostname.clone();
             keep(&self.host, async move {
                 loop {
-                    if let Ok((_, from, to)) = socket.recv_from().await {
-                        let _ = socket.send_to(hostname.as_bytes(), from, to);
+                    match socket.recv_from().await {
+                        Ok((_, from, to)) => drop(socket.send_to(hostname.as_bytes(), from, to)),
+                        Err(SockError::BrokenPipe) => return,
+                        Err(_) => {}
                     }
                 }
             });
@@ -233,7 +234,11 @@ fn netexec_answer(hostname: &str, request: &Request, now: Utc, age: f64) -> Resp
 /// The UDP side of netexec.
 async fn datagrams(socket: UdpSocket, hostname: String) {
     loop {
-        let Ok((data, from, to)) = socket.recv_from().await else { continue };
+        let (data, from, to) = match socket.recv_from().await {
+            Ok(received) => received,
+            Err(SockError::BrokenPipe) => return,
+            Err(_) => continue,
+        };
         let asked = String::from_utf8_lossy(&data);
         let asked = asked.trim();
         let answer = match asked.split_once(' ') {
@@ -242,7 +247,6 @@ async fn datagrams(socket: UdpSocket, hostname: String) {
             _ if asked.eq_ignore_ascii_case("clientip") => from.to_string(),
             _ => continue,
         };
-        let to: Option<Ipv4Addr> = to;
         let _ = socket.send_to(answer.as_bytes(), from, to);
     }
 }

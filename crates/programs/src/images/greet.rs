@@ -22,7 +22,7 @@ enum Reply {
 }
 
 /// A server.
-struct Server {
+pub(super) struct Server {
     /// Repositories, without their registry; the first port is decided by `from`.
     names: &'static str,
     ports: &'static [u16],
@@ -210,14 +210,18 @@ pub(super) fn known_ports(repository: &str) -> Vec<u16> {
     row.into_iter().flat_map(str::split_whitespace).filter_map(|port| port.parse().ok()).collect()
 }
 
-/// The number of an image's server, if it is one of these.
-pub(super) fn find(repository: &str) -> Option<usize> {
-    SERVERS.iter().position(|server| server.names.split(' ').any(|name| name == repository))
+/// The server of an image, if it is one of these.
+pub(super) fn find(repository: &str) -> Option<&'static Server> {
+    SERVERS.iter().find(|server| server.names.split(' ').any(|name| name == repository))
 }
 
-/// Runs the server of this number.
-pub(super) async fn run(host: Host, container: Container, log: Log, number: usize) -> i32 {
-    let Some(server) = SERVERS.get(number) else { return 127 };
+/// Runs an image's server.
+pub(super) async fn run(
+    host: Host,
+    container: Container,
+    log: Log,
+    server: &'static Server,
+) -> i32 {
     let is_set = |name: &str| container.var(name).is_some_and(|value| !value.is_empty());
     if !server.wants.is_empty() && !server.wants.split(' ').any(is_set) {
         let complaint = dated(server.complaint, Utc::at(host.now()));

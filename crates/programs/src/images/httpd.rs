@@ -5,7 +5,7 @@ use netsim::Host;
 
 use super::Container;
 use super::site::{self, Found, Stamp, find};
-use super::web::{GRACE, keep, listen, until_asked};
+use super::web::{GRACE, keep, listen, own_addr, until_asked};
 use crate::http::{Request, Response, serve};
 use crate::log::Log;
 
@@ -42,12 +42,9 @@ pub(super) async fn httpd(host: Host, container: Container, log: Log) -> i32 {
 }
 
 fn greet(host: &Host, log: &Log) {
-    let ifaces = host.net().ifaces(host.ns());
-    let mut addrs = ifaces.iter().flat_map(|iface| iface.addrs.iter().map(|cidr| cidr.addr));
-    let addr = addrs.find(|addr| !addr.is_loopback()).map(|addr| addr.to_string());
     let name = format!(
         "AH00558: httpd: Could not reliably determine the server's fully qualified domain name, using {}. Set the 'ServerName' directive globally to suppress this message",
-        addr.unwrap_or_else(|| "127.0.0.1".to_string())
+        own_addr(host)
     );
     let now = Utc::at(host.now());
     let date = now.ctime();

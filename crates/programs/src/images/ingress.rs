@@ -5,14 +5,16 @@
 
 use base::tree::BTreeMap;
 use std::cell::RefCell;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::rc::Rc;
 
 use base::{Duration, Instant, Utc};
 use netsim::exec::timeout;
 use netsim::{Host, SockError, TcpStream};
 
-use super::{Container, until_terminated};
+use super::Container;
+use super::nginx::answer::error_page;
+use super::web::{GRACE, keep, listen, until_asked};
 use crate::http::client::{Ask, FetchError, fetch};
 use crate::http::routes::{Route, Table};
 use crate::http::{Handler, Headers, Limits, Request, Response, serve, serve_slowly};
@@ -35,13 +37,10 @@ const CLIENT_REQUESTS: u32 = 1000;
 
 /// Runs the proxy until it is asked to end.
 pub async fn controller(host: Host, container: Container, log: Log) -> i32 {
-    let any = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-    let (http, health) = (host.listen(any(80)), host.listen(any(10254)));
-    let (Ok(http), Ok(health)) = (http, health) else {
-        let line = "nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address in use)";
-        log.line(host.now(), line);
-        return 1;
-    };
+    let complain = "nginx: [emerg] bind() to 0.0.0.0:80 failed (98: {error})";
+    let Some(http) = listen(&host, 80, &log, complain) else { return 1 };
+    let complain = "nginx: [emerg] bind() to 0.0.0.0:10254 failed (98: {error})";
+    let Some(health) = listen(&host, 10254, &log, complain) else { return 1 };
     log.line(host.now(), "NGINX Ingress controller");
     log.line(host.now(), "TLS is not supported by podwire: nothing listens on port 443");
     host.spawn(serve(host.clone(), health, |request| match request.path() {
@@ -65,8 +64,8 @@ pub async fn controller(host: Host, container: Container, log: Log) -> i32 {
         requests_max: Some(CLIENT_REQUESTS),
         ..Limits::default()
     };
-    let server = serve_slowly(host.clone(), http, limits, handler);
-    until_terminated(&host, server, Duration::from_millis(200)).await
+    keep(&host, serve_slowly(host.clone(), http, limits, handler));
+    until_asked(&host, GRACE).await
 }
 
 /// A file's content.
@@ -214,9 +213,14 @@ impl Proxy {
         if minor == 0 || !has_end || response.headers.has_word("connection", "close") {
             return;
         }
-        let mut kept = self.kept.borrow_mut();
+        let (mut kept, now) = (self.kept.borrow_mut(), self.host.now());
+        // Those to servers that are gone would take the place of others for ever.
+        kept.retain(|_, streams| {
+            streams.retain(|(_, since)| *since + KEPT_FOR > now);
+            !streams.is_empty()
+        });
         if kept.values().map(Vec::len).sum::<usize>() < KEPT {
-            kept.entry(server).or_default().push((stream, self.host.now()));
+            kept.entry(server).or_default().push((stream, now));
         }
     }
 
@@ -335,20 +339,9 @@ impl Proxy {
     }
 }
 
-/// nginx' own pages.
+/// nginx' own pages, which here do not say its version.
 fn page(status: u16) -> Response {
-    let title = match status {
-        404 => "404 Not Found",
-        503 => "503 Service Temporarily Unavailable",
-        504 => "504 Gateway Time-out",
-        _ => "502 Bad Gateway",
-    };
-    let body = format!(
-        "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-    );
-    let mut response = Response::new(status, "text/html", body);
-    let (_, reason) = title.split_once(' ').unwrap_or_default();
-    response.reason = reason.to_string();
+    let mut response = error_page(status, "nginx");
     response.headers.push("Content-Length", response.body.len().to_string());
     response
 }

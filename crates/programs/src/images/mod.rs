@@ -1,6 +1,6 @@
 //! A program for every container image, found by the repository's name whatever its registry or tag.
 //!
-//! - [`nginx`] with [`nginx_conf`], [`httpd`]: web servers with files and configuration; [`site`]: their files;
+//! - [`nginx`], [`httpd`]: web servers with files and configuration; [`site`]: their files;
 //! - [`echo`], [`agnhost`]: servers that say who they are and who has asked;
 //! - [`redis`]; [`greet`]: databases and others, as far as their first answer;
 //! - [`ingress`]: the proxy of an ingress controller;
@@ -16,7 +16,6 @@ mod greet;
 mod httpd;
 pub mod ingress;
 mod nginx;
-mod nginx_conf;
 mod redis;
 mod site;
 pub mod system;
@@ -164,10 +163,7 @@ pub fn size(image: &str) -> u64 {
         "httpd" => 58_765_160,
         "redis" => 45_006_722,
         "nicolaka/netshoot" => 198_403_913,
-        _ => {
-            let mix = |sum: u64, byte: u8| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            20_000_000 + image.bytes().fold(0xcbf2_9ce4_8422_2325, mix) % 80_000_000
-        }
+        _ => 20_000_000 + base::Rng::new(0).fork(image).next_u64() % 80_000_000,
     }
 }
 
@@ -181,8 +177,8 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
     if let Some(web) = echo::find(&name) {
         return Box::pin(echo::run(host, container, log, web));
     }
-    if let Some(number) = greet::find(&name) {
-        return Box::pin(greet::run(host, container, log, number));
+    if let Some(server) = greet::find(&name) {
+        return Box::pin(greet::run(host, container, log, server));
     }
     // `bitnami/redis`, `gb-redis-follower`, `redis-slave`
     let last = name.rsplit('/').next().unwrap_or_default();
@@ -265,21 +261,6 @@ async fn shell(host: Host, container: Container, log: Log) -> i32 {
         }
         // A shell that waits ignores SIGTERM, being process 1; it is killed when its grace is over.
         None => std::future::pending().await,
-    }
-}
-
-/// Runs a server until it is asked to end, which it does after `grace`.
-pub(crate) async fn until_terminated(
-    host: &Host,
-    server: impl Future<Output = ()>,
-    grace: Duration,
-) -> i32 {
-    match netsim::exec::select(server, host.terminated()).await {
-        netsim::exec::Either::First(()) => 0,
-        netsim::exec::Either::Second(()) => {
-            host.sleep(grace).await;
-            0
-        }
     }
 }
 

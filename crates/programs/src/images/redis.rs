@@ -19,16 +19,28 @@ const COMMAND_MAX: usize = 1024 * 1024;
 const WORDS_MAX: usize = 4096;
 /// Keys, and items of a list.
 const ITEMS_MAX: usize = 10_000;
+/// Bytes of all keys and values together (`maxmemory`).
+const MEMORY_MAX: usize = 16 * 1024 * 1024;
 
-#[derive(Clone)]
 enum Value {
     Text(Vec<u8>),
     List(VecDeque<Vec<u8>>),
 }
 
+impl Value {
+    fn size(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len(),
+            Value::List(list) => list.iter().map(Vec::len).sum(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Store {
     values: BTreeMap<Vec<u8>, Value>,
+    /// What the values take.
+    bytes: usize,
     commands: u64,
     connections: u64,
 }
@@ -166,9 +178,11 @@ async fn converse(stream: TcpStream, store: Shared, password: Option<Rc<str>>) -
     }
 }
 
-/// The words of the next command, and the bytes they took; `None` while it is not all there.
-#[allow(clippy::type_complexity, reason = "words and a length")]
-fn command(bytes: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, &'static str> {
+/// The words of a command, and the bytes they took.
+type Command = (Vec<Vec<u8>>, usize);
+
+/// The next command; `None` while it is not all there.
+fn command(bytes: &[u8]) -> Result<Option<Command>, &'static str> {
     if bytes.len() > COMMAND_MAX {
         return Err("too big mbulk count string");
     }
@@ -203,6 +217,7 @@ fn command(bytes: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, &'static str> 
 }
 
 const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+const FULL: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 const NO_NUMBER: &str = "ERR value is not an integer or out of range";
 
 /// How many words a command takes after its name, at least and at most.
@@ -244,6 +259,7 @@ impl Store {
             "SELECT" | "CLIENT" | "FLUSHALL" | "FLUSHDB" => {
                 if name.starts_with("FLUSH") {
                     self.values.clear();
+                    self.bytes = 0;
                 }
                 Reply::Simple("OK")
             }
@@ -333,32 +349,51 @@ impl Store {
     }
 
     fn list(&mut self, name: &str, key: &[u8], rest: &[Vec<u8>]) -> Result<Reply, String> {
-        let mut list = match self.values.get(key) {
-            Some(Value::List(list)) => list.clone(),
+        if matches!(name, "LPUSH" | "RPUSH") && !self.values.contains_key(key) {
+            self.put(key, Value::List(VecDeque::new()))?;
+        }
+        let mut none = VecDeque::new();
+        let list = match self.values.get_mut(key) {
+            Some(Value::List(list)) => list,
             Some(Value::Text(_)) => return Err(WRONG_TYPE.to_string()),
-            None => VecDeque::new(),
+            None => &mut none,
         };
         Ok(match name {
             "LPUSH" | "RPUSH" => {
+                let more: usize = rest.iter().map(Vec::len).sum();
+                let is_too_much = list.len() + rest.len() > ITEMS_MAX;
+                if is_too_much || self.bytes + more > MEMORY_MAX {
+                    if list.is_empty() {
+                        self.values.remove(key);
+                    }
+                    return Err(FULL.to_string());
+                }
+                self.bytes += more;
                 for item in rest {
-                    if name == "LPUSH" {
-                        list.push_front(item.clone())
-                    } else {
-                        list.push_back(item.clone())
+                    match name {
+                        "LPUSH" => list.push_front(item.clone()),
+                        _ => list.push_back(item.clone()),
                     }
                 }
-                let len = list.len() as i64;
-                self.put(key, Value::List(list))?;
-                Reply::Number(len)
+                Reply::Number(list.len() as i64)
             }
             "LPOP" | "RPOP" => {
-                let item = if name == "LPOP" { list.pop_front() } else { list.pop_back() };
+                let count = rest.first().map(|count| integer(count)).transpose()?;
+                let mut items = Vec::new();
+                while i64::try_from(items.len()).is_ok_and(|had| had < count.unwrap_or(1)) {
+                    let item = if name == "LPOP" { list.pop_front() } else { list.pop_back() };
+                    let Some(item) = item else { break };
+                    self.bytes -= item.len();
+                    items.push(Reply::Bulk(item));
+                }
                 if list.is_empty() {
                     self.remove(key);
-                } else {
-                    self.put(key, Value::List(list))?;
                 }
-                item.map_or(Reply::Nil, Reply::Bulk)
+                match (count, items.is_empty()) {
+                    (_, true) => Reply::Nil,
+                    (Some(_), false) => Reply::Many(items),
+                    (None, false) => items.pop().unwrap_or(Reply::Nil),
+                }
             }
             "LLEN" => Reply::Number(list.len() as i64),
             _ => {
@@ -368,7 +403,7 @@ impl Store {
                     Ok(if at < 0 { at.saturating_add(len) } else { at })
                 };
                 let (from, to) = (at(rest.first())?.max(0), at(rest.get(1))?);
-                let chosen = (0_i64..).zip(&list).filter(|(n, _)| (from..=to).contains(n));
+                let chosen = (0_i64..).zip(&*list).filter(|(n, _)| (from..=to).contains(n));
                 Reply::Many(chosen.map(|(_, item)| Reply::Bulk(item.clone())).collect())
             }
         })
@@ -383,23 +418,33 @@ impl Store {
     }
 
     fn put(&mut self, key: &[u8], value: Value) -> Result<(), String> {
-        let is_too_much = match &value {
-            Value::Text(text) => text.len() > COMMAND_MAX,
-            Value::List(list) => list.len() > ITEMS_MAX,
-        };
-        if is_too_much || self.values.len() >= ITEMS_MAX && !self.values.contains_key(key) {
-            return Err("OOM command not allowed when used memory > 'maxmemory'.".to_string());
+        let old = self.values.get(key).map(Value::size);
+        let bytes = self.bytes - old.unwrap_or(0) + value.size();
+        let is_too_long = matches!(&value, Value::Text(text) if text.len() > COMMAND_MAX);
+        let are_too_many = old.is_none() && self.values.len() >= ITEMS_MAX;
+        if is_too_long || are_too_many || bytes > MEMORY_MAX {
+            return Err(FULL.to_string());
         }
+        self.bytes = bytes;
         self.values.insert(key.to_vec(), value);
         Ok(())
     }
 
     fn remove(&mut self, key: &[u8]) -> bool {
-        self.values.remove(key).is_some()
+        let removed = self.values.remove(key);
+        self.bytes -= removed.as_ref().map_or(0, Value::size);
+        removed.is_some()
     }
 
     fn set_with(&mut self, key: &[u8], value: &[u8], how: &[Vec<u8>]) -> Result<Reply, String> {
         let has = |word: &str| how.iter().any(|given| given.eq_ignore_ascii_case(word.as_bytes()));
+        let known = ["NX", "XX", "KEEPTTL"];
+        let is_known =
+            |word: &&Vec<u8>| known.iter().any(|k| word.eq_ignore_ascii_case(k.as_bytes()));
+        if let Some(word) = how.iter().find(|word| !is_known(word)) {
+            let word = String::from_utf8_lossy(word).to_ascii_uppercase();
+            return Err(format!("ERR SET {word} is not supported by podwire"));
+        }
         let is_there = self.values.contains_key(key);
         if has("NX") && is_there || has("XX") && !is_there {
             return Ok(Reply::Nil);
@@ -478,7 +523,28 @@ mod tests {
             "-ERR wrong number of arguments for 'get' command \
              -ERR unknown command 'NOPE', with args beginning with: 'a'  "
         );
+        assert_eq!(
+            talk(&["RPUSH l a b c", "LPOP l 2", "LPOP l 2", "LPOP l 2"]),
+            ":3 *2 $1 a $1 b *1 $1 c $-1 "
+        );
+        assert_eq!(talk(&["SET a 1 EX 9"]), "-ERR SET EX is not supported by podwire ");
         assert_eq!(talk(&["MSET a1 1 b1 2 ab 3", "KEYS a*"]), "+OK *2 $2 a1 $2 ab ");
+    }
+
+    #[test]
+    fn memory_is_bounded_and_given_back() {
+        let mut store = Store::default();
+        let big = vec![b'x'; COMMAND_MAX];
+        let push = |store: &mut Store, key: &str| {
+            matches!(store.run("RPUSH", &[key.into(), big.clone()]), Reply::Number(_))
+        };
+        let pushed = (0..20).filter(|_| push(&mut store, "a")).count();
+        assert_eq!(pushed, MEMORY_MAX / COMMAND_MAX);
+        assert!(!push(&mut store, "b"));
+        store.run("RPOP", &[b"a".to_vec()]);
+        assert!(push(&mut store, "b"));
+        store.run("DEL", &[b"a".to_vec(), b"b".to_vec()]);
+        assert_eq!((store.bytes, store.values.len()), (0, 0));
     }
 
     #[test]

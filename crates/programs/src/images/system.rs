@@ -1,11 +1,12 @@
 //! What Kubernetes itself runs on a node, as far as the network sees it.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 use base::Duration;
 use netsim::{Host, TcpListener};
 
-use super::{Container, Program, repository, until_terminated};
+use super::web::{any, until_asked};
+use super::{Container, Program, repository};
 use crate::dns;
 use crate::http::{Response, serve};
 use crate::log::Log;
@@ -28,7 +29,7 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
             log.line(host.now(), why);
             return 1;
         }
-        until_terminated(&host, std::future::pending(), Duration::from_millis(50)).await
+        until_asked(&host, Duration::from_millis(50)).await
     })
 }
 
@@ -36,7 +37,7 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
 fn open(host: &Host, ports: &[u16]) -> Result<(), String> {
     for port in ports {
         let listener = host
-            .listen(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port))
+            .listen(any(*port))
             .map_err(|error| format!("listen tcp :{port}: bind: {error}"))?;
         host.spawn(health(host.clone(), listener));
     }

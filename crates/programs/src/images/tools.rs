@@ -96,38 +96,79 @@ async fn redis(stream: &TcpStream, args: &[String], say: impl Fn(String)) -> i32
         return 1;
     }
     let mut answer: Vec<u8> = Vec::new();
-    // One answer is one message here; a longer one ends when nothing more comes.
-    while !is_whole(&answer) && answer.len() < 1 << 16 {
+    loop {
+        if let Some((lines, _)) = raw(&answer, 0) {
+            lines.into_iter().for_each(say);
+            return 0;
+        }
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer).await {
-            Ok(count) if count > 0 => answer.extend_from_slice(buffer.get(..count).unwrap_or(&[])),
-            _ => break,
+            Ok(count) if count > 0 && answer.len() < ANSWER_MAX => {
+                answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            }
+            _ => return 1,
         }
     }
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    let body = text.get(1..).unwrap_or_default().trim_end_matches("\r\n");
-    match text.as_bytes().first() {
-        Some(b'$') => {
-            say(body
-                .split_once("\r\n")
-                .map_or_else(String::new, |(_, rest)| rest.replace('\r', "")));
-        }
-        Some(b'-') => say(body.to_string()),
-        Some(b'+') => say(body.to_string()),
-        Some(_) => say(text.replace('\r', "")),
-        None => return 1,
-    }
-    0
 }
 
-/// Whether a simple answer or a text has come as a whole.
-fn is_whole(answer: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answer);
-    let Some((head, rest)) = text.split_once("\r\n") else { return false };
-    match head.strip_prefix('$') {
-        Some(length) => length.parse::<i64>().is_ok_and(|length| {
-            length < 0 || usize::try_from(length).is_ok_and(|length| rest.len() >= length + 2)
-        }),
-        None => true,
+/// Bytes of an answer; a longer one is not waited for.
+const ANSWER_MAX: usize = 1024 * 1024;
+
+/// Answers within answers.
+const DEPTH_MAX: usize = 8;
+
+/// An answer as redis-cli prints it when nobody is at the terminal (`--raw`), and its length; `None` while it is
+/// not all there.
+fn raw(answer: &[u8], depth: usize) -> Option<(Vec<String>, usize)> {
+    let end = answer.windows(2).position(|two| two == b"\r\n")?;
+    let (sign, head) = answer.get(..end)?.split_first()?;
+    let text = String::from_utf8_lossy(head).into_owned();
+    let mut used = end + 2;
+    let count = usize::try_from(text.parse::<i64>().unwrap_or(-1)).ok();
+    match (sign, count) {
+        (b'$', Some(len)) => {
+            let body = answer.get(used..used.checked_add(len)?)?;
+            let whole = used + len + 2;
+            let text = String::from_utf8_lossy(body).into_owned();
+            (answer.len() >= whole).then(|| (vec![text], whole))
+        }
+        (b'*', Some(count)) if count > 0 && depth < DEPTH_MAX => {
+            let mut lines = Vec::new();
+            for _ in 0..count {
+                let (more, len) = raw(answer.get(used..)?, depth + 1)?;
+                lines.extend(more);
+                used += len;
+            }
+            Some((lines, used))
+        }
+        // Nothing at all.
+        (b'$' | b'*', _) => Some((vec![String::new()], used)),
+        _ => Some((vec![text], used)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_as_they_are_printed_without_a_terminal() {
+        for (answer, printed) in [
+            ("+OK\r\n", "OK"),
+            ("-ERR no\r\n", "ERR no"),
+            (":5\r\n", "5"),
+            ("$3\r\na\r\n\r\n", "a\r\n"),
+            ("$-1\r\n", ""),
+            ("*0\r\n", ""),
+            ("*3\r\n$1\r\na\r\n*1\r\n:2\r\n$0\r\n\r\n", "a|2|"),
+        ] {
+            let (lines, len) = raw(answer.as_bytes(), 0).unwrap();
+            assert_eq!((lines.join("|").as_str(), len), (printed, answer.len()), "{answer:?}");
+            for cut in 0..answer.len() {
+                assert_eq!(raw(&answer.as_bytes()[..cut], 0), None, "{cut} of {answer:?}");
+            }
+        }
+        assert!(raw("*1\r\n".repeat(100).as_bytes(), 0).is_none_or(|(_, len)| len < 100));
+        assert_eq!(raw(b"$9223372036854775807\r\n", 0), None);
     }
 }

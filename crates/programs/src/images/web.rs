@@ -22,6 +22,23 @@ pub(super) fn any(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)
 }
 
+/// The address of a namespace that others know.
+pub(super) fn own_addr(host: &Host) -> Ipv4Addr {
+    let ifaces = host.net().ifaces(host.ns());
+    let mut addrs = ifaces.iter().flat_map(|iface| iface.addrs.iter().map(|cidr| cidr.addr));
+    addrs.find(|addr| !addr.is_loopback()).unwrap_or(Ipv4Addr::LOCALHOST)
+}
+
+/// A plain text.
+pub(super) fn text(body: impl Into<String>) -> Response {
+    Response::new(200, "text/plain; charset=utf-8", body.into())
+}
+
+/// `2026/01/05 09:00:00`, as nginx and Go's `log` print the time.
+pub(super) fn slashed(now: Utc) -> String {
+    now.to_string().replace('-', "/").replace('T', " ").replace('Z', "")
+}
+
 /// Listens, or prints why not.
 pub(super) fn listen(host: &Host, port: u16, log: &Log, complain: &str) -> Option<TcpListener> {
     match host.listen(any(port)) {

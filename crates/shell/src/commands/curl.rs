@@ -11,6 +11,7 @@ use programs::http::client::{Ask, FetchError, Fetched, fetch};
 use programs::http::{Headers, Response};
 
 use super::Ctx;
+use super::url::{BadUrl, Url};
 use crate::io::{Closed, Exit};
 
 /// What it takes to start.
@@ -55,7 +56,8 @@ pub async fn run(ctx: Ctx) -> Exit {
         }
     };
     ctx.host.sleep(START).await;
-    let mut transfer = Transfer { ctx: &ctx, options: &options, open: None, has_metered: false };
+    let mut transfer =
+        Transfer { ctx: &ctx, options: &options, open: None, is_asking: false, has_metered: false };
     let mut status = 0;
     for url in &options.urls {
         status = transfer.url(url).await?;
@@ -196,60 +198,13 @@ impl Options {
     }
 }
 
-/// `http://user@host:port/path?query#fragment`
-struct Url {
-    host: String,
-    port: u16,
-    target: String,
-}
-
-impl Url {
-    fn parse(text: &str) -> Result<Url, Trouble> {
-        let illegal = || Trouble(3, "URL using bad/illegal format or missing URL".to_string());
-        let rest = match text.split_once("://") {
-            Some(("http" | "HTTP", rest)) => rest,
-            Some((scheme, _)) => {
-                let message = format!("Protocol \"{scheme}\" not supported or disabled in libcurl");
-                return Err(Trouble(1, message));
-            }
-            None => text,
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, target) = rest.split_at(end);
-        let target = target.split('#').next().unwrap_or_default();
-        let target =
-            if target.starts_with('/') { target.to_string() } else { format!("/{target}") };
-        let authority = authority.rsplit('@').next().unwrap_or_default();
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) => {
-                let bad_port = || {
-                    Trouble(
-                        3,
-                        "URL rejected: Port number was not a decimal number between 0 and 65535"
-                            .to_string(),
-                    )
-                };
-                (host, port.parse().map_err(|_| bad_port())?)
-            }
-            None => (authority, 80),
-        };
-        let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        if host.is_empty() || !host.chars().all(is_host) || target.contains(char::is_whitespace) {
-            return Err(illegal());
-        }
-        Ok(Url { host: host.to_string(), port, target })
-    }
-
-    fn host_and_port(&self) -> String {
-        if self.port == 80 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
-    }
-}
-
 struct Transfer<'a> {
     ctx: &'a Ctx,
     options: &'a Options,
     /// A connection that may be used again, and where it leads.
     open: Option<(String, TcpStream)>,
+    /// It was sent elsewhere as one who asks, and no longer brings anything (`Curl_follow`).
+    is_asking: bool,
     has_metered: bool,
 }
 
@@ -275,14 +230,16 @@ struct Done {
 impl Transfer<'_> {
     async fn url(&mut self, text: &str) -> Result<i32, Closed> {
         let mut next = text.to_string();
+        self.is_asking = false;
         for _ in 0..=REDIRECTS_MAX {
             let url = match Url::parse(&next) {
                 Ok(url) => url,
-                Err(trouble) => return self.complain(&trouble).await,
+                Err(BadUrl(code, why)) => return self.complain(&Trouble(code, why)).await,
             };
             let done = self.once(&url).await?;
-            let location = done.fetched.as_ref().and_then(|fetched| redirect(fetched, &url));
-            if let Some(location) = location.filter(|_| self.options.follow) {
+            let fetched = done.fetched.as_ref().filter(|_| self.options.follow);
+            if let Some((status, location)) = fetched.and_then(|fetched| redirect(fetched, &url)) {
+                self.is_asking |= matches!(status, 301..=303);
                 next = location;
                 continue;
             }
@@ -312,7 +269,7 @@ impl Transfer<'_> {
         let lab = ctx.session.lab.clone();
         let words: Vec<&str> = ctx.args.iter().map(String::as_str).collect();
         let command = format!("curl {}", words.join(" "));
-        let cause = lab.begin_request(&ctx.session.place, &url.host_and_port(), &command);
+        let cause = lab.begin_request(&ctx.session.place, &url.authority(), &command);
         ctx.host.set_cause(cause);
         let begun = ctx.host.now();
         let open = OpenRequest { lab: &lab, cause };
@@ -369,7 +326,7 @@ impl Transfer<'_> {
         Ok(match answer {
             Ok(fetched) => {
                 if keeps_alive(&fetched) {
-                    self.open = Some((url.host_and_port(), stream));
+                    self.open = Some((url.authority(), stream));
                 }
                 Ok(fetched)
             }
@@ -387,7 +344,7 @@ impl Transfer<'_> {
         url: &Url,
         begun: Instant,
     ) -> Result<Result<TcpStream, Trouble>, Closed> {
-        if let Some((_, stream)) = self.open.take().filter(|(to, _)| *to == url.host_and_port()) {
+        if let Some((_, stream)) = self.open.take().filter(|(to, _)| *to == url.authority()) {
             self.note("Found bundle for host: serially").await?;
             return Ok(Ok(stream));
         }
@@ -481,7 +438,8 @@ impl Transfer<'_> {
 
     fn ask(&self, url: &Url) -> Ask {
         let options = self.options;
-        let default = match (options.head, &options.data) {
+        let data = options.data.clone().filter(|_| !self.is_asking);
+        let default = match (options.head, &data) {
             (true, _) => "HEAD",
             (_, Some(_)) => "POST",
             _ => "GET",
@@ -493,12 +451,13 @@ impl Transfer<'_> {
         let mut headers = Headers::default();
         let user_agent = options.user_agent.clone().unwrap_or_else(|| "curl/8.5.0".to_string());
         let mut defaults = vec![
-            ("Host", url.host_and_port()),
+            ("Host", url.authority()),
             ("User-Agent", user_agent),
             ("Accept", "*/*".to_string()),
         ];
-        let body = options.data.clone().unwrap_or_default().into_bytes();
-        if options.data.is_some() {
+        let has_body = data.is_some();
+        let body = data.unwrap_or_default().into_bytes();
+        if has_body {
             defaults.push(("Content-Length", body.len().to_string()));
             defaults.push(("Content-Type", "application/x-www-form-urlencoded".to_string()));
         }
@@ -646,19 +605,19 @@ fn head(fetched: &Fetched) -> String {
 }
 
 fn keeps_alive(fetched: &Fetched) -> bool {
-    let connection = fetched.response.headers.get("connection").unwrap_or_default();
-    fetched.minor_version == 1 && !connection.eq_ignore_ascii_case("close")
+    let headers = &fetched.response.headers;
+    // Without a length, the end of the connection was the end of the answer.
+    let has_end = headers.get("content-length").is_some()
+        || headers.has_word("transfer-encoding", "chunked")
+        || matches!(fetched.response.status, 204 | 304);
+    has_end && fetched.minor_version == 1 && !headers.has_word("connection", "close")
 }
 
-fn redirect(fetched: &Fetched, url: &Url) -> Option<String> {
-    if !matches!(fetched.response.status, 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
+/// The status and where it sends to.
+fn redirect(fetched: &Fetched, url: &Url) -> Option<(u16, String)> {
+    let status = fetched.response.status;
     let location = fetched.response.headers.get("location")?;
-    if location.contains("://") {
-        return Some(location.to_string());
-    }
-    Some(format!("http://{}{location}", url.host_and_port()))
+    matches!(status, 301 | 302 | 303 | 307 | 308).then(|| (status, url.join(location)))
 }
 
 fn trouble(error: FetchError) -> Trouble {
@@ -739,29 +698,4 @@ fn write_out(format: &str, url: &str, done: &Done, now: Instant) -> String {
         }
     }
     result + rest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls() {
-        let parse = |text: &str| {
-            Url::parse(text)
-                .map(|url| format!("{} {} {}", url.host, url.port, url.target))
-                .map_err(|t| t.0)
-        };
-        for (text, expected) in [
-            ("localhost:30007", Ok("localhost 30007 /")),
-            ("http://a.b/c?d=e#f", Ok("a.b 80 /c?d=e")),
-            ("http://u:p@h:8080?x", Ok("h 8080 /?x")),
-            ("https://a", Err(1)),
-            ("", Err(3)),
-            ("a:99999", Err(3)),
-            ("a b", Err(3)),
-        ] {
-            assert_eq!(parse(text), expected.map(str::to_string), "{text}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use base::{Duration, Utc};
 use netsim::SockError;
-use programs::dns::{Data, Flavour, Kind, Message, Name, Record, ResponseCode, Unheard};
+use programs::dns::{Data, Flavour, Kind, Message, Name, Record, Resolver, ResponseCode, Unheard};
 
 use super::Ctx;
 use crate::io::{Closed, Exit};
@@ -216,29 +216,32 @@ fn questions(args: &[String]) -> Result<(Options, Vec<Question>), String> {
     Ok((options, asked))
 }
 
+/// How tools ask that are resolvers of their own, whatever the C library: the place's servers, or the one that is
+/// named. `None`: that has no address.
+pub(super) async fn resolver(ctx: &Ctx, server: Option<&str>) -> Option<Resolver> {
+    let mut resolver = ctx.resolver();
+    if let Some(server) = server {
+        let addrs = resolver.addresses(&ctx.host, server).await.ok()?;
+        resolver.conf.nameservers = addrs.into_iter().take(1).collect();
+    }
+    (resolver.asks_both, resolver.flavour) = (false, Flavour::Glibc);
+    Some(resolver)
+}
+
 /// `dig [@SERVER] NAME [TYPE] [+OPTION…]`
 pub async fn run(ctx: Ctx) -> Exit {
     let (options, asked) = match questions(&ctx.args) {
         Ok(read) => read,
         Err(why) => return ctx.fail(format!("dig: {why}"), 1).await,
     };
-    let mut resolver = ctx.resolver();
-    // It is its own resolver, whatever the C library.
-    (resolver.asks_both, resolver.flavour) = (false, Flavour::Glibc);
+    let Some(mut resolver) = resolver(&ctx, options.server.as_deref()).await else {
+        let server = options.server.unwrap_or_default();
+        return ctx.fail(format!("dig: couldn't get address for '{server}': not found"), 10).await;
+    };
     resolver.conf.timeout = options.timeout;
     resolver.conf.attempts = options.tries;
     resolver.udp_size = options.edns.then_some(UDP_MAX);
-    let mut given = String::new();
-    if let Some(server) = &options.server {
-        match ctx.resolver().addresses(&ctx.host, server).await {
-            Ok(addrs) => resolver.conf.nameservers = addrs.into_iter().take(1).collect(),
-            Err(_) => {
-                let text = format!("dig: couldn't get address for '{server}': not found");
-                return ctx.fail(text, 10).await;
-            }
-        }
-        given = format!(" @{server}");
-    }
+    let given = options.server.as_ref().map(|server| format!(" @{server}")).unwrap_or_default();
     let words: Vec<&str> =
         ctx.args.iter().map(String::as_str).filter(|word| !word.starts_with('@')).collect();
     // It is printed before the first answer.
@@ -276,7 +279,7 @@ pub(super) fn unheard(server: Ipv4Addr, name: &Name, why: Unheard) -> String {
 async fn one(
     ctx: &Ctx,
     options: &Options,
-    resolver: &programs::dns::Resolver,
+    resolver: &Resolver,
     question: &Question,
     greeting: &mut String,
 ) -> Result<i32, Closed> {

@@ -102,7 +102,10 @@ fn human(age: Duration) -> String {
         (_, minutes, _) if minutes < 60 => format!("{minutes} minutes"),
         (_, _, 1) => "About an hour".to_string(),
         (_, _, hours) if hours < 48 => format!("{hours} hours"),
-        (_, _, hours) => format!("{} days", hours / 24),
+        (_, _, hours) if hours < 24 * 14 => format!("{} days", hours / 24),
+        (_, _, hours) if hours < 24 * 60 => format!("{} weeks", hours / 24 / 7),
+        (_, _, hours) if hours < 24 * 730 => format!("{} months", hours / 24 / 30),
+        (_, _, hours) => format!("{} years", hours / 24 / 365),
     }
 }
 

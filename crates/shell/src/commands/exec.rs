@@ -63,13 +63,14 @@ pub(crate) async fn exec(
     Ok(process.0.wait().await)
 }
 
+/// The name of a shell, or the path of one.
+pub(crate) fn is_shell(word: &str) -> bool {
+    matches!(word.rsplit('/').next(), Some("sh" | "bash" | "ash"))
+}
+
 /// A shell that would wait for what is typed, and there is nothing but the terminal to read from.
 pub(crate) fn is_interactive(ctx: &Ctx, argv: &[String], with_stdin: bool) -> bool {
-    let is_shell = |word: &String| {
-        matches!(word.rsplit('/').next(), Some("sh" | "bash" | "ash"))
-            || word == "-l"
-            || word == "-i"
-    };
+    let is_shell = |word: &String| is_shell(word) || word == "-l" || word == "-i";
     with_stdin
         && !argv.is_empty()
         && argv.iter().all(is_shell)
@@ -87,7 +88,7 @@ fn prepare(session: Rc<Session>, argv: &[String], io: Io) -> Option<Start> {
     let (name, args) = argv.split_first()?;
     let base = name.rsplit('/').next().unwrap_or(name).to_string();
     let args = args.to_vec();
-    if matches!(base.as_str(), "sh" | "bash" | "ash") {
+    if is_shell(&base) {
         return Some(Box::new(move |host| Box::pin(shell(session, host, io, base, args))));
     }
     if let Some(program) = find(name, &session.place) {

@@ -1,7 +1,7 @@
 //! The programs, one file each or one file a family.
 //!
 //! - [`files`], [`filters`], [`grep`], [`sed`]: the small tools of every Unix;
-//! - [`curl`], [`wget`], [`nc`]: a request, a connection, as packets;
+//! - [`curl`], [`wget`] with [`url`], [`nc`]: a request, a connection, as packets;
 //! - [`dig`], [`nslookup`]: names;
 //! - [`crate::kubectl`]; [`kind`]; [`docker`]: clusters and their containers;
 //! - [`iptables`], [`conntrack`], [`ip`]: what a network namespace has;
@@ -22,6 +22,7 @@ pub mod lab;
 pub mod nc;
 pub mod nslookup;
 pub mod sed;
+mod url;
 pub mod wget;
 
 use std::future::Future;

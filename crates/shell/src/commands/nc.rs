@@ -13,7 +13,7 @@ use crate::io::{Closed, Exit};
 /// Ports of a range that are tried.
 const PORTS_MAX: u16 = 1024;
 
-/// `nc [-zv] [-w SECONDS] HOST PORT`, `nc -l -p PORT`
+/// `nc [-uzv] [-p PORT] [-w SECONDS] HOST PORT`, `nc -l [-ku] -p PORT`
 pub async fn run(ctx: Ctx) -> Exit {
     let letters = match Letters::parse(&ctx.args, "46klnNp:q:uvw:z") {
         Ok(letters) => letters,
@@ -44,16 +44,14 @@ pub async fn run(ctx: Ctx) -> Exit {
     };
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
     let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else {
-        let port = if is_busybox {
-            format!("bad port '{ports}'")
-        } else {
-            format!("port number invalid: {ports}")
-        };
-        return ctx.fail(format!("nc: {port}"), 1).await;
+        return bad_port(&ctx, ports).await;
     };
+    // The port that it speaks from; 0: any.
+    let from = letters.value('p').unwrap_or("0");
+    let Ok(from) = from.parse::<u16>() else { return bad_port(&ctx, from).await };
     let mut status = 1;
     for port in (first..=last).take(usize::from(PORTS_MAX)) {
-        let to = Target { name, addr: SocketAddrV4::new(addr, port), is_busybox };
+        let to = Target { name, addr: SocketAddrV4::new(addr, port), from: any(from), is_busybox };
         let code = match letters.has('u') {
             true => datagrams(&ctx, &letters, &to).await?,
             false => connection(&ctx, &letters, &to).await?,
@@ -64,10 +62,29 @@ pub async fn run(ctx: Ctx) -> Exit {
     Ok(status)
 }
 
-/// Where to.
+fn any(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)
+}
+
+async fn bad_port(ctx: &Ctx, port: &str) -> Exit {
+    let text = match ctx.is_busybox() {
+        true => format!("nc: bad port '{port}'"),
+        false => format!("nc: port number invalid: {port}"),
+    };
+    ctx.fail(text, 1).await
+}
+
+/// Says why it cannot have the port that it was to have.
+async fn unbound(ctx: &Ctx, error: SockError) -> Exit {
+    let what = if ctx.is_busybox() { "bind" } else { "bind failed" };
+    ctx.fail(format!("nc: {what}: {error}"), 1).await
+}
+
+/// Where to, and from where.
 struct Target<'a> {
     name: &'a str,
     addr: SocketAddrV4,
+    from: SocketAddrV4,
     is_busybox: bool,
 }
 
@@ -93,15 +110,16 @@ fn limit(letters: &Letters) -> Option<Duration> {
 }
 
 async fn connection(ctx: &Ctx, letters: &Letters, to: &Target<'_>) -> Result<i32, Closed> {
-    let Target { name, addr, is_busybox } = *to;
+    let Target { name, addr, from, is_busybox } = *to;
     let (ip, port) = (addr.ip(), addr.port());
-    let connecting = ctx.host.connect(addr);
+    let connecting = ctx.host.connect_bound(addr, from);
     let connected = match limit(letters) {
         Some(limit) => timeout(ctx.host.sleep(limit), connecting).await,
         None => Some(connecting.await),
     };
     let stream = match connected.unwrap_or(Err(SockError::TimedOut)) {
         Ok(stream) => stream,
+        Err(error @ SockError::AddrInUse) if from.port() != 0 => return unbound(ctx, error).await,
         Err(error) => {
             let why = match error {
                 SockError::TimedOut if is_busybox => "Operation timed out".to_string(),
@@ -167,8 +185,10 @@ async fn talk(ctx: &Ctx, letters: &Letters, stream: TcpStream) -> Result<i32, Cl
 
 /// Sends the input as one datagram, and shows what comes back.
 async fn datagrams(ctx: &Ctx, letters: &Letters, to: &Target<'_>) -> Result<i32, Closed> {
-    let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-    let Ok(socket) = ctx.host.bind_udp(any) else { return Ok(1) };
+    let socket = match ctx.host.bind_udp(to.from) {
+        Ok(socket) => socket,
+        Err(error) => return unbound(ctx, error).await,
+    };
     if socket.connect(to.addr).is_err() {
         return Ok(1);
     }
@@ -208,17 +228,14 @@ async fn listen(ctx: &Ctx, letters: &Letters) -> Exit {
     let Some(port) = port.and_then(|port| port.parse::<u16>().ok()) else {
         return ctx.fail("nc: missing port", 1).await;
     };
-    let listener = match ctx.host.listen(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
-        Ok(listener) => listener,
-        Err(error) => return ctx.fail(format!("nc: {error}"), 1).await,
-    };
-    if letters.has('v') {
-        let text = match ctx.is_busybox() {
-            true => format!("listening on [::]:{port} ...\n"),
-            false => format!("Listening on 0.0.0.0 {port}\n"),
-        };
-        ctx.err(text).await?;
+    if letters.has('u') {
+        return listen_for_datagrams(ctx, letters, port).await;
     }
+    let listener = match ctx.host.listen(any(port)) {
+        Ok(listener) => listener,
+        Err(error) => return unbound(ctx, error).await,
+    };
+    say_listening(ctx, letters, "Listening", port).await?;
     loop {
         let Ok((stream, peer)) = listener.accept().await else { return Ok(1) };
         if letters.has('v') {
@@ -235,5 +252,60 @@ async fn listen(ctx: &Ctx, letters: &Letters) -> Exit {
         if !letters.has('k') {
             return Ok(code);
         }
+    }
+}
+
+async fn say_listening(ctx: &Ctx, letters: &Letters, how: &str, port: u16) -> Result<(), Closed> {
+    if !letters.has('v') {
+        return Ok(());
+    }
+    ctx.err(match ctx.is_busybox() {
+        true => format!("listening on [::]:{port} ...\n"),
+        false => format!("{how} on 0.0.0.0 {port}\n"),
+    })
+    .await
+}
+
+/// Shows what comes; who spoke first is answered with the input, and only heard from then on, without `-k`.
+async fn listen_for_datagrams(ctx: &Ctx, letters: &Letters, port: u16) -> Exit {
+    let socket = match ctx.host.bind_udp(any(port)) {
+        Ok(socket) => Rc::new(socket),
+        Err(error) => return unbound(ctx, error).await,
+    };
+    say_listening(ctx, letters, "Bound", port).await?;
+    let mut is_first = true;
+    loop {
+        let receiving = socket.recv_from();
+        let (data, from, _) = match limit(letters).filter(|_| !is_first) {
+            Some(limit) => match timeout(ctx.host.sleep(limit), receiving).await {
+                Some(Ok(received)) => received,
+                Some(Err(SockError::BrokenPipe)) => return Ok(1),
+                Some(Err(_)) => continue,
+                None => return Ok(i32::from(ctx.is_busybox())),
+            },
+            None => match receiving.await {
+                Ok(received) => received,
+                Err(SockError::BrokenPipe) => return Ok(1),
+                // It is about a datagram that was sent.
+                Err(_) => continue,
+            },
+        };
+        if std::mem::take(&mut is_first) && !letters.has('k') {
+            if letters.has('v') && !ctx.is_busybox() {
+                let text = format!("Connection received on {} {}\n", from.ip(), from.port());
+                ctx.err(text).await?;
+            }
+            let _ = socket.connect(from);
+            let (socket, input) = (socket.clone(), ctx.io.stdin.clone());
+            ctx.host.spawn(async move {
+                loop {
+                    let some = input.read(16 * 1024).await;
+                    if some.is_empty() || socket.send_to(&some, from, None).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        ctx.out(data).await?;
     }
 }

@@ -4,21 +4,25 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use programs::dns::{Data, Flavour, Kind, Message, Name, Record, Resolver, ResponseCode, Unheard};
+use base::Duration;
+use programs::dns::{Data, Kind, Message, Name, Record, Resolver, ResponseCode, Unheard};
 
 use super::Ctx;
-use super::dig::{code_name, data_text, kind_of};
+use super::dig::{code_name, data_text, kind_of, resolver};
 use crate::io::{Closed, Exit};
 
-/// Name, types, server.
+/// What is asked, of whom, and how long.
+#[derive(Default)]
 struct Asked {
     name: String,
     kinds: Vec<Kind>,
     server: Option<String>,
+    timeout: Option<u64>,
+    tries: Option<u32>,
 }
 
 fn asked(args: &[String]) -> Result<Asked, String> {
-    let mut asked = Asked { name: String::new(), kinds: Vec::new(), server: None };
+    let mut asked = Asked::default();
     let mut words = Vec::new();
     for arg in args {
         let Some(option) = arg.strip_prefix('-') else {
@@ -31,7 +35,12 @@ fn asked(args: &[String]) -> Result<Asked, String> {
                 let kind = kind_of(value).ok_or(format!("unknown query type: {value}"))?;
                 asked.kinds.push(kind);
             }
-            "timeout" | "retry" | "debug" | "nodebug" | "port" | "t" => {}
+            "timeout" | "t" => asked.timeout = value.parse().ok().filter(|secs| *secs > 0),
+            "retry" => asked.tries = value.parse().ok().map(|again: u32| again.clamp(0, 9) + 1),
+            "nodebug" => {}
+            "debug" | "port" => {
+                return Err(format!("nslookup: -{option} is not supported by podwire"));
+            }
             _ => return Err(format!("*** Invalid option: {option}")),
         }
     }
@@ -60,23 +69,17 @@ pub async fn run(ctx: Ctx) -> Exit {
         return ctx.unsupported("asking without a name").await;
     }
     let is_busybox = ctx.is_busybox();
-    let mut resolver = ctx.resolver();
-    // It is its own resolver, whatever the C library.
-    (resolver.asks_both, resolver.flavour) = (false, Flavour::Glibc);
-    if is_busybox {
-        resolver.conf.attempts = 1;
-    }
-    if let Some(server) = &asked.server {
-        match ctx.resolver().addresses(&ctx.host, server).await {
-            Ok(addrs) => resolver.conf.nameservers = addrs.into_iter().take(1).collect(),
-            Err(_) if is_busybox => {
-                return ctx.fail(format!("nslookup: bad address '{server}'"), 1).await;
-            }
-            Err(_) => {
-                let text = format!("nslookup: couldn't get address for '{server}': not found");
-                return ctx.fail(text, 1).await;
-            }
-        }
+    let Some(mut resolver) = resolver(&ctx, asked.server.as_deref()).await else {
+        let server = asked.server.unwrap_or_default();
+        let text = match is_busybox {
+            true => format!("nslookup: bad address '{server}'"),
+            false => format!("nslookup: couldn't get address for '{server}': not found"),
+        };
+        return ctx.fail(text, 1).await;
+    };
+    resolver.conf.attempts = asked.tries.unwrap_or(if is_busybox { 1 } else { 3 });
+    if let Some(secs) = asked.timeout {
+        resolver.conf.timeout = Duration::from_secs(secs);
     }
     match is_busybox {
         true => busybox(&ctx, &resolver, &asked).await,
@@ -103,7 +106,7 @@ fn busybox_questions(resolver: &Resolver, asked: &Asked) -> Vec<(String, Kind)> 
 }
 
 async fn busybox(ctx: &Ctx, resolver: &Resolver, asked: &Asked) -> Exit {
-    let server = resolver.conf.nameservers.first().copied().unwrap_or(Ipv4Addr::LOCALHOST);
+    let server = server_of(resolver);
     let mut status = 0;
     let mut is_first = true;
     for (name, kind) in busybox_questions(resolver, asked) {
@@ -194,26 +197,30 @@ async fn searched(
     Ok(last)
 }
 
-async fn unheard(ctx: &Ctx, server: Ipv4Addr, name: &str, why: Unheard) -> Result<i32, Closed> {
+async fn unheard(ctx: &Ctx, resolver: &Resolver, name: &str, why: Unheard) -> Result<i32, Closed> {
     let name = Name::parse(name).unwrap_or_default();
-    let line = super::dig::unheard(server, &name, why);
-    ctx.out(format!("{};; no servers could be reached\n\n", line.repeat(3))).await?;
+    let line = super::dig::unheard(server_of(resolver), &name, why);
+    let lines = line.repeat(usize::try_from(resolver.conf.attempts).unwrap_or(1));
+    ctx.out(format!("{lines};; no servers could be reached\n\n")).await?;
     Ok(1)
 }
 
+/// The server that is asked first.
+fn server_of(resolver: &Resolver) -> Ipv4Addr {
+    resolver.conf.nameservers.first().copied().unwrap_or(Ipv4Addr::LOCALHOST)
+}
+
 async fn bind(ctx: &Ctx, resolver: &Resolver, asked: &Asked) -> Exit {
-    let mut resolver = resolver.clone();
-    resolver.conf.attempts = 3;
-    let server = resolver.conf.nameservers.first().copied().unwrap_or(Ipv4Addr::LOCALHOST);
+    let server = server_of(resolver);
     let is_reverse = asked.kinds.is_empty() && reverse(&asked.name).is_some();
     let first = match asked.kinds.first() {
         Some(kind) => *kind,
         None if is_reverse => Kind::Ptr,
         None => Kind::A,
     };
-    let (name, message) = match searched(ctx, &resolver, &asked.name, first).await {
+    let (name, message) = match searched(ctx, resolver, &asked.name, first).await {
         Ok(found) => found,
-        Err(why) => return unheard(ctx, server, &asked.name, why).await,
+        Err(why) => return unheard(ctx, resolver, &asked.name, why).await,
     };
     let mut text = String::new();
     if !is_reverse {
@@ -244,14 +251,20 @@ async fn bind(ctx: &Ctx, resolver: &Resolver, asked: &Asked) -> Exit {
 
 // ---- host and getent -------------------------------------------------------------------------------------
 
-/// `host NAME [SERVER]`
+/// `host [-t TYPE] NAME [SERVER]`
 pub async fn host(ctx: Ctx) -> Exit {
     let mut words: Vec<&String> = Vec::new();
     let mut kind = None;
     let mut args = ctx.args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "-t" => kind = args.next().and_then(|word| kind_of(word)),
+            "-t" => {
+                let word = args.next().map(String::as_str).unwrap_or_default();
+                kind = kind_of(word);
+                if kind.is_none() {
+                    return ctx.fail(format!("host: invalid type: {word}\n"), 1).await;
+                }
+            }
             option if option.starts_with('-') => {
                 return ctx.unsupported(&format!("option {option}")).await;
             }
@@ -261,18 +274,22 @@ pub async fn host(ctx: Ctx) -> Exit {
     let Some(name) = words.first() else {
         return ctx.fail("Usage: host [-t type] hostname [server]", 1).await;
     };
-    let mut resolver = ctx.resolver();
-    (resolver.asks_both, resolver.flavour) = (false, Flavour::Glibc);
-    if let Some(server) = words.get(1).and_then(|word| word.parse().ok()) {
-        resolver.conf.nameservers = vec![server];
-    }
-    let server = resolver.conf.nameservers.first().copied().unwrap_or(Ipv4Addr::LOCALHOST);
+    let given = words.get(1).map(|server| server.as_str());
+    let Some(resolver) = resolver(&ctx, given).await else {
+        let server = given.unwrap_or_default();
+        return ctx.fail(format!("host: couldn't get address for '{server}': not found"), 1).await;
+    };
     let is_reverse = reverse(name).is_some();
     let kind = kind.unwrap_or(if is_reverse { Kind::Ptr } else { Kind::A });
     let (found, message) = match searched(&ctx, &resolver, name, kind).await {
         Ok(found) => found,
-        Err(why) => return unheard(&ctx, server, name, why).await,
+        Err(why) => return unheard(&ctx, &resolver, name, why).await,
     };
+    if let Some(given) = given {
+        let addr = server_of(&resolver);
+        let about = format!("Name: {given}\nAddress: {addr}#53\nAliases: \n\n");
+        ctx.out(format!("Using domain server:\n{about}")).await?;
+    }
     if message.code != ResponseCode::NoError {
         let shown = if is_reverse { found.to_string() } else { (*name).clone() };
         let code = message.code;

@@ -6,9 +6,10 @@ use base::Duration;
 use lab::Outcome;
 use netsim::SockError;
 use netsim::exec::timeout;
+use programs::http::Headers;
 use programs::http::client::{Ask, FetchError, Fetched, fetch};
-use programs::http::{Headers, curl};
 
+use super::url::Url;
 use super::{Ctx, Letters};
 use crate::io::{Closed, Exit, Output};
 
@@ -72,6 +73,9 @@ pub async fn run(ctx: Ctx) -> Exit {
         Ok(options) => options,
         Err(why) => return ctx.fail(format!("wget: {why}"), 1).await,
     };
+    if options.letters.has('c') {
+        return ctx.unsupported("-c").await;
+    }
     if options.letters.words.is_empty() {
         return ctx.fail("wget: missing URL", 1).await;
     }
@@ -101,12 +105,11 @@ async fn one(ctx: &Ctx, options: &Options, address: &str) -> Result<Result<(), S
         if address.starts_with("https://") {
             return Ok(Err("https is not supported by podwire".to_string()));
         }
-        let Ok(url) = curl::Url::parse(&address) else {
+        let Ok(url) = Url::parse(&address) else {
             return Ok(Err(format!("bad address '{address}'")));
         };
         let lab = &ctx.session.lab;
-        let to =
-            if url.port == 80 { url.host.clone() } else { format!("{}:{}", url.host, url.port) };
+        let to = url.authority();
         let command = format!("wget {}", ctx.args.join(" "));
         let cause = lab.begin_request(&ctx.session.place, &to, &command);
         ctx.host.set_cause(cause);
@@ -133,10 +136,7 @@ async fn one(ctx: &Ctx, options: &Options, address: &str) -> Result<Result<(), S
         }
         let location = response.headers.get("location");
         if let (300..400, Some(location)) = (response.status, location) {
-            address = match location.contains("://") {
-                true => location.to_string(),
-                false => format!("http://{to}/{}", location.trim_start_matches('/')),
-            };
+            address = url.join(location);
             continue;
         }
         if !(200..300).contains(&response.status) {
@@ -158,14 +158,12 @@ async fn one(ctx: &Ctx, options: &Options, address: &str) -> Result<Result<(), S
 async fn request(
     ctx: &Ctx,
     options: &Options,
-    url: &curl::Url,
+    url: &Url,
 ) -> Result<Result<Fetched, String>, Closed> {
     let host = &ctx.host;
     let addrs = ctx.resolver().addresses(host, &url.host).await.unwrap_or_default();
     let Some(addr) = addrs.first() else {
-        let name =
-            if url.port == 80 { url.host.clone() } else { format!("{}:{}", url.host, url.port) };
-        return Ok(Err(format!("bad address '{name}'")));
+        return Ok(Err(format!("bad address '{}'", url.authority())));
     };
     let to = SocketAddrV4::new(*addr, url.port);
     if !options.letters.has('q') {
@@ -183,8 +181,7 @@ async fn request(
         None => return Ok(Err("download timed out".to_string())),
     };
     let mut headers = Headers::default();
-    let name = if url.port == 80 { url.host.clone() } else { format!("{}:{}", url.host, url.port) };
-    headers.push("Host", name);
+    headers.push("Host", url.authority());
     headers.push("User-Agent", options.letters.value('U').unwrap_or("Wget"));
     headers.push("Connection", "close");
     options.headers.iter().for_each(|(name, value)| headers.push(name, value.clone()));
@@ -222,7 +219,9 @@ async fn save(
     let is_quiet = options.letters.has('q');
     let from_url = target.split('?').next().unwrap_or_default().rsplit('/').next();
     let from_url = from_url.filter(|name| !name.is_empty()).unwrap_or("index.html");
-    let name = options.letters.value('O').unwrap_or(from_url);
+    // Into the directory of `-P`, unless the file is named.
+    let below = options.letters.value('P').map(|directory| format!("{directory}/{from_url}"));
+    let name = options.letters.value('O').or(below.as_deref()).unwrap_or(from_url);
     let to_stdout = name == "-" || name == "/dev/stdout";
     let size = human(body.len());
     let bar = format!("{name:<20.20} 100% |{}| {size:>5}  0:00:00 ETA\n", "*".repeat(32));

@@ -317,7 +317,7 @@ impl Runner {
                 SpecialParameter::CurrentOptionFlags => Some("hB".to_string()),
                 SpecialParameter::ProcessId => Some("4000".to_string()),
                 SpecialParameter::LastBackgroundProcessId => {
-                    session.jobs().last().map(|job| job.pid.to_string())
+                    session.last_job().map(|pid| pid.to_string())
                 }
                 SpecialParameter::ShellName => Some("bash".to_string()),
             },

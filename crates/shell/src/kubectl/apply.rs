@@ -38,7 +38,7 @@ pub(crate) async fn apply(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         ));
     }
     let mut visited = prune::Visited::default();
-    let mut code = each(kube, args, async |manifest: &Manifest| {
+    let mut code = each(kube, args, "apply", async |manifest: &Manifest| {
         let done = if on_server {
             on_the_server(kube, args, &told, manifest)?
         } else {
@@ -145,26 +145,16 @@ fn change_object(
     live: &AnyObject,
     request: &Request<'_>,
 ) -> Outcome {
-    let last = live.meta().annotation(LAST_APPLIED);
-    let original: Value =
-        last.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null);
-    let current = live.to_value();
-    let modified = annotated(manifest);
-    let type_name = manifest.kind.type_name;
-    let patch = three_way(&original, &modified, &current, type_name).map_err(|wrong| {
-        refused_while(Status::unknown(wrong.0), manifest, "creating patch with")
-    })?;
+    let patch = patch_for(manifest, live)
+        .map_err(|status| refused_while(status, manifest, "creating patch with"))?;
     let mut warnings = Vec::new();
-    if last.is_none() {
+    if live.meta().annotation(LAST_APPLIED).is_none() {
         let name = format!("{}/{}", manifest.kind.plural, manifest.name);
         warnings.push(format!("Warning: resource {name} is missing the {LAST_APPLIED} annotation which is required by kubectl apply. kubectl apply should only be used on resources created declaratively by either kubectl create --save-config or kubectl apply. The missing annotation will be patched automatically.\n"));
     }
     let is_same = patch.as_object().is_some_and(Map::is_empty);
     let text = patch.to_string();
-    let patch = match type_name {
-        Some(_) => Patch::Strategic(patch),
-        None => Patch::Merge(patch),
-    };
+    let patch = as_patch(manifest, patch);
     let (namespace, name) = (&manifest.namespace, &manifest.name);
     let object = match api.patch(manifest.kind.id, namespace, name, &patch, request) {
         _ if is_same => live.clone(),
@@ -177,6 +167,24 @@ fn change_object(
     };
     warnings.extend(warning_if_going(&object));
     Ok(Done { object, what: if is_same { "unchanged" } else { "configured" }, warnings })
+}
+
+/// What kubectl's own merge makes of what was applied before, what is there and what is to be (`Patcher`).
+pub(super) fn patch_for(manifest: &Manifest, live: &AnyObject) -> Result<Value, Status> {
+    let last = live.meta().annotation(LAST_APPLIED);
+    let original: Value =
+        last.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null);
+    let (modified, current) = (annotated(manifest), live.to_value());
+    three_way(&original, &modified, &current, manifest.kind.type_name)
+        .map_err(|wrong| Status::unknown(wrong.0))
+}
+
+/// A patch as it is sent: lists are merged by their keys where the kind's are known.
+pub(super) fn as_patch(manifest: &Manifest, patch: Value) -> Patch {
+    match manifest.kind.type_name {
+        Some(_) => Patch::Strategic(patch),
+        None => Patch::Merge(patch),
+    }
 }
 
 fn warning_if_going(object: &AnyObject) -> Option<String> {
@@ -230,7 +238,7 @@ fn on_the_server(
 pub(crate) async fn create_files(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let mut told = Told::new(kube, args, "kubectl-create")?;
     let keeps = args.is_on("save-config");
-    let code = each(kube, args, async |manifest: &Manifest| {
+    let code = each(kube, args, "create", async |manifest: &Manifest| {
         let (dry_run, request) = (told.dry_run, told.request());
         let outcome = kube.api(|api| {
             create_object(api, manifest, keeps, dry_run, &request)
@@ -250,7 +258,7 @@ pub(crate) async fn replace(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     }
     let mut told = Told::new(kube, args, "kubectl-replace")?;
     let keeps = args.is_on("save-config");
-    let code = each(kube, args, async |manifest: &Manifest| {
+    let code = each(kube, args, "replace", async |manifest: &Manifest| {
         if args.is_on("force") {
             delete_first(kube, args, manifest).await?;
         }
@@ -295,13 +303,18 @@ async fn delete_first(kube: &Kube<'_>, args: &Args, manifest: &Manifest) -> Resu
 }
 
 /// Does something with every manifest; what is wrong with one does not keep the others. It is told at the end.
+/// `verb` is said where there is nothing to be done anything with; empty: that is no mistake.
 pub(super) async fn each(
     kube: &Kube<'_>,
     args: &Args,
+    verb: &str,
     mut act: impl AsyncFnMut(&Manifest) -> Result<Result<(), Wrong>, Fail>,
 ) -> Result<i32, Fail> {
     let mut all = Vec::new();
     let manifests = manifest::read(kube, args).await?;
+    if manifests.is_empty() && !verb.is_empty() {
+        return Err(error(format!("no objects passed to {verb}")));
+    }
     manifest::warn_of_stored(kube, &manifests).await?;
     let kinds: Vec<&KindInfo> = manifests.iter().flatten().map(|found| &found.kind).collect();
     kube.warn_of_old(&kinds).await?;

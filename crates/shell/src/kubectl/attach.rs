@@ -7,8 +7,8 @@ use kube_api::{AnyObject, DeleteOptions, KindInfo};
 
 use super::delete::{line, wait_until_gone};
 use super::kube::{Fail, Kube, error};
-use super::pods::lines;
-use crate::commands::exec::INTERACTIVE;
+use super::pods::log_of;
+use crate::commands::exec::{INTERACTIVE, is_shell};
 use crate::flags::Args;
 
 /// How often kubectl looks.
@@ -33,7 +33,6 @@ pub(crate) fn is_wanted(kube: &Kube<'_>, args: &Args, is_dry: bool) -> Result<bo
         ));
     }
     let words: Vec<&str> = args.rest.iter().flatten().map(String::as_str).collect();
-    let is_shell = |word: &str| matches!(word.rsplit('/').next(), Some("sh" | "bash" | "ash"));
     let waits_for_input = match words.as_slice() {
         [] => with_input,
         [one] => with_input && is_shell(one),
@@ -74,11 +73,12 @@ async fn watch(kube: &Kube<'_>, name: &str) -> Result<Ended, Fail> {
         let found = kube.api(|api| api.store().get::<Pod>(&kube.namespace, name).cloned())?;
         let Some(pod) = found else { return Ok(None) };
         let (ended, was_restarted) = ended(&pod);
-        if let Some(all) = lines(kube, &pod, name, was_restarted)? {
-            for (_, line) in all.iter().skip(shown) {
+        if let Some(log) = log_of(kube, &pod, name, was_restarted)? {
+            let lines = log.lines_from(shown);
+            shown = log.count();
+            for (_, line) in lines {
                 kube.out(format!("{line}\n")).await?;
             }
-            shown = all.len();
         }
         if ended.is_some() {
             return Ok(ended);

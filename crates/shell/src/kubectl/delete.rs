@@ -20,11 +20,12 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
                 + ". We only support '-o name'",
         ));
     }
-    let (found, mut all_there) = if args.get("filename").is_some() {
-        files(kube, args, "deleting").await?
-    } else {
-        named(kube, args).await?
-    };
+    let has_files = args.get("filename").is_some();
+    let (found, mut all_there) =
+        if has_files { files(kube, args, "deleting").await? } else { named(kube, args).await? };
+    if has_files && found.is_empty() && all_there && !args.is_on("ignore-not-found") {
+        kube.out("No resources found\n").await?;
+    }
     if args.is_on("force") {
         kube.err("Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.\n").await?;
     }

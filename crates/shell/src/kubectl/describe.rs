@@ -1,4 +1,8 @@
-//! `kubectl describe` (`kubectl/pkg/describe/describe.go`).
+//! `kubectl describe` (`kubectl/pkg/describe/describe.go`): which description a kind has, what all of them share, and
+//! that of kinds without one of their own.
+//!
+//! [`pod`], with containers; [`workloads`]; [`node`]; [`networking`]: Services, Ingresses, policies; [`config`]: the
+//! rest.
 
 mod config;
 mod networking;
@@ -8,23 +12,23 @@ pub(crate) mod workloads;
 
 use std::fmt::Write as _;
 
-use base::Items as _;
 use base::calendar::Utc;
 use kube_api::core::Event;
 use kube_api::object::instant;
-use kube_api::{AnyObject, KindInfo, MetaExt, Time};
+use kube_api::{AnyObject, KindInfo};
 use serde_json::Value;
 
-use self::pod::{describe_container, describe_pod};
+use self::pod::describe_pod;
+use super::events::last_seen;
 use super::kube::{Fail, Kube, error};
-use super::table::{View, human, labels, selector_text};
-use super::target::{Filter, find_all, targets};
+use super::table::View;
+use super::target::{chosen, targets};
 use crate::flags::Args;
 use crate::tabwriter;
 
 /// `kubectl describe TYPE [NAME…]`
 pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
-    if args.words.is_empty() {
+    if args.words.is_empty() && args.get("filename").is_none() {
         return Err(error(
             "You must specify the type of resource to describe. Use \"kubectl api-resources\" for a complete list of supported resources.",
         ));
@@ -32,7 +36,7 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let targets = targets(kube, &args.words)?;
     let kinds: Vec<&KindInfo> = targets.iter().map(|target| &target.kind).collect();
     kube.warn_of_old(&kinds).await?;
-    let (found, all_there) = find_all(kube, &targets, &Filter::of(kube, args)?, false).await?;
+    let (found, all_there) = chosen(kube, args, &args.words).await?;
     if found.is_empty() && all_there {
         let text = format!("No resources found in {} namespace.\n", kube.namespace);
         kube.err(text).await?;
@@ -53,9 +57,8 @@ fn describe(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<Stri
     let mut out = String::new();
     match object {
         AnyObject::Pod(pod) => describe_pod(kube, pod, &v, &mut out),
-        AnyObject::Service(_) => describe_service(kube, object, &v, &mut out)?,
+        AnyObject::Service(_) => networking::service(kube, object, &v, &mut out)?,
         AnyObject::Node(_) => node::describe_node(kube, object, &v, &mut out)?,
-        AnyObject::Deployment(_) => describe_deployment(kube, object, &v, &mut out)?,
         AnyObject::NetworkPolicy(_) => {
             // kubectl shows no events of these.
             networking::network_policy(&v, &mut out);
@@ -67,7 +70,7 @@ fn describe(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<Stri
         _ => match config::describe(kube, kind, object, &v, &mut out)? {
             Some(config::Below::Events) => {}
             Some(config::Below::Nothing) => return Ok(out),
-            None => describe_any(kind, &value, &mut out),
+            None => describe_any(&value, &mut out),
         },
     }
     out.push_str(&events(kube, kind, object)?);
@@ -96,178 +99,37 @@ fn annotations(out: &mut String, v: &View<'_>) {
     many(out, "Annotations", Some(&shown), ": ");
 }
 
+fn named(v: &View<'_>, out: &mut String) {
+    line(out, "Name", v.text("/metadata/name"));
+    if v.at("/metadata/namespace").is_some() {
+        line(out, "Namespace", v.text("/metadata/namespace"));
+    }
+}
+
+fn labelled(v: &View<'_>, out: &mut String) {
+    many(out, "Labels", v.at("/metadata/labels"), "=");
+    annotations(out, v);
+}
+
+/// How most descriptions begin.
+fn head(v: &View<'_>, out: &mut String) {
+    named(v, out);
+    labelled(v, out);
+}
+
 fn line(out: &mut String, name: &str, value: impl AsRef<str>) {
     let _ = writeln!(out, "{name}:\t{}", value.as_ref());
 }
 
 /// `Mon, 05 Jan 2026 09:01:00 +0000`
 fn stamp(v: &View<'_>, pointer: &str) -> String {
-    let time = v.at(pointer).and_then(|value| Time::parse(value.as_str()?));
-    time.map_or("<unknown>".to_string(), |time| Utc::at(instant(&time)).rfc1123z())
-}
-
-fn describe_service(
-    kube: &Kube<'_>,
-    object: &AnyObject,
-    v: &View<'_>,
-    out: &mut String,
-) -> Result<(), Fail> {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
-    line(out, "Selector", labels(v.at("/spec/selector")));
-    line(out, "Type", v.text("/spec/type"));
-    line(out, "IP Family Policy", v.text_or("/spec/ipFamilyPolicy", "<none>"));
-    let list = |pointer: &str| {
-        let all: Vec<&str> = v.items(pointer).filter_map(Value::as_str).collect();
-        if all.is_empty() { "<none>".to_string() } else { all.join(",") }
-    };
-    line(out, "IP Families", list("/spec/ipFamilies"));
-    line(out, "IP", v.text("/spec/clusterIP"));
-    line(out, "IPs", list("/spec/clusterIPs"));
-    if v.len("/spec/externalIPs") > 0 {
-        line(out, "External IPs", list("/spec/externalIPs"));
-    }
-    if v.text("/spec/type") == "ExternalName" {
-        line(out, "External Name", v.text("/spec/externalName"));
-    }
-    for port in v.items("/spec/ports") {
-        let port = View(port);
-        let name = port.text_or("/name", "<unset>");
-        let protocol = port.text_or("/protocol", "TCP");
-        line(out, "Port", format!("{name}\t{}/{protocol}", port.number("/port")));
-        line(out, "TargetPort", format!("{}/{protocol}", port.text("/targetPort")));
-        if port.number("/nodePort") != "0" {
-            line(out, "NodePort", format!("{name}\t{}/{protocol}", port.number("/nodePort")));
-        }
-        line(out, "Endpoints", endpoints(kube, object, &port.text("/name"))?);
-    }
-    line(out, "Session Affinity", v.text("/spec/sessionAffinity"));
-    if v.at("/spec/externalTrafficPolicy").is_some() {
-        line(out, "External Traffic Policy", v.text("/spec/externalTrafficPolicy"));
-    }
-    line(out, "Internal Traffic Policy", v.text_or("/spec/internalTrafficPolicy", "Cluster"));
-    if v.number("/spec/healthCheckNodePort") != "0" {
-        line(out, "HealthCheck NodePort", v.number("/spec/healthCheckNodePort"));
-    }
-    Ok(())
-}
-
-/// The ready endpoints of a port, from the Service's slices.
-fn endpoints(kube: &Kube<'_>, service: &AnyObject, port_name: &str) -> Result<String, Fail> {
-    use kube_api::discovery::EndpointSlice;
-    let mut all: Vec<String> = kube.api(|api| {
-        let slices = api.store().list_in::<EndpointSlice>(service.namespace());
-        let own = slices.filter(|s| {
-            s.metadata.label(controllers::endpointslice::SERVICE_NAME) == Some(service.name())
-        });
-        own.flat_map(|slice| {
-            let ports = slice.ports.items();
-            let fits = |port: &&kube_api::discovery::EndpointPort| {
-                port.name.as_deref().unwrap_or_default() == port_name
-            };
-            let port = ports.into_iter().find(fits).and_then(|port| port.port);
-            let ready = slice.endpoints.iter().filter(|e| {
-                e.conditions.as_ref().is_none_or(|conditions| conditions.ready != Some(false))
-            });
-            let text = |address: &String| match port {
-                Some(port) => format!("{address}:{port}"),
-                None => address.clone(),
-            };
-            ready.flat_map(|e| e.addresses.iter().map(text)).collect::<Vec<String>>()
-        })
-        .collect()
-    })?;
-    base::order::sort(&mut all);
-    let len = all.len();
-    if len > 3 {
-        all.truncate(3);
-        return Ok(format!("{} + {} more...", all.join(","), len - 3));
-    }
-    Ok(all.join(","))
-}
-
-fn describe_deployment(
-    kube: &Kube<'_>,
-    object: &AnyObject,
-    v: &View<'_>,
-    out: &mut String,
-) -> Result<(), Fail> {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
-    line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
-    line(out, "Selector", selector_text(v.at("/spec/selector")));
-    line(
-        out,
-        "Replicas",
-        format!(
-            "{} desired | {} updated | {} total | {} available | {} unavailable",
-            v.number("/spec/replicas"),
-            v.number("/status/updatedReplicas"),
-            v.number("/status/replicas"),
-            v.number("/status/availableReplicas"),
-            v.number("/status/unavailableReplicas"),
-        ),
-    );
-    let strategy = v.text_or("/spec/strategy/type", "RollingUpdate");
-    line(out, "StrategyType", &strategy);
-    line(out, "MinReadySeconds", v.number("/spec/minReadySeconds"));
-    if strategy == "RollingUpdate" {
-        let text = format!(
-            "{} max unavailable, {} max surge",
-            v.text("/spec/strategy/rollingUpdate/maxUnavailable"),
-            v.text("/spec/strategy/rollingUpdate/maxSurge")
-        );
-        line(out, "RollingUpdateStrategy", text);
-    }
-    workloads::template(v.at("/spec/template"), out);
-    if v.len("/status/conditions") > 0 {
-        out.push_str("Conditions:\n  Type\tStatus\tReason\n  ----\t------\t------\n");
-        for condition in v.items("/status/conditions") {
-            let c = View(condition);
-            let _ = writeln!(
-                out,
-                "  {}\t{}\t{}",
-                c.text("/type"),
-                c.text("/status"),
-                c.text("/reason")
-            );
-        }
-    }
-    replica_sets(kube, object, out)
-}
-
-fn replica_sets(kube: &Kube<'_>, object: &AnyObject, out: &mut String) -> Result<(), Fail> {
-    use controllers::deployment::{revision_of, sets_of};
-    let AnyObject::Deployment(deployment) = object else { return Ok(()) };
-    let sets = kube.api(|api| sets_of(api, deployment))?;
-    let newest = sets.iter().map(|set| revision_of(set)).max().unwrap_or(0);
-    let (mut old, mut new) = (Vec::new(), Vec::new());
-    for set in &sets {
-        let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
-        let have = set.status.as_ref().map_or(0, |status| status.replicas);
-        let text = format!("{} ({have}/{wanted} replicas created)", set.metadata.name());
-        if revision_of(set) == newest { new.push(text) } else { old.push(text) }
-    }
-    let shown =
-        |all: Vec<String>| if all.is_empty() { "<none>".to_string() } else { all.join(", ") };
-    line(out, "OldReplicaSets", shown(old));
-    line(out, "NewReplicaSet", shown(new));
-    Ok(())
+    v.moment(pointer).map_or("<unknown>".to_string(), |time| Utc::at(time).rfc1123z())
 }
 
 /// Kinds without a description of their own: their fields, as the generic describer prints them.
-fn describe_any(kind: &KindInfo, value: &Value, out: &mut String) {
+fn describe_any(value: &Value, out: &mut String) {
     let v = View(value);
-    line(out, "Name", v.text("/metadata/name"));
-    if kind.is_namespaced {
-        line(out, "Namespace", v.text("/metadata/namespace"));
-    }
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, &v);
+    head(&v, out);
     let mut shown = value.clone();
     if let Some(meta) = shown.get_mut("metadata").and_then(Value::as_object_mut) {
         // What stands above already.
@@ -361,19 +223,7 @@ fn events(kube: &Kube<'_>, kind: &KindInfo, object: &AnyObject) -> Result<String
 }
 
 fn event_row(event: &Event, now: base::Instant) -> String {
-    let since = |time: &Option<Time>| {
-        time.as_ref().map_or("<unknown>".to_string(), |time| human(now.since(instant(time))))
-    };
-    let age = match event.count {
-        Some(count) if count > 1 => {
-            format!(
-                "{} (x{count} over {})",
-                since(&event.last_timestamp),
-                since(&event.first_timestamp)
-            )
-        }
-        _ => since(&event.first_timestamp),
-    };
+    let age = last_seen(event, now);
     let from = event.source.as_ref().and_then(|source| source.component.clone());
     let from = from.or_else(|| event.reporting_component.clone()).unwrap_or_default();
     // Which container it is about (`DescribeEvents`).

@@ -1,11 +1,10 @@
 //! `kubectl diff`: what applying would change, as `diff -u -N` prints it (`kubectl/pkg/cmd/diff`).
 
 use kube_api::object::time;
-use kube_api::patch::{LAST_APPLIED, three_way};
-use kube_api::{MetaExt, Patch, Status};
+use kube_api::{Patch, Status};
 use serde_json::Value;
 
-use super::apply::{annotated, each};
+use super::apply::{annotated, as_patch, each, patch_for};
 use super::kube::{Fail, Kube, error};
 use super::manifest::{Manifest, Wrong};
 use super::output::{Told, shown};
@@ -28,7 +27,7 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let mut differs = false;
     // Directories have names that nobody else has.
     let number = kube.now().as_micros().wrapping_mul(2_654_435_761) % 4_294_967_296;
-    let code = each(kube, args, async |manifest: &Manifest| {
+    let code = each(kube, args, "", async |manifest: &Manifest| {
         let (live, merged) = match states(kube, args, &told, manifest, on_server)? {
             Ok(states) => states,
             Err(status) => {
@@ -94,17 +93,7 @@ fn states(
                 api.create_for(object, &request)?
             }
             Some(live) => {
-                let last = live.meta().annotation(LAST_APPLIED);
-                let original = last.and_then(|text| serde_json::from_str(text).ok());
-                let type_name = manifest.kind.type_name;
-                let (current, modified) = (live.to_value(), annotated(manifest));
-                let patch =
-                    three_way(&original.unwrap_or(Value::Null), &modified, &current, type_name)
-                        .map_err(|wrong| Status::unknown(wrong.0))?;
-                let patch = match type_name {
-                    Some(_) => Patch::Strategic(patch),
-                    None => Patch::Merge(patch),
-                };
+                let patch = as_patch(manifest, patch_for(manifest, live)?);
                 api.patch(kind, namespace, name, &patch, &request)?
             }
         };

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use base::Instant;
+use base::tree::BTreeSet;
 use kube_api::MetaExt;
 use kube_api::core::Event;
-use kube_api::object::instant;
 
 use super::kube::{Fail, Kube, error};
-use super::table::human;
+use super::table::since;
 use crate::flags::Args;
 use crate::tabwriter;
 
@@ -35,14 +35,16 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             involved.kind.as_deref() == Some(kind) && involved.name.as_deref() == Some(name)
         }) && (types.is_empty() || types.contains(&&kind))
     };
-    let mut seen: Vec<(String, Option<i32>)> = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::default();
     let mut is_first = true;
     loop {
         let mut found = list(kube, &fits)?;
+        // What is shown is remembered while it is there.
+        let before = std::mem::take(&mut seen);
         found.retain(|event| {
-            let key = (event.metadata.name().to_string(), event.count);
-            let is_new = !seen.contains(&key);
-            seen.push(key);
+            let key = key(event);
+            let is_new = !before.contains(&key);
+            seen.insert(key);
             is_new
         });
         if found.is_empty() && is_first && !args.is_on("watch") {
@@ -65,6 +67,23 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     }
 }
 
+/// An event as it is now: one that has happened again is new.
+fn key(event: &Event) -> String {
+    let (namespace, name) = (event.metadata.namespace(), event.metadata.name());
+    format!("{namespace}/{name}/{}", event.count.unwrap_or(0))
+}
+
+/// `5s`, `5s (x3 over 1m)`
+pub(super) fn last_seen(event: &Event, now: Instant) -> String {
+    let (first, last) = (event.first_timestamp.as_ref(), event.last_timestamp.as_ref());
+    match event.count {
+        Some(count) if count > 1 => {
+            format!("{} (x{count} over {})", since(last, now), since(first, now))
+        }
+        _ => since(first, now),
+    }
+}
+
 fn list(kube: &Kube<'_>, fits: &dyn Fn(&Event) -> bool) -> Result<Vec<Rc<Event>>, Fail> {
     let mut found: Vec<Rc<Event>> = kube.api(|api| {
         let all = api.store().list::<Event>();
@@ -84,17 +103,7 @@ fn text(events: &[Rc<Event>], all_namespaces: bool, heads: bool, now: Instant) -
         out.push_str("LAST SEEN\tTYPE\tREASON\tOBJECT\tMESSAGE\n");
     }
     for event in events {
-        let since = |time: &Option<kube_api::Time>| {
-            time.as_ref().map_or("<unknown>".to_string(), |time| human(now.since(instant(time))))
-        };
-        let seen = match event.count {
-            Some(count) if count > 1 => format!(
-                "{} (x{count} over {})",
-                since(&event.last_timestamp),
-                since(&event.first_timestamp)
-            ),
-            _ => since(&event.first_timestamp),
-        };
+        let seen = last_seen(event, now);
         if all_namespaces {
             out.push_str(&format!("{}\t", event.metadata.namespace()));
         }

@@ -3,6 +3,7 @@
 //! Each is a text with places for what the flags say, read when it is asked for: a tenth of the code that
 //! building it piece by piece would be.
 
+use kube_api::defaults::base64;
 use serde_json::{Map, Value, json};
 
 use super::kube::{Fail, Kube, error};
@@ -253,22 +254,6 @@ async fn secret(kube: &Kube<'_>, args: &Args, kind: &str, name: &str) -> Result<
         r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"$0"},"type":"$1","data":"$2"}"#,
         &[name.into(), kind.into(), encoded],
     ))
-}
-
-/// Standard base64 (RFC 4648 §4).
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let value = (bits >> (18 - 6 * digit)) & 63;
-            let known = DIGITS.get(value as usize).copied().filter(|_| digit <= three.len());
-            text.push(char::from(known.unwrap_or(b'=')));
-        }
-    }
-    text
 }
 
 // ---- what runs containers --------------------------------------------------------------------------------
@@ -574,16 +559,6 @@ fn binding(args: &Args, kind: &str, name: &str) -> Result<Value, Fail> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_of_all_lengths() {
-        for (text, encoded) in
-            [("", ""), ("a", "YQ=="), ("ab", "YWI="), ("abc", "YWJj"), ("abcd", "YWJjZA==")]
-        {
-            assert_eq!(base64(text.as_bytes()), encoded);
-        }
-        assert_eq!(base64(&[0xff, 0xfe, 0xfd]), "//79");
-    }
 
     #[test]
     fn what_has_no_value_is_left_out() {

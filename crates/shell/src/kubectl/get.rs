@@ -7,7 +7,7 @@ use super::jsonpath::{Template, show};
 use super::kube::{Fail, Kube, error};
 use super::output::shown;
 use super::table;
-use super::target::{Filter, Target, find_all, targets};
+use super::target::{Filter, Target, files, find_all, targets};
 use crate::flags::Args;
 use crate::tabwriter;
 
@@ -15,13 +15,14 @@ type Found = Vec<(KindInfo, AnyObject)>;
 
 /// `kubectl get TYPE [NAME…]`
 pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
-    if args.get("filename").is_some() {
-        return Err(kube.unsupported("'get -f'"));
+    let has_files = args.get("filename").is_some();
+    if has_files && (args.is_on("watch") || args.is_on("watch-only")) {
+        return Err(kube.unsupported("'get -f -w'"));
     }
-    if args.words.is_empty() {
+    if args.words.is_empty() && !has_files {
         return Err(Fail::Message("You must specify the type of resource to get. Use \"kubectl api-resources\" for a complete list of supported resources.\n\nerror: Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl get -h' for help and examples".to_string()));
     }
-    let targets = targets(kube, &args.words)?;
+    let mut targets = targets(kube, &args.words)?;
     let filter = Filter::of(kube, args)?;
     let has_names = targets.iter().any(|target| target.name.is_some());
     if has_names && filter.is_any() {
@@ -37,7 +38,17 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let kinds: Vec<&KindInfo> = targets.iter().map(|target| &target.kind).collect();
     kube.warn_of_old(&kinds).await?;
     let ignore = args.is_on("ignore-not-found");
-    let (mut found, all_there) = find_all(kube, &targets, &filter, ignore).await?;
+    let (mut found, all_there) = if has_files {
+        let found = files(kube, args, "").await?;
+        let target = |(kind, object): &(KindInfo, AnyObject)| Target {
+            kind: kind.clone(),
+            name: Some(object.name().to_string()),
+        };
+        targets = found.0.iter().map(target).collect();
+        found
+    } else {
+        find_all(kube, &targets, &filter, ignore).await?
+    };
     if let Some(path) = args.get("sort-by") {
         sort(&mut found, path)?;
     }

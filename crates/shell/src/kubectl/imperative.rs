@@ -55,7 +55,7 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     }
     let mut told = Told::new(kube, args, "kubectl-run")?;
     let stays = attach::is_wanted(kube, args, told.dry_run != DryRun::No)?;
-    let value = fill(
+    let mut value = fill(
         r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"$0","labels":"$1","annotations":"$8"},"spec":{"containers":[{"name":"$0","image":"$2","imagePullPolicy":"$9","command":"$3","args":"$4","env":"$5","ports":"$6","resources":{}}],"restartPolicy":"$7","dnsPolicy":"ClusterFirst"},"status":{}}"#,
         &[
             name.as_str().into(),
@@ -70,7 +70,6 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             args.get("image-pull-policy").into(),
         ],
     );
-    let mut value = value;
     if let Some(container) = value.pointer_mut("/spec/containers/0").and_then(Value::as_object_mut)
     {
         for (flag, fields) in [("stdin", ["stdin", "stdinOnce"].as_slice()), ("tty", &["tty"])] {
@@ -206,8 +205,7 @@ pub(crate) async fn autoscale(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail>
     let (found, all_there) = objects(kube, args, &args.words).await?;
     let mut told = Told::new(kube, args, "kubectl-autoscale")?;
     for (kind, object) in &found {
-        let scalable = ["deployments", "replicasets", "statefulsets", "replicationcontrollers"];
-        if !scalable.contains(&kind.plural.as_str()) {
+        if !super::scale::is_scalable(kind) {
             return Err(error(format!("cannot autoscale a {}", kind.kind)));
         }
         let value = fill(

@@ -111,9 +111,6 @@ pub(crate) async fn read(
             }
         }
     }
-    if manifests.is_empty() {
-        return Err(Fail::Message("error: no objects passed to apply".to_string()));
-    }
     Ok(manifests)
 }
 

@@ -332,8 +332,7 @@ async fn verb(ctx: &Ctx) -> Result<i32, Fail> {
         )));
     };
     let all: Vec<String> = before.iter().chain(rest).cloned().collect();
-    let args = if verb == "exec" { exec_args(&all, &known) } else { Args::parse(&all, &known) };
-    let args = args.map_err(|error| match &error {
+    let args = Args::parse(&all, &known).map_err(|error| match &error {
         FlagError::Unknown(name) if REAL.split_whitespace().any(|real| real == name) => {
             Fail::Message(format!("kubectl: --{name} is not supported by podwire"))
         }
@@ -426,12 +425,6 @@ fn split_at_verb(args: &[String]) -> (&[String], &[String]) {
         }
     }
     args.split_at(at.min(args.len()))
-}
-
-/// `exec POD -- COMMAND…`, and the older `exec POD COMMAND…`: flags end at the command.
-fn exec_args(args: &[String], known: &[&[Flag]]) -> Result<Args, FlagError> {
-    let args = Args::parse(args, known)?;
-    Ok(args)
 }
 
 const USAGE: &str = "kubectl controls the Kubernetes cluster manager.

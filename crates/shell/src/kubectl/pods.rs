@@ -7,14 +7,15 @@ use base::Items as _;
 use kube_api::core::Pod;
 use kube_api::{AnyObject, MetaExt};
 use lab::Place;
+use programs::Log;
 
 use super::kube::{Fail, Kube, error};
 use super::target::{Filter, Target, find, targets};
 use crate::commands::exec::{ExecError, INTERACTIVE, exec as exec_in, is_interactive};
 use crate::flags::Args;
 
-/// A Pod by its name, or one of a workload's.
-fn pod(kube: &Kube<'_>, word: &str) -> Result<Rc<Pod>, Fail> {
+/// A Pod by its name, or one of a workload's; and of how many.
+fn pod(kube: &Kube<'_>, word: &str) -> Result<(Rc<Pod>, usize), Fail> {
     let target = match word.contains('/') {
         true => targets(kube, &[word.to_string()])?.into_iter().next(),
         false => Some(Target { kind: kube.kind("pods")?, name: Some(word.to_string()) }),
@@ -24,14 +25,14 @@ fn pod(kube: &Kube<'_>, word: &str) -> Result<Rc<Pod>, Fail> {
         None => None,
     };
     match object {
-        Some(AnyObject::Pod(pod)) => Ok(pod),
+        Some(AnyObject::Pod(pod)) => Ok((pod, 1)),
         Some(other) => first_of(kube, &other),
         None => Err(error(format!("no pod found for {word:?}"))),
     }
 }
 
-/// The first Pod that a selector of a workload or Service fits.
-fn first_of(kube: &Kube<'_>, object: &AnyObject) -> Result<Rc<Pod>, Fail> {
+/// The first Pod that a selector of a workload or Service fits, and how many there are.
+fn first_of(kube: &Kube<'_>, object: &AnyObject) -> Result<(Rc<Pod>, usize), Fail> {
     let value = object.to_value();
     let selector = match object {
         AnyObject::Service(_) => value.pointer("/spec/selector"),
@@ -42,8 +43,11 @@ fn first_of(kube: &Kube<'_>, object: &AnyObject) -> Result<Rc<Pod>, Fail> {
         !wanted.is_empty()
             && wanted.iter().all(|(name, value)| pod.metadata.label(name) == value.as_str())
     };
-    let found =
-        kube.api(|api| api.store().list_in::<Pod>(object.namespace()).find(fits).cloned())?;
+    let found = kube.api(|api| {
+        let mut all = api.store().list_in::<Pod>(object.namespace()).filter(fits);
+        let first = all.next().cloned();
+        first.map(|first| (first, 1 + all.count()))
+    })?;
     found.ok_or_else(|| error("timed out waiting for the condition"))
 }
 
@@ -77,12 +81,12 @@ pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         return Err(kube.unsupported("'logs --since'"));
     }
     let mut chosen: Vec<(Rc<Pod>, String)> = Vec::new();
-    if let Some(selector) = args.get("selector") {
+    let has_selector = args.get("selector").is_some();
+    if has_selector {
         if args.is_on("follow") {
             return Err(kube.unsupported("'logs -f' of several Pods"));
         }
         let filter = Filter::of(kube, args)?;
-        let _ = selector;
         let target = Target { kind: kube.kind("pods")?, name: None };
         for object in find(kube, &target, &filter)? {
             if let AnyObject::Pod(pod) = object {
@@ -100,7 +104,11 @@ pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
                 "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command\nSee 'kubectl logs -h' for help and examples",
             ));
         };
-        let pod = pod(kube, word)?;
+        let (pod, count) = pod(kube, word)?;
+        if count > 1 {
+            let name = pod.metadata.name();
+            kube.err(format!("Found {count} pods, using pod/{name}\n")).await?;
+        }
         if args.is_on("all-containers") {
             for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
                 chosen.push((pod.clone(), container.name.clone()));
@@ -113,25 +121,26 @@ pub(crate) async fn logs(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             chosen.push((pod, name));
         }
     }
-    let tail = args.number("tail")?.and_then(|n| usize::try_from(n).ok());
+    // Of several Pods not everything is shown, unless that is asked for.
+    let tail = args.number("tail")?.or(has_selector.then_some(10));
+    let tail = tail.and_then(|n| u64::try_from(n).ok());
     for (pod, container) in &chosen {
         print_log(kube, args, pod, container, tail).await?;
     }
     Ok(0)
 }
 
-type Lines = Vec<(base::Instant, String)>;
-
-pub(super) fn lines(
+/// What a container has printed; `None`: it has not run.
+pub(super) fn log_of(
     kube: &Kube<'_>,
     pod: &Pod,
     container: &str,
     previous: bool,
-) -> Result<Option<Lines>, Fail> {
+) -> Result<Option<Log>, Fail> {
     let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
     kube.cluster(|cluster| {
         let node = controllers::pods::node_name(pod).and_then(|node| cluster.node(node))?;
-        node.kubelet.log_of(namespace, name, container, previous).map(|log| log.lines())
+        node.kubelet.log_of(namespace, name, container, previous)
     })
 }
 
@@ -146,60 +155,60 @@ fn waits_for(pod: &Pod, container: &str) -> String {
     reason.unwrap_or_else(|| "ContainerCreating".to_string())
 }
 
+/// Why there is no log.
+fn without_log(pod: &Pod, container: &str, previous: bool) -> Fail {
+    let name = pod.metadata.name();
+    let why = match (previous, waits_for(pod, container).as_str()) {
+        (true, _) => {
+            format!("previous terminated container {container:?} in pod {name:?} not found")
+        }
+        (false, reason) => {
+            let reason = match reason {
+                "ErrImagePull" | "ImagePullBackOff" => "trying and failing to pull image",
+                reason => reason,
+            };
+            format!("container {container:?} in pod {name:?} is waiting to start: {reason}")
+        }
+    };
+    Fail::Message(format!("Error from server (BadRequest): {why}"))
+}
+
 async fn print_log(
     kube: &Kube<'_>,
     args: &Args,
     pod: &Pod,
     container: &str,
-    tail: Option<usize>,
+    tail: Option<u64>,
 ) -> Result<(), Fail> {
     let previous = args.is_on("previous");
-    let name = pod.metadata.name();
-    let mut shown = 0;
-    let mut is_first = true;
+    let Some(log) = log_of(kube, pod, container, previous)? else {
+        return Err(without_log(pod, container, previous));
+    };
+    let prefix = match args.is_on("prefix") {
+        true => format!("[pod/{}/{container}] ", pod.metadata.name()),
+        false => String::new(),
+    };
+    let mut shown = tail.map_or(0, |tail| log.count().saturating_sub(tail));
     loop {
-        let Some(all) = lines(kube, pod, container, previous)? else {
-            if !is_first {
-                return Ok(());
-            }
-            let why = match previous {
-                true => {
-                    format!("previous terminated container {container:?} in pod {name:?} not found")
-                }
-                false => {
-                    let reason = waits_for(pod, container);
-                    let pod = format!("container {container:?} in pod {name:?}");
-                    match reason.as_str() {
-                        "ErrImagePull" | "ImagePullBackOff" => {
-                            format!("{pod} is waiting to start: trying and failing to pull image")
-                        }
-                        reason => format!("{pod} is waiting to start: {reason}"),
-                    }
-                }
-            };
-            return Err(Fail::Message(format!("Error from server (BadRequest): {why}")));
-        };
-        if is_first && let Some(tail) = tail {
-            shown = all.len().saturating_sub(tail);
-        }
-        is_first = false;
-        for (at, line) in all.iter().skip(shown) {
-            let prefix = if args.is_on("prefix") {
-                format!("[pod/{name}/{container}] ")
-            } else {
-                String::new()
-            };
+        // What comes while it is printed is printed next time.
+        let (lines, is_closed) = (log.lines_from(shown), log.is_closed());
+        shown = log.count();
+        for (at, line) in lines {
             let stamp = match args.is_on("timestamps") {
-                true => format!("{} ", kube_api::object::micro_time(*at)),
+                true => format!("{} ", kube_api::object::micro_time(at)),
                 false => String::new(),
             };
             kube.out(format!("{prefix}{stamp}{line}\n")).await?;
         }
-        shown = all.len();
-        if !args.is_on("follow") {
+        // Who follows hears of this container only, not of the one that is started in its place.
+        if !args.is_on("follow") || is_closed {
             return Ok(());
         }
         kube.ctx.host.sleep(Duration::from_millis(100)).await;
+        let now = log_of(kube, pod, container, previous)?;
+        if !now.is_some_and(|now| now.is_same(&log)) && shown == log.count() {
+            return Ok(());
+        }
     }
 }
 
@@ -226,7 +235,7 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     if argv.is_empty() {
         return Err(error("you must specify at least one command for the container"));
     }
-    let pod = pod(kube, word)?;
+    let (pod, _) = pod(kube, word)?;
     // Here it is the API server that looks for the container.
     let container = match container(kube, args, &pod).await {
         Err(Fail::Message(text)) => {

@@ -13,7 +13,7 @@ use super::describe::workloads::template;
 use super::kube::{Fail, Kube, error};
 use super::scale::{change, set};
 use super::table::View;
-use super::target::{Filter, find_all, targets};
+use super::target::chosen;
 use crate::flags::Args;
 use crate::tabwriter;
 
@@ -28,11 +28,10 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     if !known.contains(&verb.as_str()) {
         return Err(error(format!("unknown command \"rollout {verb}\"")));
     }
-    if words.is_empty() {
+    if words.is_empty() && args.get("filename").is_none() {
         return Err(error("required resource not specified"));
     }
-    let targets = targets(kube, words)?;
-    let (found, all_there) = find_all(kube, &targets, &Filter::of(kube, args)?, false).await?;
+    let (found, all_there) = chosen(kube, args, words).await?;
     for (kind, object) in found {
         one(kube, args, verb, &kind, &object).await?;
     }

@@ -1,8 +1,7 @@
 //! The columns of workloads and budgets in `kubectl get` (`pkg/printers/internalversion/printers.go`).
 
 use base::{Duration, Instant};
-use kube_api::object::instant;
-use kube_api::{AnyObject, MetaExt, Time};
+use kube_api::{AnyObject, MetaExt};
 use serde_json::Value;
 
 use super::table::{Row, View, human, labels, workload};
@@ -102,10 +101,6 @@ fn has(v: &View<'_>, kind: &str) -> bool {
         .any(|c| c.text("/type") == kind && c.text("/status") == "True")
 }
 
-fn moment(v: &View<'_>, pointer: &str) -> Option<Instant> {
-    Some(instant(&Time::parse(v.at(pointer)?.as_str()?)?))
-}
-
 fn job(v: &View<'_>, now: Instant) -> (String, String, String) {
     let status = if has(v, "Complete") {
         "Complete"
@@ -131,8 +126,8 @@ fn job(v: &View<'_>, now: Instant) -> (String, String, String) {
         }
         None => format!("{succeeded}/1"),
     };
-    let started = moment(v, "/status/startTime");
-    let ended = moment(v, "/status/completionTime");
+    let started = v.moment("/status/startTime");
+    let ended = v.moment("/status/completionTime");
     let duration: Option<Duration> = match (started, ended) {
         (Some(started), Some(ended)) => Some(ended.since(started)),
         (Some(started), None) => Some(now.since(started)),
@@ -142,7 +137,7 @@ fn job(v: &View<'_>, now: Instant) -> (String, String, String) {
 }
 
 fn cron_job(v: &View<'_>, now: Instant) -> [String; 5] {
-    let last = moment(v, "/status/lastScheduleTime");
+    let last = v.moment("/status/lastScheduleTime");
     let suspend = v.at("/spec/suspend") == Some(&Value::Bool(true));
     [
         v.text("/spec/schedule"),

@@ -1,10 +1,10 @@
 //! `kubectl scale`.
 
-use kube_api::{AnyObject, Request};
+use kube_api::{AnyObject, KindInfo, Request};
 use serde_json::Value;
 
 use super::kube::{Fail, Kube, error};
-use super::target::{Filter, find_all, targets};
+use super::target::chosen;
 use crate::flags::Args;
 
 /// `kubectl scale --replicas=N TYPE/NAME…`
@@ -17,15 +17,12 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             "The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0, got {replicas}"
         )));
     }
-    let targets = targets(kube, &args.words)?;
-    if targets.is_empty() {
+    if args.words.is_empty() && args.get("filename").is_none() {
         return Err(error("resource(s) were provided, but no name was specified"));
     }
-    let filter = Filter::of(kube, args)?;
-    let (found, all_there) = find_all(kube, &targets, &filter, false).await?;
+    let (found, all_there) = chosen(kube, args, &args.words).await?;
     for (kind, object) in found {
-        let scalable = ["deployments", "replicasets", "statefulsets", "replicationcontrollers"];
-        if !scalable.contains(&kind.plural.as_str()) {
+        if !is_scalable(&kind) {
             return Err(Fail::Message(
                 "Error from server (NotFound): the server could not find the requested resource"
                     .to_string(),
@@ -48,6 +45,12 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         kube.out(format!("{} scaled\n", kind.object_name(object.name()))).await?;
     }
     Ok(if all_there { 0 } else { 1 })
+}
+
+/// The kinds that have a number of replicas.
+pub(super) fn is_scalable(kind: &KindInfo) -> bool {
+    ["deployments", "replicasets", "statefulsets", "replicationcontrollers"]
+        .contains(&kind.plural.as_str())
 }
 
 /// Changes an object at the API server.

@@ -240,6 +240,11 @@ impl<'a> View<'a> {
         self.text_or(pointer, "0")
     }
 
+    /// A time.
+    pub(crate) fn moment(&self, pointer: &str) -> Option<Instant> {
+        Some(instant(&Time::parse(self.at(pointer)?.as_str()?)?))
+    }
+
     pub(crate) fn items(&self, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
         self.at(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default().iter()
     }
@@ -489,16 +494,13 @@ pub(crate) fn roles(v: &View<'_>) -> String {
 
 fn event(v: &View<'_>, object: &AnyObject, now: Instant) -> Row {
     let AnyObject::Event(event) = object else { return (Vec::new(), Vec::new()) };
-    let since = |time: &Option<Time>| {
-        time.as_ref().map_or("<unknown>".to_string(), |time| human(now.since(instant(time))))
-    };
     let subject = format!(
         "{}/{}",
         v.text("/involvedObject/kind").to_lowercase(),
         v.text("/involvedObject/name")
     );
     let cells = vec![
-        since(&event.last_timestamp),
+        since(event.last_timestamp.as_ref(), now),
         v.text("/type"),
         v.text("/reason"),
         subject,
@@ -507,7 +509,7 @@ fn event(v: &View<'_>, object: &AnyObject, now: Instant) -> Row {
     let wide = vec![
         v.text("/involvedObject/fieldPath"),
         v.text("/source/component"),
-        since(&event.first_timestamp),
+        since(event.first_timestamp.as_ref(), now),
         v.text_or("/count", "1"),
         object.name().to_string(),
     ];
@@ -524,8 +526,12 @@ fn first_line(text: &str) -> String {
 
 /// How long an object has been there.
 pub(crate) fn age(object: &AnyObject, now: Instant) -> String {
-    let created = object.meta().creation_timestamp.as_ref();
-    created.map_or("<unknown>".to_string(), |created| human(now.since(instant(created))))
+    since(object.meta().creation_timestamp.as_ref(), now)
+}
+
+/// How long ago something was.
+pub(crate) fn since(time: Option<&Time>, now: Instant) -> String {
+    time.map_or("<unknown>".to_string(), |time| human(now.since(instant(time))))
 }
 
 /// `5s`, `2m30s`, `3h`, `2d4h` (`apimachinery/pkg/util/duration`, `HumanDuration`).

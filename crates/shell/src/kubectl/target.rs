@@ -223,6 +223,18 @@ pub(crate) async fn objects(
     find_all(kube, &targets, &filter, false).await
 }
 
+/// The objects that `-f`, or else these words, name; all of a kind where no name is given.
+pub(crate) async fn chosen(
+    kube: &Kube<'_>,
+    args: &Args,
+    words: &[String],
+) -> Result<(Vec<(KindInfo, AnyObject)>, bool), Fail> {
+    if args.get("filename").is_some() {
+        return files(kube, args, "").await;
+    }
+    find_all(kube, &targets(kube, words)?, &Filter::of(kube, args)?, false).await
+}
+
 /// The objects that the manifests of `-f` name. What is not there is told with `doing` before it.
 pub(crate) async fn files(
     kube: &Kube<'_>,

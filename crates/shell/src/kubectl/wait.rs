@@ -24,6 +24,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// `kubectl wait --for=… TYPE/NAME…`
 pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let condition = condition(args.get("for").unwrap_or_default())?;
+    if args.get("filename").is_some() {
+        return Err(kube.unsupported("'wait -f'"));
+    }
     let targets = targets(kube, &args.words)?;
     if targets.is_empty() {
         return Err(error("arguments in resource/name form must have a single resource and name"));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::kube::{Fail, Kube};
 use super::super::table::{View, modes};
-use super::{annotations, line, many};
+use super::{annotations, head, labelled, line, named};
 
 /// Whether events are shown below a description.
 pub(super) enum Below {
@@ -52,15 +52,6 @@ pub(super) fn describe(
         }
     }
     Ok(Some(below))
-}
-
-fn head(v: &View<'_>, out: &mut String) {
-    line(out, "Name", v.text("/metadata/name"));
-    if v.at("/metadata/namespace").is_some() {
-        line(out, "Namespace", v.text("/metadata/namespace"));
-    }
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
 }
 
 fn fields<'a>(v: &View<'a>, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
@@ -126,8 +117,7 @@ fn namespace(
 }
 
 fn quota(v: &View<'_>, out: &mut String) {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
+    named(v, out);
     hard(v, out);
 }
 
@@ -142,8 +132,7 @@ fn hard(v: &View<'_>, out: &mut String) {
 
 fn role(v: &View<'_>, out: &mut String) {
     line(out, "Name", v.text("/metadata/name"));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     out.push_str("PolicyRule:\n  Resources\tNon-Resource URLs\tResource Names\tVerbs\n  ---------\t-----------------\t--------------\t-----\n");
     for rule in v.items("/rules") {
         let rule = View(rule);
@@ -165,8 +154,7 @@ fn role(v: &View<'_>, out: &mut String) {
 
 fn binding(v: &View<'_>, out: &mut String) {
     line(out, "Name", v.text("/metadata/name"));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     let (kind, name) = (v.text("/roleRef/kind"), v.text("/roleRef/name"));
     let _ = writeln!(out, "Role:\n  Kind:\t{kind}\n  Name:\t{name}");
     out.push_str("Subjects:\n  Kind\tName\tNamespace\n  ----\t----\t---------\n");
@@ -238,13 +226,11 @@ fn endpoint_slice(v: &View<'_>, out: &mut String) {
 }
 
 fn claim(kube: &Kube<'_>, object: &AnyObject, v: &View<'_>, out: &mut String) -> Result<(), Fail> {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
+    named(v, out);
     line(out, "StorageClass", v.text("/spec/storageClassName"));
     line(out, "Status", v.text("/status/phase"));
     line(out, "Volume", v.text("/spec/volumeName"));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     line(out, "Finalizers", list(v, "/metadata/finalizers"));
     line(out, "Capacity", v.text("/status/capacity/storage"));
     line(out, "Access Modes", modes(v, "/status/accessModes"));

@@ -1,27 +1,101 @@
-//! NetworkPolicies, Ingresses and their classes, as kubectl describes them.
+//! Services, NetworkPolicies, Ingresses and their classes, as kubectl describes them.
 
 use std::fmt::Write as _;
 
 use base::Items as _;
 use base::calendar::Utc;
 use kube_api::core::Service;
-use kube_api::object::instant;
-use kube_api::{AnyObject, Kind, Time};
+use kube_api::discovery::{EndpointPort, EndpointSlice};
+use kube_api::{AnyObject, Kind, MetaExt};
 use serde_json::Value;
 
-use super::{annotations, endpoints, line, many};
+use super::{annotations, head, labelled, line, many, named};
 use crate::kubectl::kube::{Fail, Kube};
-use crate::kubectl::table::{View, addresses, selector_text};
+use crate::kubectl::table::{View, addresses, labels, selector_text};
+
+pub(super) fn service(
+    kube: &Kube<'_>,
+    object: &AnyObject,
+    v: &View<'_>,
+    out: &mut String,
+) -> Result<(), Fail> {
+    head(v, out);
+    line(out, "Selector", labels(v.at("/spec/selector")));
+    line(out, "Type", v.text("/spec/type"));
+    line(out, "IP Family Policy", v.text_or("/spec/ipFamilyPolicy", "<none>"));
+    let list = |pointer: &str| {
+        let all: Vec<&str> = v.items(pointer).filter_map(Value::as_str).collect();
+        if all.is_empty() { "<none>".to_string() } else { all.join(",") }
+    };
+    line(out, "IP Families", list("/spec/ipFamilies"));
+    line(out, "IP", v.text("/spec/clusterIP"));
+    line(out, "IPs", list("/spec/clusterIPs"));
+    if v.len("/spec/externalIPs") > 0 {
+        line(out, "External IPs", list("/spec/externalIPs"));
+    }
+    if v.text("/spec/type") == "ExternalName" {
+        line(out, "External Name", v.text("/spec/externalName"));
+    }
+    for port in v.items("/spec/ports") {
+        let port = View(port);
+        let name = port.text_or("/name", "<unset>");
+        let protocol = port.text_or("/protocol", "TCP");
+        line(out, "Port", format!("{name}\t{}/{protocol}", port.number("/port")));
+        line(out, "TargetPort", format!("{}/{protocol}", port.text("/targetPort")));
+        if port.number("/nodePort") != "0" {
+            line(out, "NodePort", format!("{name}\t{}/{protocol}", port.number("/nodePort")));
+        }
+        line(out, "Endpoints", endpoints(kube, object, &port.text("/name"))?);
+    }
+    line(out, "Session Affinity", v.text("/spec/sessionAffinity"));
+    if v.at("/spec/externalTrafficPolicy").is_some() {
+        line(out, "External Traffic Policy", v.text("/spec/externalTrafficPolicy"));
+    }
+    line(out, "Internal Traffic Policy", v.text_or("/spec/internalTrafficPolicy", "Cluster"));
+    if v.number("/spec/healthCheckNodePort") != "0" {
+        line(out, "HealthCheck NodePort", v.number("/spec/healthCheckNodePort"));
+    }
+    Ok(())
+}
+
+/// The ready endpoints of a port, from the Service's slices.
+fn endpoints(kube: &Kube<'_>, service: &AnyObject, port_name: &str) -> Result<String, Fail> {
+    let mut all: Vec<String> = kube.api(|api| {
+        let slices = api.store().list_in::<EndpointSlice>(service.namespace());
+        let own = slices.filter(|s| {
+            s.metadata.label(controllers::endpointslice::SERVICE_NAME) == Some(service.name())
+        });
+        own.flat_map(|slice| {
+            let ports = slice.ports.items();
+            let fits = |port: &&EndpointPort| port.name.as_deref().unwrap_or_default() == port_name;
+            let port = ports.into_iter().find(fits).and_then(|port| port.port);
+            let ready = slice.endpoints.iter().filter(|e| {
+                e.conditions.as_ref().is_none_or(|conditions| conditions.ready != Some(false))
+            });
+            let text = |address: &String| match port {
+                Some(port) => format!("{address}:{port}"),
+                None => address.clone(),
+            };
+            ready.flat_map(|e| e.addresses.iter().map(text)).collect::<Vec<String>>()
+        })
+        .collect()
+    })?;
+    base::order::sort(&mut all);
+    let len = all.len();
+    if len > 3 {
+        all.truncate(3);
+        return Ok(format!("{} + {} more...", all.join(","), len - 3));
+    }
+    Ok(all.join(","))
+}
 
 pub(super) fn network_policy(v: &View<'_>, out: &mut String) {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
-    let made = v.at("/metadata/creationTimestamp").and_then(|value| Time::parse(value.as_str()?));
-    let made = made.map(|time| Utc::at(instant(&time)).to_string()).unwrap_or_default();
+    named(v, out);
+    let made = v.moment("/metadata/creationTimestamp");
+    let made = made.map(|time| Utc::at(time).to_string()).unwrap_or_default();
     let made = made.replace('T', " ").replace('Z', " +0000 UTC");
     line(out, "Created on", made);
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     out.push_str("Spec:\n");
     let selector = selector_text(v.at("/spec/podSelector"));
     let all = "<none> (Allowing the specific traffic to all pods in this namespace)";
@@ -89,8 +163,7 @@ fn policy_rule(rule: &View<'_>, peers: &str, end: &str, from: &str, out: &mut St
 
 pub(super) fn ingress_class(v: &View<'_>, out: &mut String) {
     line(out, "Name", v.text("/metadata/name"));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     line(out, "Controller", v.text("/spec/controller"));
 }
 

@@ -4,14 +4,13 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use kube_api::core::Pod;
-use kube_api::object::instant;
 use kube_api::quantity::Quantity;
 use kube_api::{AnyObject, MetaExt};
 use serde_json::Value;
 
 use super::super::kube::{Fail, Kube};
-use super::super::table::{View, human, roles};
-use super::{annotations, line, many, stamp};
+use super::super::table::{View, roles, since};
+use super::{labelled, line, stamp};
 
 pub(super) fn describe_node(
     kube: &Kube<'_>,
@@ -21,8 +20,7 @@ pub(super) fn describe_node(
 ) -> Result<(), Fail> {
     line(out, "Name", v.text("/metadata/name"));
     line(out, "Roles", roles(v));
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
     taints(v, out);
     line(out, "Unschedulable", v.text_or("/spec/unschedulable", "false"));
@@ -142,9 +140,7 @@ fn pods_of_node(
     out.push_str("  Namespace\tName\t\tCPU Requests\tCPU Limits\tMemory Requests\tMemory Limits\tAge\n  ---------\t----\t\t------------\t----------\t---------------\t-------------\t---\n");
     let mut totals = [0; 4];
     for pod in &pods {
-        let created = pod.metadata.creation_timestamp.as_ref();
-        let age =
-            created.map_or("<unknown>".to_string(), |at| human(kube.now().since(instant(at))));
+        let age = since(pod.metadata.creation_timestamp.as_ref(), kube.now());
         let _ = write!(out, "  {}\t{}\t", pod.metadata.namespace(), pod.metadata.name());
         let value = kube_api::types::to_value(&**pod);
         for ((resource, which), total) in COLUMNS.into_iter().zip(&mut totals) {

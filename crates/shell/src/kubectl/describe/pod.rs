@@ -9,11 +9,10 @@ use serde_json::Value;
 
 use super::super::kube::Kube;
 use super::super::table::{View, human};
-use super::{annotations, line, many, stamp};
+use super::{labelled, line, many, named, stamp};
 
 pub(super) fn describe_pod(kube: &Kube<'_>, pod: &Pod, v: &View<'_>, out: &mut String) {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
+    named(v, out);
     line(out, "Priority", v.text_or("/spec/priority", "0"));
     for (name, pointer) in [
         ("Priority Class Name", "/spec/priorityClassName"),
@@ -31,8 +30,7 @@ pub(super) fn describe_pod(kube: &Kube<'_>, pod: &Pod, v: &View<'_>, out: &mut S
         line(out, "Node", format!("{node}/{}", v.text("/status/hostIP")));
         line(out, "Start Time", stamp(v, "/status/startTime"));
     }
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
+    labelled(v, out);
     let summary = controllers::pods::summary(pod);
     if pod.metadata.is_terminating() && !controllers::pods::has_ended(pod) {
         let at = pod.metadata.deletion_timestamp.as_ref();
@@ -268,7 +266,7 @@ fn mounts(container: &View<'_>, out: &mut String) {
     }
 }
 
-fn volumes(v: &View<'_>, out: &mut String) {
+pub(super) fn volumes(v: &View<'_>, out: &mut String) {
     if v.len("/spec/volumes") == 0 {
         return line(out, "Volumes", "<none>");
     }

@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 
 use kube_api::core::Pod;
-use kube_api::object::instant;
-use kube_api::{AnyObject, MetaExt, Time};
+use kube_api::{AnyObject, MetaExt};
 use serde_json::Value;
 
 use super::super::kube::{Fail, Kube};
 use super::super::table::{View, human, labels, selector_text};
-use super::pod::tolerations;
-use super::{annotations, describe_container, line, many, stamp};
+use super::pod::{describe_container, tolerations, volumes};
+use super::{head, labelled, line, many, named, stamp};
 
 /// A description of one of the kinds here; `false`: it is none of them.
 pub(super) fn describe(
@@ -20,6 +19,7 @@ pub(super) fn describe(
     out: &mut String,
 ) -> Result<bool, Fail> {
     match object {
+        AnyObject::Deployment(_) => deployment(kube, object, v, out)?,
         AnyObject::ReplicaSet(_) => replica_set(kube, object, v, out)?,
         AnyObject::ReplicationController(_) => replica_set(kube, object, v, out)?,
         AnyObject::StatefulSet(_) => stateful_set(kube, object, v, out)?,
@@ -31,16 +31,6 @@ pub(super) fn describe(
         _ => return Ok(false),
     }
     Ok(true)
-}
-
-fn name(v: &View<'_>, out: &mut String) {
-    line(out, "Name", v.text("/metadata/name"));
-    line(out, "Namespace", v.text("/metadata/namespace"));
-}
-
-fn labelled(v: &View<'_>, out: &mut String) {
-    many(out, "Labels", v.at("/metadata/labels"), "=");
-    annotations(out, v);
 }
 
 fn selector(v: &View<'_>) -> String {
@@ -105,17 +95,15 @@ pub(crate) fn template(value: Option<&Value>, out: &mut String) {
             continue;
         }
         let _ = writeln!(head, "{title}:");
+        let mut text = String::new();
         for container in v.items(pointer) {
-            let mut text = String::new();
             describe_container(&View(&Value::Null), &View(container), &mut text);
-            // The name stands a little deeper than its container's facts would have it.
-            for line in text.lines() {
-                let line = line.strip_prefix("  ").unwrap_or(line);
-                let _ = writeln!(head, "{}{line}", if line.starts_with(' ') { "" } else { " " });
-            }
         }
+        shallower(&text, &mut head);
     }
-    volumes(&v, &mut head);
+    let mut text = String::new();
+    volumes(&v, &mut text);
+    shallower(&text, &mut head);
     many(&mut head, "Node-Selectors", v.at("/spec/nodeSelector"), "=");
     tolerations(&v, &mut head);
     head.lines().for_each(|line| {
@@ -123,47 +111,14 @@ pub(crate) fn template(value: Option<&Value>, out: &mut String) {
     });
 }
 
-fn volumes(v: &View<'_>, out: &mut String) {
-    if v.len("/spec/volumes") == 0 {
-        return line(out, "Volumes", "<none>");
-    }
-    out.push_str("Volumes:\n");
-    for volume in v.items("/spec/volumes") {
-        let volume = View(volume);
-        let _ = writeln!(out, " {}:", volume.text("/name"));
-        let (kind, facts): (&str, Vec<(&str, String)>) = if volume.at("/configMap").is_some() {
-            let optional = volume.text_or("/configMap/optional", "false");
-            let facts = vec![("Name", volume.text("/configMap/name")), ("Optional", optional)];
-            ("ConfigMap (a volume populated by a ConfigMap)", facts)
-        } else if volume.at("/secret").is_some() {
-            let optional = volume.text_or("/secret/optional", "false");
-            let facts =
-                vec![("SecretName", volume.text("/secret/secretName")), ("Optional", optional)];
-            ("Secret (a volume populated by a Secret)", facts)
-        } else if volume.at("/emptyDir").is_some() {
-            let limit = volume.text_or("/emptyDir/sizeLimit", "<unset>");
-            let facts = vec![("Medium", volume.text("/emptyDir/medium")), ("SizeLimit", limit)];
-            ("EmptyDir (a temporary directory that shares a pod's lifetime)", facts)
-        } else if volume.at("/hostPath").is_some() {
-            let facts = vec![
-                ("Path", volume.text("/hostPath/path")),
-                ("HostPathType", volume.text("/hostPath/type")),
-            ];
-            ("HostPath (bare host directory volume)", facts)
-        } else if volume.at("/persistentVolumeClaim").is_some() {
-            let facts = vec![
-                ("ClaimName", volume.text("/persistentVolumeClaim/claimName")),
-                ("ReadOnly", volume.text_or("/persistentVolumeClaim/readOnly", "false")),
-            ];
-            let kind = "PersistentVolumeClaim (a reference to a PersistentVolumeClaim in the same namespace)";
-            (kind, facts)
-        } else {
-            ("<unknown>", Vec::new())
+/// What a Pod's description says of containers and volumes, two columns to the left; their names only one.
+fn shallower(text: &str, out: &mut String) {
+    for line in text.lines() {
+        let _ = match line.strip_prefix("  ") {
+            Some(facts) if facts.starts_with(' ') => writeln!(out, "{facts}"),
+            Some(name) => writeln!(out, " {name}"),
+            None => writeln!(out, "{line}"),
         };
-        let _ = writeln!(out, "  Type:\t{kind}");
-        for (title, value) in facts {
-            let _ = writeln!(out, "  {title}:\t{value}");
-        }
     }
 }
 
@@ -182,13 +137,70 @@ fn conditions(v: &View<'_>, with_message: bool, out: &mut String) {
     }
 }
 
+fn deployment(
+    kube: &Kube<'_>,
+    object: &AnyObject,
+    v: &View<'_>,
+    out: &mut String,
+) -> Result<(), Fail> {
+    named(v, out);
+    line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
+    labelled(v, out);
+    line(out, "Selector", selector_text(v.at("/spec/selector")));
+    line(
+        out,
+        "Replicas",
+        format!(
+            "{} desired | {} updated | {} total | {} available | {} unavailable",
+            v.number("/spec/replicas"),
+            v.number("/status/updatedReplicas"),
+            v.number("/status/replicas"),
+            v.number("/status/availableReplicas"),
+            v.number("/status/unavailableReplicas"),
+        ),
+    );
+    let strategy = v.text_or("/spec/strategy/type", "RollingUpdate");
+    line(out, "StrategyType", &strategy);
+    line(out, "MinReadySeconds", v.number("/spec/minReadySeconds"));
+    if strategy == "RollingUpdate" {
+        let text = format!(
+            "{} max unavailable, {} max surge",
+            v.text("/spec/strategy/rollingUpdate/maxUnavailable"),
+            v.text("/spec/strategy/rollingUpdate/maxSurge")
+        );
+        line(out, "RollingUpdateStrategy", text);
+    }
+    template(v.at("/spec/template"), out);
+    conditions(v, false, out);
+    replica_sets(kube, object, out)
+}
+
+fn replica_sets(kube: &Kube<'_>, object: &AnyObject, out: &mut String) -> Result<(), Fail> {
+    use controllers::deployment::{revision_of, sets_of};
+    let AnyObject::Deployment(deployment) = object else { return Ok(()) };
+    let sets = kube.api(|api| sets_of(api, deployment))?;
+    let newest = sets.iter().map(|set| revision_of(set)).max().unwrap_or(0);
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for set in &sets {
+        let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+        let have = set.status.as_ref().map_or(0, |status| status.replicas);
+        let text = format!("{} ({have}/{wanted} replicas created)", set.metadata.name());
+        if revision_of(set) == newest { new.push(text) } else { old.push(text) }
+    }
+    let shown =
+        |all: Vec<String>| if all.is_empty() { "<none>".to_string() } else { all.join(", ") };
+    line(out, "OldReplicaSets", shown(old));
+    line(out, "NewReplicaSet", shown(new));
+    Ok(())
+}
+
 fn replica_set(
     kube: &Kube<'_>,
     object: &AnyObject,
     v: &View<'_>,
     out: &mut String,
 ) -> Result<(), Fail> {
-    name(v, out);
+    named(v, out);
     line(out, "Selector", selector(v));
     labelled(v, out);
     controlled_by(object, out);
@@ -206,7 +218,7 @@ fn stateful_set(
     v: &View<'_>,
     out: &mut String,
 ) -> Result<(), Fail> {
-    name(v, out);
+    named(v, out);
     line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
     line(out, "Selector", selector(v));
     labelled(v, out);
@@ -252,7 +264,7 @@ fn daemon_set(
     v: &View<'_>,
     out: &mut String,
 ) -> Result<(), Fail> {
-    name(v, out);
+    named(v, out);
     line(out, "Selector", selector(v));
     line(out, "Node-Selector", labels(v.at("/spec/template/spec/nodeSelector")));
     labelled(v, out);
@@ -270,12 +282,8 @@ fn daemon_set(
     Ok(())
 }
 
-fn moment(v: &View<'_>, pointer: &str) -> Option<base::Instant> {
-    Some(instant(&Time::parse(v.at(pointer)?.as_str()?)?))
-}
-
 fn job(object: &AnyObject, v: &View<'_>, out: &mut String) {
-    name(v, out);
+    named(v, out);
     line(out, "Selector", selector(v));
     labelled(v, out);
     controlled_by(object, out);
@@ -287,11 +295,11 @@ fn job(object: &AnyObject, v: &View<'_>, out: &mut String) {
     if v.at("/spec/ttlSecondsAfterFinished").is_some() {
         line(out, "TTL Seconds After Finished", v.number("/spec/ttlSecondsAfterFinished"));
     }
-    let started = moment(v, "/status/startTime");
+    let started = v.moment("/status/startTime");
     if started.is_some() {
         line(out, "Start Time", stamp(v, "/status/startTime"));
     }
-    let completed = moment(v, "/status/completionTime");
+    let completed = v.moment("/status/completionTime");
     if let (Some(started), Some(completed)) = (started, completed) {
         line(out, "Completed At", stamp(v, "/status/completionTime"));
         line(out, "Duration", human(completed.since(started)));
@@ -315,8 +323,7 @@ fn job(object: &AnyObject, v: &View<'_>, out: &mut String) {
 }
 
 fn cron_job(v: &View<'_>, out: &mut String) {
-    name(v, out);
-    labelled(v, out);
+    head(v, out);
     line(out, "Schedule", v.text("/spec/schedule"));
     if v.at("/spec/timeZone").is_some() {
         line(out, "Time Zone", v.text("/spec/timeZone"));
@@ -357,7 +364,7 @@ fn cron_job(v: &View<'_>, out: &mut String) {
 }
 
 fn budget(v: &View<'_>, out: &mut String) {
-    name(v, out);
+    named(v, out);
     if v.at("/spec/minAvailable").is_some() {
         line(out, "Min available", v.text("/spec/minAvailable"));
     } else if v.at("/spec/maxUnavailable").is_some() {
@@ -376,8 +383,7 @@ fn budget(v: &View<'_>, out: &mut String) {
 }
 
 fn autoscaler(v: &View<'_>, out: &mut String) {
-    name(v, out);
-    labelled(v, out);
+    head(v, out);
     line(out, "CreationTimestamp", stamp(v, "/metadata/creationTimestamp"));
     let kind = v.text("/spec/scaleTargetRef/kind");
     line(out, "Reference", format!("{kind}/{}", v.text("/spec/scaleTargetRef/name")));
