@@ -2,6 +2,7 @@
 //!
 //! In reading order:
 //! - [`http`]: messages, a server, a client with curl's ways of failing;
+//! - [`grpc`]: health checks over HTTP/2: frames, header fields, a server, a client with grpc-go's ways of failing;
 //! - [`dns`]: messages, a server for whatever knows names, a resolver as the C library has it;
 //! - [`images`]: a program for every container image;
 //! - [`proxy`]: the user-space proxy that publishes a container's port on its host;
@@ -18,6 +19,7 @@ pub mod commands;
 pub mod dns;
 pub mod echo;
 pub mod files;
+pub mod grpc;
 pub mod health;
 pub mod http;
 pub mod images;

@@ -5,7 +5,7 @@
 //! - [`worker`]: what is remembered of a Pod and its containers;
 //! - [`volumes`], [`sandbox`]: its files, its network, its names;
 //! - [`containers`]: images, configuration, starts and restarts; [`env`]: a container's environment;
-//! - [`probes`]: probes and handlers;
+//! - [`probes`]: probes and handlers; [`grpc`]: the probe that needs more words;
 //! - [`ending`]: containers and Pods that are ended;
 //! - [`status`]: the status that says so.
 //!
@@ -15,6 +15,7 @@
 mod containers;
 mod ending;
 mod env;
+mod grpc;
 mod probes;
 mod sandbox;
 mod status;

@@ -19,6 +19,9 @@ use serde_json::Value;
 use super::worker::{json, restart_policy, restarts_again, spec_at};
 use super::{Happened, Job, Report};
 
+/// Who asks.
+pub(super) const AGENT: &str = "kube-probe/1.35";
+
 /// What a probe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ProbeKind {
@@ -65,6 +68,11 @@ pub(super) enum Action {
         headers: Vec<(String, String)>,
     },
     Tcp(SocketAddrV4),
+    Grpc {
+        addr: SocketAddrV4,
+        service: String,
+        timeout: Duration,
+    },
     Exec {
         argv: Vec<String>,
         ns: NsId,
@@ -142,7 +150,13 @@ impl Job<'_> {
             let secs = sleep.get("seconds").and_then(Value::as_u64).unwrap_or(0);
             return Action::Sleep(Duration::from_secs(secs));
         }
-        Action::Cannot("grpc probes are not supported by podwire".to_string())
+        let Some(grpc) = handler.get("grpc") else {
+            return Action::Cannot("missing probe handler".to_string());
+        };
+        let limit = handler.get("timeoutSeconds").and_then(Value::as_i64);
+        let timeout = timeout(limit.and_then(|limit| i32::try_from(limit).ok()));
+        let service = text(grpc, "service").unwrap_or_default();
+        addr(grpc).map_or_else(|cannot| cannot, |addr| Action::Grpc { addr, service, timeout })
     }
 
     /// Starts a probe of a container that runs.
@@ -158,7 +172,7 @@ impl Job<'_> {
         let times = Times {
             first: since + secs(probe.initial_delay_seconds, 0),
             period: secs(probe.period_seconds, 10).max(Duration::from_secs(1)),
-            timeout: secs(probe.timeout_seconds, 1).max(Duration::from_secs(1)),
+            timeout: timeout(probe.timeout_seconds),
         };
         let report = self.reporter(at, generation);
         let process = self.net.start(self.info.ns, "kubelet-probe", netsim::Cause(0), |host| {
@@ -281,6 +295,11 @@ fn secs(n: Option<i32>, default: u64) -> Duration {
     Duration::from_secs(n.and_then(|n| u64::try_from(n).ok()).unwrap_or(default))
 }
 
+/// How long a probe's answer is waited for.
+fn timeout(timeout_seconds: Option<i32>) -> Duration {
+    secs(timeout_seconds, 1).max(Duration::from_secs(1))
+}
+
 struct Times {
     first: Instant,
     period: Duration,
@@ -311,7 +330,8 @@ fn timed_out(action: &Action, limit: Duration) -> String {
                 limit.as_secs()
             )
         }
-        Action::Sleep(_) | Action::Cannot(_) => String::new(),
+        // It says itself what it has waited for.
+        Action::Grpc { .. } | Action::Sleep(_) | Action::Cannot(_) => String::new(),
     }
 }
 
@@ -327,6 +347,9 @@ pub(super) async fn act(host: &Host, action: &Action) -> Answer {
             Ok(_) => Answer::Good,
             Err(error) => Answer::Bad(refused(addr, error)),
         },
+        Action::Grpc { addr, service, timeout } => {
+            super::grpc::probe(host, *addr, service, *timeout).await
+        }
         Action::Exec { argv, ns, runs_with, commands } => {
             exec(host, argv, *ns, runs_with, commands.as_ref()).await
         }
@@ -430,7 +453,7 @@ async fn get(
     let own = |wanted: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(wanted));
     let mut fields = Headers::default();
     fields.push("Host", own("Host").map_or(name, |(_, value)| value));
-    for (field, value) in [("User-Agent", "kube-probe/1.35"), ("Accept", "*/*")] {
+    for (field, value) in [("User-Agent", AGENT), ("Accept", "*/*")] {
         if own(field).is_none() {
             fields.push(field, value);
         }

@@ -173,6 +173,25 @@ pub fn reason(status: u16) -> &'static str {
     }
 }
 
+/// `%41` as `A`, `+` as itself.
+pub(crate) fn decode(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut bytes = text.as_bytes().iter();
+    while let Some(byte) = bytes.next() {
+        let (byte, rest) = (*byte, bytes.as_slice());
+        let hex = rest.get(..2).filter(|hex| byte == b'%' && hex.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(decoded) => {
+                out.push(decoded);
+                bytes.nth(1);
+            }
+            None => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// The bytes are not an HTTP message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
@@ -307,6 +326,19 @@ mod tests {
         assert_eq!((request.path(), request.line().as_str()), ("/a", "POST /a?b HTTP/1.1"));
         assert!(request.keeps_alive());
         assert_eq!(parse_request(b"\0\0\r\n\r\n", NOWHERE, NOWHERE), Err(Malformed));
+    }
+
+    #[test]
+    fn what_is_written_with_percents_is_read_and_nothing_else() {
+        for (text, meant) in [
+            ("a%20b%C3%A9", "a bé"),
+            ("100%", "100%"),
+            ("%zz%4", "%zz%4"),
+            ("%ff", "\u{fffd}"),
+            ("%+1", "%+1"),
+        ] {
+            assert_eq!(decode(text), meant, "{text}");
+        }
     }
 
     #[test]

@@ -45,8 +45,12 @@ pub async fn serve_with(
     limits: Limits,
     handler: impl Fn(&Request) -> Response + 'static,
 ) {
-    let handler: Handler = Rc::new(move |request| Box::pin(ready(handler(&request))));
-    serve_slowly(host, listener, limits, handler).await;
+    serve_slowly(host, listener, limits, at_once(handler)).await;
+}
+
+/// A handler whose answers need not be waited for.
+pub fn at_once(handler: impl Fn(&Request) -> Response + 'static) -> Handler {
+    Rc::new(move |request| Box::pin(ready(handler(&request))))
 }
 
 /// An answer that takes its time.
@@ -58,11 +62,20 @@ pub type Handler = Rc<dyn Fn(Rc<Request>) -> Answering>;
 pub async fn serve_slowly(host: Host, listener: TcpListener, limits: Limits, handler: Handler) {
     while let Ok((stream, _)) = listener.accept().await {
         let (here, handler) = (host.clone(), handler.clone());
-        host.spawn(async move {
-            let mut connection = Connection { host: here, stream, limits, received: Vec::new() };
-            let _ = connection.run(&*handler).await;
-        });
+        host.spawn(async move { answer(here, stream, Vec::new(), limits, &handler).await });
     }
+}
+
+/// Answers the requests of one connection, of which so much has been read.
+pub async fn answer(
+    host: Host,
+    stream: TcpStream,
+    received: Vec<u8>,
+    limits: Limits,
+    handler: &Handler,
+) {
+    let mut connection = Connection { host, stream, limits, received };
+    let _ = connection.run(&**handler).await;
 }
 
 struct Connection {

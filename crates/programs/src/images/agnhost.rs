@@ -1,6 +1,8 @@
 //! agnhost, the test image of Kubernetes (`test/images/agnhost`): its subcommands that speak over a network.
 
+use std::cell::Cell;
 use std::net::SocketAddrV4;
+use std::rc::Rc;
 
 use base::{Duration, Utc};
 use netsim::exec::timeout;
@@ -9,10 +11,15 @@ use netsim::{Host, SockError, UdpSocket};
 use super::Container;
 use super::site;
 use super::web::{GRACE, any, flag, keep, listen, port_of, text, until_asked};
+use crate::grpc::{self, Health, Status};
 use crate::http::{Request, Response, serve};
 use crate::log::Log;
 
+/// How a program of Go ends that is process 1 and does not know what to do with SIGTERM.
+const UNCAUGHT: i32 = 2;
+
 /// A program of the image.
+#[derive(Clone)]
 struct Agnhost {
     host: Host,
     container: Container,
@@ -35,6 +42,7 @@ pub(super) async fn agnhost(host: Host, container: Container, log: Log) -> i32 {
         "test-webserver" => agnhost.test_webserver().await,
         "liveness" => agnhost.liveness().await,
         "connect" => agnhost.connect().await,
+        "grpc-health-checking" => agnhost.grpc_health_checking().await,
         "pause" => until_asked(&agnhost.host, Duration::ZERO).await,
         "help" | "--help" => 0,
         other => {
@@ -177,6 +185,53 @@ impl Agnhost {
         self.until_end(opened).await
     }
 
+    /// Serves until `--delay-unhealthy-sec` are over, or its web server has been asked for `/make-not-serving`.
+    async fn grpc_health_checking(&self) -> i32 {
+        let (port, http) = (self.port("port", 5000), self.port("http-port", 8080));
+        let delay = flag(&self.words, "delay-unhealthy-sec").and_then(|secs| secs.parse().ok());
+        let delay = delay.map(Duration::from_secs);
+        let known = flag(&self.words, "service").unwrap_or_default().to_string();
+        let (started, forced) = (self.host.now(), Rc::new(Cell::new(None)));
+        let (here, is_forced) = (self.clone(), forced.clone());
+        let opened = self.web(http, move |request| {
+            let is_serving = match request.path() {
+                "/make-serving" => true,
+                "/make-not-serving" => false,
+                _ => {
+                    return Response::new(404, "text/plain; charset=utf-8", "404 page not found\n");
+                }
+            };
+            let what = if is_serving { "healthy" } else { "unhealthy" };
+            here.klog(245, &format!("Mark as {what}"));
+            is_forced.set(Some(is_serving));
+            text(go_duration(here.host.now() - started))
+        });
+        if let Err(code) = opened {
+            return code;
+        }
+        self.klog(245, &format!("Http server starting to listen on :{http}"));
+        let complain = format!(
+            "Error while starting the listening service listen tcp :{port}: bind: {{error}}"
+        );
+        let Some(listener) = listen(&self.host, port, &self.log, &complain) else { return 1 };
+        self.klog(245, &format!("gRPC server starting to listen on :{port}"));
+        let (here, since) = (self.clone(), go_time(Utc::at(started)));
+        let health: Health = Rc::new(move |service| {
+            let what = "Serving the Check request for health check, started at";
+            here.klog(245, &format!("{what} {since} m=+0.000000000"));
+            if service != known {
+                return Err(Status::new(Status::NOT_FOUND, "unknown service"));
+            }
+            let is_late = delay.is_some_and(|delay| here.host.now() - started >= delay);
+            let is_forced = forced.get();
+            let is_serving = is_forced != Some(false) && !is_late;
+            Ok(if is_serving { grpc::SERVING } else { grpc::NOT_SERVING })
+        });
+        keep(&self.host, grpc::serve(self.host.clone(), listener, health, None));
+        self.host.terminated().await;
+        UNCAUGHT
+    }
+
     /// `connect HOST:PORT [--timeout=1s]`: says nothing when it works.
     async fn connect(&self) -> i32 {
         let target = self.words.iter().skip(1).find(|word| !word.starts_with('-'));
@@ -202,6 +257,32 @@ impl Agnhost {
         self.say(&why);
         1
     }
+}
+
+/// A time as Go prints it: `2026-01-05 09:00:00.25 +0000 UTC`.
+fn go_time(at: Utc) -> String {
+    let text = at.rfc3339_micros().replace('T', " ").replace('Z', "");
+    format!("{} +0000 UTC", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// A duration as Go prints it: `1h0m2.5s`, `12.003s`, `250ms`, `40µs`.
+fn go_duration(duration: Duration) -> String {
+    let micros = duration.as_micros();
+    let (scale, unit) = match micros {
+        0 => return "0s".to_string(),
+        1..1000 => (1, "µs"),
+        1000..1_000_000 => (1000, "ms"),
+        _ => (1_000_000, "s"),
+    };
+    let (minutes, rest) =
+        if unit == "s" { (micros / 60_000_000, micros % 60_000_000) } else { (0, micros) };
+    let number = format!("{}.{:06}", rest / scale, rest % scale * (1_000_000 / scale));
+    let before = match (minutes / 60, minutes % 60) {
+        (0, 0) => String::new(),
+        (0, minutes) => format!("{minutes}m"),
+        (hours, minutes) => format!("{hours}h{minutes}m"),
+    };
+    format!("{before}{}{unit}", number.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn netexec_answer(hostname: &str, request: &Request, now: Utc, age: f64) -> Response {
@@ -248,5 +329,24 @@ async fn datagrams(socket: UdpSocket, hostname: String) {
             _ => continue,
         };
         let _ = socket.send_to(answer.as_bytes(), from, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_printed_as_go_prints_them() {
+        let printed = |micros| go_duration(Duration::from_micros(micros));
+        let all =
+            [0, 40, 1000, 250_500, 1_000_000, 12_003_000, 60_000_000, 3_600_000_000, 3_662_500_001];
+        assert_eq!(
+            all.map(printed).join(" "),
+            "0s 40µs 1ms 250.5ms 1s 12.003s 1m0s 1h0m0s 1h1m2.500001s"
+        );
+        let at = |micros| go_time(Utc::at(base::Instant::from_micros(micros)));
+        assert_eq!(at(0), "2026-01-05 09:00:00 +0000 UTC");
+        assert_eq!(at(10_250_000), "2026-01-05 09:00:10.25 +0000 UTC");
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use base::{Instant, Utc};
 
 use crate::files::Files;
+use crate::http::message::decode;
 use crate::http::{Request, Response};
 
 /// What is found at a path of a site.
@@ -59,25 +60,6 @@ pub(super) fn normal(path: &str) -> String {
     }
     let end = if decoded.ends_with('/') && !parts.is_empty() { "/" } else { "" };
     format!("/{}{end}", parts.join("/"))
-}
-
-/// `%41` as `A`, `+` as itself.
-pub(super) fn decode(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut bytes = text.as_bytes().iter();
-    while let Some(byte) = bytes.next() {
-        let (byte, rest) = (*byte, bytes.as_slice());
-        let hex = rest.get(..2).filter(|_| byte == b'%');
-        let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(decoded) => {
-                out.push(decoded);
-                bytes.nth(1);
-            }
-            None => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The values of a query by name, in order.

@@ -1,6 +1,7 @@
 //! What Kubernetes itself runs on a node, as far as the network sees it.
 
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use base::Duration;
 use netsim::{Host, TcpListener};
@@ -8,7 +9,9 @@ use netsim::{Host, TcpListener};
 use super::web::{any, until_asked};
 use super::{Container, Program, repository};
 use crate::dns;
-use crate::http::{Response, serve};
+use crate::grpc::{self, SERVING};
+use crate::http::Response;
+use crate::http::server::at_once;
 use crate::log::Log;
 
 /// A program that keeps its ports open and answers health checks; what it does for the cluster is done by
@@ -72,13 +75,14 @@ async fn coredns(host: Host, container: Container, log: Log) -> i32 {
     0
 }
 
+/// Over HTTP/1.1, and by gRPC as etcd does on the same port.
 async fn health(host: Host, listener: TcpListener) {
-    serve(host, listener, |request| match request.path() {
+    let http = at_once(|request| match request.path() {
         "/healthz" | "/livez" | "/readyz" | "/health" => {
             Response::new(200, "text/plain; charset=utf-8", "ok")
         }
         "/ready" => Response::new(200, "text/plain; charset=utf-8", "OK"),
         _ => Response::new(404, "text/plain; charset=utf-8", "404 page not found\n"),
-    })
-    .await;
+    });
+    grpc::serve(host, listener, Rc::new(|_| Ok(SERVING)), Some(http)).await;
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
 
 use base::{Duration, Utc};
 use netsim::exec::select;
@@ -9,6 +10,8 @@ use netsim::{Host, TcpListener};
 
 use super::Container;
 use super::site::{self, Found, find};
+use crate::grpc;
+use crate::http::server::at_once;
 use crate::http::{Limits, Request, Response, serve, serve_slowly};
 use crate::log::Log;
 
@@ -156,14 +159,16 @@ pub(super) async fn generic(host: Host, container: Container, log: Log, known: &
             return 1;
         };
         let container = container.clone();
-        let server = serve(host.clone(), listener, move |request| {
+        let http = at_once(move |request| {
             let body = format!(
                 "podwire: stand-in for image {}, Pod {}, port {port}; request from {}\n",
                 container.image, container.hostname, request.peer
             );
             Response::new(200, "text/plain; charset=utf-8", body)
         });
-        keep(&host, server);
+        // Whoever asks by gRPC knows that the image would answer.
+        let health: grpc::Health = Rc::new(|_| Ok(grpc::SERVING));
+        keep(&host, grpc::serve(host.clone(), listener, health, Some(http)));
     }
     until_asked(&host, GRACE).await
 }
@@ -176,7 +181,7 @@ pub(super) async fn slow(host: Host, container: Container, log: Log) -> i32 {
     let Some(listener) = listen(&host, port, &log, &complain) else { return 1 };
     log.line(host.now(), format!("listening on port {port}, answers after {secs} s"));
     let clock = host.clone();
-    let handler = std::rc::Rc::new(move |_| {
+    let handler = Rc::new(move |_| {
         let (clock, name) = (clock.clone(), container.hostname.clone());
         let answering = async move {
             clock.sleep(Duration::from_secs(secs)).await;
