@@ -70,7 +70,7 @@ fn main() {
         let t = Instant::now();
         let report = proxier.sync(&mut netfilter, true);
         println!("first sync {:?}, {} rules", t.elapsed(), report.rules_written);
-        for _ in 0..5 {
+        for _ in 0..std::env::args().nth(2).map_or(5, |n| n.parse().unwrap()) {
             let t = Instant::now();
             proxier.sync(&mut netfilter, true);
             println!("full sync {:?}", t.elapsed());
