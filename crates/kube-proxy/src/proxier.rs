@@ -194,6 +194,14 @@ impl Proxier {
         self.ports.iter().filter_map(|(name, port)| Some((name, port.rules()?)))
     }
 
+    /// The rules of all ports from this one on.
+    pub(crate) fn rules_from(
+        &self,
+        first: &PortName,
+    ) -> impl Iterator<Item = (&PortName, &PortRules)> {
+        self.ports.range_from(first).filter_map(|(name, port)| Some((name, port.rules()?)))
+    }
+
     /// All ports.
     pub fn ports(&self) -> impl Iterator<Item = (&ServicePortInfo, &[EndpointInfo])> {
         self.ports.values().map(|port| (&port.info, port.endpoints.as_slice()))
