@@ -155,7 +155,7 @@ impl NodeProxy {
                 install_jumps(netfilter);
             }
             let report = self.proxier.sync(netfilter, full);
-            clean_stale(&self.proxier, netfilter, now);
+            clean_stale(&mut self.proxier, netfilter, now);
             report
         })?;
         let services = std::mem::take(&mut self.changed_services).len();
