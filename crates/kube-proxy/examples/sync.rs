@@ -15,7 +15,7 @@ use std::time::Instant;
 use base::Rng;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
-use kube_proxy::sync::install_jumps;
+use kube_proxy::jumps::install_jumps;
 use kube_proxy::{Proxier, ProxyConfig};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::rule::AddrMask;
@@ -86,7 +86,7 @@ fn main() {
         let config =
             ProxyConfig::new("node-1", addr, AddrMask::prefix("10.244.0.0".parse().unwrap(), 16));
         let mut netfilter = Netfilter::new(Rng::new(1));
-        install_jumps(&mut netfilter);
+        install_jumps(&mut netfilter, &config);
         let mut proxier = Proxier::new(config);
         let t = Instant::now();
         for service in &svc {

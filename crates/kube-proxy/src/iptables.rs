@@ -154,6 +154,20 @@ impl Rule {
     }
 }
 
+/// With node ports on 127.0.0.1 the kernel lets loopback addresses in; nobody else may use them (CVE-2020-8558).
+/// The kubelet puts in the same rule.
+pub fn localnet_firewall() -> RuleSpec {
+    let loopback = AddrMask::prefix(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let known = ct_state::RELATED | ct_state::ESTABLISHED | ct_state::DNAT;
+    let mut drop = rule()
+        .comment("block incoming localnet connections")
+        .with(Match::Conntrack(CtMatch::state(Wanted::is_not(known))))
+        .not_from(loopback)
+        .then(Target::Drop);
+    drop.0.header.dst = Some(Wanted::is(loopback));
+    drop.0
+}
+
 /// The chains that are always there.
 pub(crate) fn chains(config: &ProxyConfig) -> Plan {
     // Without node ports on 127.0.0.1 there is nothing to guard.
@@ -264,21 +278,10 @@ impl Port<'_> {
 impl Writer<'_> {
     // ---- what is always there --------------------------------------------------------------------------
 
-    /// With node ports on 127.0.0.1 the kernel lets loopback addresses in; nobody else may use them
-    /// (CVE-2020-8558).
     fn localnet_firewall(&mut self) {
-        if !self.config.localhost_node_ports {
-            return;
+        if self.config.localhost_node_ports {
+            self.plan.filter.rule("KUBE-FIREWALL", Rule(localnet_firewall()));
         }
-        let loopback = AddrMask::prefix(Ipv4Addr::new(127, 0, 0, 0), 8);
-        let known = ct_state::RELATED | ct_state::ESTABLISHED | ct_state::DNAT;
-        let mut drop = rule()
-            .comment("block incoming localnet connections")
-            .with(Match::Conntrack(CtMatch::state(Wanted::is_not(known))))
-            .not_from(loopback)
-            .then(Target::Drop);
-        drop.0.header.dst = Some(Wanted::is(loopback));
-        self.plan.filter.rule("KUBE-FIREWALL", drop);
     }
 
     fn masquerading(&mut self) {

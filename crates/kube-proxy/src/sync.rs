@@ -4,7 +4,6 @@
 use std::rc::Rc;
 
 use base::order;
-use netfilter::text::{RestoreOptions, restore};
 use netfilter::{Netfilter, RuleSpec, Table, TableName};
 
 use crate::iptables::{self, Plan};
@@ -12,44 +11,6 @@ use crate::names::is_service_chain;
 use crate::proxier::{Changes, PortChange, Proxier};
 use crate::rules::{OwnChain, PortRules, SHARED};
 use crate::service::PortName;
-
-/// The jumps that lead packets into kube-proxy's chains (`iptablesJumpChains`,
-/// `iptablesKubeletJumpChains`), as they stand in the tables when they have been put in.
-const JUMPS: &str = r#"
-*filter
-:KUBE-SERVICES - [0:0]
-:KUBE-EXTERNAL-SERVICES - [0:0]
-:KUBE-FORWARD - [0:0]
-:KUBE-NODEPORTS - [0:0]
-:KUBE-PROXY-FIREWALL - [0:0]
-:KUBE-FIREWALL - [0:0]
--A INPUT -j KUBE-FIREWALL
--A INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL
--A INPUT -m comment --comment "kubernetes health check service ports" -j KUBE-NODEPORTS
--A INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes externally-visible service portals" -j KUBE-EXTERNAL-SERVICES
--A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL
--A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD
--A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes externally-visible service portals" -j KUBE-EXTERNAL-SERVICES
--A OUTPUT -j KUBE-FIREWALL
--A OUTPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL
--A OUTPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
-COMMIT
-*nat
-:KUBE-SERVICES - [0:0]
-:KUBE-POSTROUTING - [0:0]
--A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
-COMMIT
-"#;
-
-/// Puts in the jumps. Once, before the first rules.
-pub fn install_jumps(netfilter: &mut Netfilter) {
-    let options = RestoreOptions { noflush: true, ..RestoreOptions::default() };
-    // The text above is ours; it is tested to be taken.
-    let _ = restore(netfilter, JUMPS, options);
-}
 
 /// What a sync did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +39,13 @@ impl SyncReport {
 pub struct Sync {
     changes: Changes,
     is_full: bool,
+}
+
+impl Sync {
+    /// Everything will be written, not only what has changed.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
 }
 
 impl Changes {
@@ -323,20 +291,5 @@ fn delete(nat: &mut Table, chains: Vec<Rc<str>>, report: &mut SyncReport) {
         if nat.delete_chain(&chain).is_ok() {
             report.chains_deleted.push(chain);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_jumps_are_taken_by_iptables_restore() {
-        let mut netfilter = Netfilter::new(base_rng());
-        restore(&mut netfilter, JUMPS, RestoreOptions::default()).unwrap();
-    }
-
-    fn base_rng() -> base::Rng {
-        base::Rng::new(1)
     }
 }

@@ -8,8 +8,9 @@ use base::{Duration, Instant, Rng, order};
 use kube_api::core::Service;
 use kube_api::discovery::{Endpoint, EndpointSlice};
 use kube_api::{AnyObject, Api, Change, Kind, MetaExt};
+use kube_proxy::canary::Canary;
 use kube_proxy::conntrack::clean_stale;
-use kube_proxy::sync::install_jumps;
+use kube_proxy::jumps::install_jumps;
 use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, Sync, SyncReport};
 use netsim::{Net, NsId};
 
@@ -18,6 +19,8 @@ pub const MIN_SYNC: Duration = Duration::from_secs(1);
 /// A sync that comes so long after the last full one writes everything (`FullSyncPeriod`).
 const FULL_SYNC: Duration = Duration::from_secs(3600);
 
+/// How often it looks whether its chains are still there (`syncPeriod`).
+const SYNC_PERIOD: Duration = Duration::from_secs(30);
 /// How long a sync takes, besides what each rule takes.
 const SYNC: Duration = Duration::from_micros(1_500);
 /// How much longer for each rule that is written.
@@ -41,7 +44,7 @@ pub struct NodeProxy {
     wants_full: bool,
     last_full: Instant,
     is_stopped: bool,
-    has_jumps: bool,
+    canary: Canary,
 }
 
 /// A sync between its beginning and its end.
@@ -108,7 +111,7 @@ impl NodeProxy {
             wants_full: true,
             last_full: now,
             is_stopped: false,
-            has_jumps: false,
+            canary: Canary::new("KUBE-PROXY-CANARY", SYNC_PERIOD, now),
         }
     }
 
@@ -174,7 +177,8 @@ impl NodeProxy {
         if self.is_stopped || self.proxier.config().mode == Mode::None {
             return None;
         }
-        self.writing.as_ref().map(|writing| writing.until).or(self.due)
+        let sync = self.writing.as_ref().map(|writing| writing.until).or(self.due);
+        sync.into_iter().chain([self.canary.next_at()]).min()
     }
 
     /// Stops or starts the process. Stopped, it leaves its rules as they are.
@@ -194,13 +198,16 @@ impl NodeProxy {
         if self.next_at().is_none_or(|due| due > now) {
             return None;
         }
-        match self.writing.take() {
-            Some(writing) => self.end_sync(net, writing, now),
-            None => {
-                self.begin_sync(now);
-                None
-            }
+        if net.with_netfilter(self.ns, |netfilter| self.canary.look(netfilter, now)) == Some(true) {
+            self.wants_full = true;
+            self.ask(now);
         }
+        match self.writing.take() {
+            Some(writing) if writing.until <= now => return self.end_sync(net, writing, now),
+            None if self.due.is_some_and(|due| due <= now) => self.begin_sync(now),
+            writing => self.writing = writing,
+        }
+        None
     }
 
     fn begin_sync(&mut self, now: Instant) {
@@ -227,8 +234,8 @@ impl NodeProxy {
     fn end_sync(&mut self, net: &Net, writing: Writing, now: Instant) -> Option<SyncNews> {
         let Writing { sync, news, .. } = writing;
         let report = net.with_netfilter(self.ns, |netfilter| {
-            if !std::mem::replace(&mut self.has_jumps, true) {
-                install_jumps(netfilter);
+            if sync.is_full() {
+                install_jumps(netfilter, self.proxier.config());
             }
             let report = self.proxier.finish(netfilter, sync);
             clean_stale(&mut self.proxier, netfilter, now);

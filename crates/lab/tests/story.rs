@@ -462,7 +462,7 @@ fn the_path_of_a_request() {
             - your machine (lo): 0 rules asked, delivered
             00:01:05.000 030 SYN IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [S], seq 800096676, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
             - your machine (made here): 2 rules asked, leaves by veth62fe332
-            - kind-control-plane (eth0): 25 rules asked, leaves by eth0
+            - kind-control-plane (eth0): 23 rules asked, leaves by eth0
             -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
             -- PREROUTING nat KUBE-SERVICES 6: go to KUBE-NODEPORTS
             -- PREROUTING nat KUBE-NODEPORTS 1: go to KUBE-EXT-LOLE4ISW44XBNF3G
@@ -474,9 +474,7 @@ fn the_path_of_a_request() {
             -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter KUBE-FORWARD 2: accepted
-            -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
-            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
-            -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
+            -- POSTROUTING nat POSTROUTING 1: go to KUBE-POSTROUTING
             -- POSTROUTING nat KUBE-POSTROUTING 2: mark 0x4000 becomes 0x0
             -- POSTROUTING nat KUBE-POSTROUTING 3: MASQUERADE random-fully
             -- 172.18.0.2:30007 becomes 10.244.1.2:80
@@ -488,10 +486,10 @@ fn the_path_of_a_request() {
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter FORWARD 3: go to KUBE-SERVICES
             -- FORWARD filter FORWARD 4: go to KUBE-EXTERNAL-SERVICES
-            -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
-            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
-            -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
+            -- POSTROUTING nat POSTROUTING 1: go to KUBE-POSTROUTING
             -- POSTROUTING nat KUBE-POSTROUTING 1: go back
+            -- POSTROUTING nat POSTROUTING 2: go to KIND-MASQ-AGENT
+            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
             - Pod default/nginx-7b945b68f-djvwl (eth0): 0 rules asked, delivered
             00:01:05.000 030 ARP ARP, Request who-has 172.18.0.2 tell 172.18.0.1, length 28
             - your machine (made here): 0 rules asked, leaves by veth94681d6

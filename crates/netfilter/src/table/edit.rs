@@ -187,7 +187,14 @@ impl Table {
         result
     }
 
-    /// `-F chain`
+    /// `-F chain` of a chain that is named; a built-in one comes into being by that.
+    pub fn flush_named(&mut self, chain: &str) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        self.use_chain(id);
+        self.flush(chain)
+    }
+
+    /// Takes all rules out of a chain.
     pub fn flush(&mut self, chain: &str) -> Result<(), EditError> {
         let id = self.id(chain)?;
         self.generation += 1;
@@ -255,11 +262,12 @@ impl Table {
     /// `-P chain policy`
     pub fn set_policy(&mut self, chain: &str, policy: Policy) -> Result<(), EditError> {
         let id = self.id(chain)?;
-        let chain = self.at_mut(id);
-        if chain.policy.is_none() {
-            return Err(EditError::NoPolicy(chain.name.to_string()));
+        let found = self.at_mut(id);
+        if found.policy.is_none() {
+            return Err(EditError::NoPolicy(found.name.to_string()));
         }
-        chain.policy = Some(policy);
+        found.policy = Some(policy);
+        self.use_chain(id);
         self.generation += 1;
         Ok(())
     }
@@ -323,6 +331,7 @@ impl Table {
     ) -> Result<Rule, EditError> {
         let action = self.resolve(id, &spec)?;
         self.admit(id, &spec, action)?;
+        self.use_chain(id);
         self.conntrack_rules += u32::from(spec.uses_conntrack());
         self.counts_traffic |= spec.matches.iter().any(|m| matches!(m, Match::Connbytes(_)));
         if let Action::Jump(to) | Action::Goto(to) = action {

@@ -167,6 +167,9 @@ pub struct Table {
     chains: Slab<Chain>,
     by_name: FastMap<Rc<str>, ChainId>,
     builtin: [Option<ChainId>; 5],
+    /// Hooks at which the table looks at packets, a bit for each: built-in chains come into being only when
+    /// something is put into them, or their policy is set.
+    hooked: u8,
     /// Rules that ask about connections.
     conntrack_rules: u32,
     /// A rule that asks how much connections carry has come, and that has not been said yet.
@@ -185,6 +188,7 @@ impl Table {
             chains: Slab::new(),
             by_name: FastMap::default(),
             builtin: [None; 5],
+            hooked: 0,
             conntrack_rules: 0,
             counts_traffic: false,
             generation: 0,
@@ -277,6 +281,19 @@ impl Table {
         let Table { memos, chains, generation, .. } = self;
         let (mask, fitted) = memos[hook as usize].find(key, *generation)?;
         Some((chains, mask, fitted))
+    }
+
+    /// Whether the table looks at the packets of a hook.
+    #[inline]
+    pub(crate) fn is_hooked(&self, hook: Hook) -> bool {
+        self.hooked & 1 << hook as u8 != 0
+    }
+
+    /// A chain is in use from now on; if it is a built-in one, its hook is.
+    fn use_chain(&mut self, id: ChainId) {
+        if let Some(at) = self.builtin.iter().position(|builtin| *builtin == Some(id)) {
+            self.hooked |= 1 << at;
+        }
     }
 
     pub(crate) fn builtin(&self, hook: Hook) -> Option<ChainId> {
