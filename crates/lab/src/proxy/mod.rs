@@ -1,6 +1,8 @@
 //! When a node's rules follow: kube-proxy watches, waits a little, and syncs
 //! (`pkg/proxy/iptables/proxier.go`, the bounded-frequency runner).
 
+mod health;
+
 use std::rc::Rc;
 
 use base::tree::{BTreeMap, BTreeSet};
@@ -13,6 +15,8 @@ use kube_proxy::conntrack::clean_stale;
 use kube_proxy::jumps::install_jumps;
 use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, Sync, SyncReport};
 use netsim::{Net, NsId};
+
+use self::health::HealthChecks;
 
 /// Shortest time between two syncs (`minSyncPeriod`); what changes meanwhile is done in one.
 pub const MIN_SYNC: Duration = Duration::from_secs(1);
@@ -27,7 +31,6 @@ const SYNC: Duration = Duration::from_micros(1_500);
 const SYNC_RULE: Duration = Duration::from_micros(20);
 
 /// kube-proxy of one node.
-#[derive(Debug)]
 pub struct NodeProxy {
     proxier: Proxier,
     ns: NsId,
@@ -45,6 +48,7 @@ pub struct NodeProxy {
     last_full: Instant,
     is_stopped: bool,
     canary: Canary,
+    health: HealthChecks,
 }
 
 /// A sync between its beginning and its end.
@@ -112,6 +116,7 @@ impl NodeProxy {
             last_full: now,
             is_stopped: false,
             canary: Canary::new("KUBE-PROXY-CANARY", SYNC_PERIOD, now),
+            health: HealthChecks::default(),
         }
     }
 
@@ -190,6 +195,9 @@ impl NodeProxy {
         }
         // What is not written by now will not be.
         self.writing = None;
+        if is_stopped {
+            self.health.stop();
+        }
         self.is_stopped = is_stopped;
     }
 
@@ -241,6 +249,7 @@ impl NodeProxy {
             clean_stale(&mut self.proxier, netfilter, now);
             report
         })?;
+        self.health.sync(&self.proxier, net, self.ns);
         Some(SyncNews { report, ..news })
     }
 }
