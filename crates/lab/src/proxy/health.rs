@@ -41,8 +41,10 @@ impl HealthChecks {
             is_kept
         });
         for (key, port) in proxier.health_check_ports() {
-            let server =
-                self.servers.entry(key.clone()).or_insert_with(|| Server::start(net, ns, key, port));
+            let server = self
+                .servers
+                .entry(key.clone())
+                .or_insert_with(|| Server::start(net, ns, key, port));
             server.endpoints.set(proxier.local_ready_endpoints(key));
         }
     }
