@@ -14,7 +14,8 @@ use kube_api::discovery::EndpointSlice;
 use crate::config::ProxyConfig;
 use crate::endpoint::{self, ByPort, EndpointInfo, SERVICE_NAME};
 use crate::iptables::{self, LARGE_CLUSTER, Plan};
-use crate::origin::{self, EndpointOrigin, Origin};
+use crate::nftables;
+use crate::origin::{self, EndpointOrigin, Field, Origin};
 use crate::rules::PortRules;
 use crate::service::{self, PortName, ServicePortInfo};
 
@@ -34,6 +35,21 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn rules(&self) -> Option<&PortRules> {
         self.rules.as_deref()
+    }
+
+    /// What something was written for that has to do with one of its fields and perhaps one of its endpoints.
+    pub(crate) fn origin(&self, field: Field, endpoint: Option<&EndpointInfo>) -> Origin {
+        let of = |endpoint: &EndpointInfo| EndpointOrigin {
+            address: endpoint.to_string(),
+            pod: endpoint.pod().map(str::to_string),
+            slice: endpoint.slice().to_string(),
+        };
+        Origin {
+            port: self.info.name.clone(),
+            port_index: self.info.index,
+            field: field.path(self.info.index),
+            endpoint: endpoint.map(of),
+        }
     }
 }
 
@@ -77,6 +93,8 @@ pub struct Proxier {
     is_stale: bool,
     /// The tables' generations after the last sync.
     pub(crate) written_at: Option<[u64; 2]>,
+    /// What is known of the table of the nftables mode.
+    pub(crate) nftables: nftables::State,
 }
 
 impl Proxier {
@@ -94,6 +112,7 @@ impl Proxier {
             changed: BTreeSet::new(),
             is_stale: false,
             written_at: None,
+            nftables: nftables::State::default(),
         }
     }
 
@@ -176,17 +195,12 @@ impl Proxier {
         let (serial, field, endpoint) = origin::decode(number);
         let name = self.by_serial.get(&serial)?;
         let port = self.ports.get(name)?;
-        let of = |endpoint: &EndpointInfo| EndpointOrigin {
-            address: endpoint.to_string(),
-            pod: endpoint.pod().map(str::to_string),
-            slice: endpoint.slice().to_string(),
-        };
-        Some(Origin {
-            port: name.clone(),
-            port_index: port.info.index,
-            field: field?.path(port.info.index),
-            endpoint: endpoint.and_then(|at| port.endpoints.get(at)).map(of),
-        })
+        Some(port.origin(field?, endpoint.and_then(|at| port.endpoints.get(at))))
+    }
+
+    /// A port.
+    pub(crate) fn port(&self, name: &PortName) -> Option<&Port> {
+        self.ports.get(name)
     }
 
     /// The rules of all ports, in the order of their names.

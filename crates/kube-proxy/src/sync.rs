@@ -63,12 +63,16 @@ pub struct SyncReport {
     pub chains_changed: Vec<Rc<str>>,
     /// Chains that are gone.
     pub chains_deleted: Vec<Rc<str>>,
+    /// Elements of sets and maps added and deleted.
+    pub elements_changed: usize,
+    /// Why nothing could be written.
+    pub error: Option<String>,
 }
 
 impl SyncReport {
     /// Nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.rules_written == 0 && self.chains_deleted.is_empty()
+        self.rules_written == 0 && self.chains_deleted.is_empty() && self.elements_changed == 0
     }
 }
 
