@@ -29,9 +29,43 @@ impl Balancing {
     }
 }
 
+/// What kube-proxy writes its rules for (`--proxy-mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// iptables.
+    #[default]
+    Iptables,
+    /// nftables.
+    Nftables,
+    /// IP virtual servers, and iptables and ipsets for the rest.
+    Ipvs,
+    /// No kube-proxy runs.
+    None,
+}
+
+impl Mode {
+    /// The mode of this name.
+    pub fn parse(name: &str) -> Option<Mode> {
+        let all = [Mode::Iptables, Mode::Nftables, Mode::Ipvs, Mode::None];
+        all.into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// The word it is chosen by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Iptables => "iptables",
+            Mode::Nftables => "nftables",
+            Mode::Ipvs => "ipvs",
+            Mode::None => "none",
+        }
+    }
+}
+
 /// Configuration of kube-proxy on one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyConfig {
+    /// What rules are written for.
+    pub mode: Mode,
     /// The node's name.
     pub node_name: String,
     /// The node's address.
@@ -65,6 +99,7 @@ impl ProxyConfig {
     /// The defaults of kind's nodes.
     pub fn new(node_name: &str, node_ip: Ipv4Addr, cluster_cidr: AddrMask) -> ProxyConfig {
         ProxyConfig {
+            mode: Mode::default(),
             node_name: node_name.to_string(),
             node_ip,
             zone: None,

@@ -30,7 +30,7 @@ pub mod sync;
 pub mod text;
 pub mod topology;
 
-pub use config::{Balancing, ProxyConfig};
+pub use config::{Balancing, Mode, ProxyConfig};
 pub use iptables::Plan;
 pub use origin::Origin;
 pub use proxier::Proxier;

@@ -17,7 +17,7 @@ use crate::iptables::{self, LARGE_CLUSTER, Plan};
 use crate::nftables;
 use crate::origin::{self, EndpointOrigin, Field, Origin};
 use crate::rules::PortRules;
-use crate::service::{self, PortName, ServicePortInfo};
+use crate::service::{self, PortName, Protocol, ServicePortInfo};
 
 /// Namespace and name of a Service.
 pub type ServiceKey = (String, String);
@@ -91,6 +91,8 @@ pub struct Proxier {
     changed: BTreeSet<ServiceKey>,
     /// The configuration has changed: all rules are to be made anew.
     is_stale: bool,
+    /// Ports for UDP that are new or have changed since stale connections were last looked for.
+    pub(crate) changed_udp: BTreeSet<PortName>,
     /// The tables' generations after the last sync.
     pub(crate) written_at: Option<[u64; 2]>,
     /// What is known of the table of the nftables mode.
@@ -111,6 +113,7 @@ impl Proxier {
             is_large: false,
             changed: BTreeSet::new(),
             is_stale: false,
+            changed_udp: BTreeSet::new(),
             written_at: None,
             nftables: nftables::State::default(),
         }
@@ -198,14 +201,27 @@ impl Proxier {
         Some(port.origin(field?, endpoint.and_then(|at| port.endpoints.get(at))))
     }
 
-    /// A port.
-    pub(crate) fn port(&self, name: &PortName) -> Option<&Port> {
+    /// A port as it is kept.
+    pub(crate) fn kept(&self, name: &PortName) -> Option<&Port> {
         self.ports.get(name)
     }
 
     /// The rules of all ports, in the order of their names.
     pub(crate) fn all_rules(&self) -> impl Iterator<Item = (&PortName, &PortRules)> {
         self.ports.iter().filter_map(|(name, port)| Some((name, port.rules()?)))
+    }
+
+    /// The rules of all ports from this one on.
+    pub(crate) fn rules_from(
+        &self,
+        first: &PortName,
+    ) -> impl Iterator<Item = (&PortName, &PortRules)> {
+        self.ports.range_from(first).filter_map(|(name, port)| Some((name, port.rules()?)))
+    }
+
+    /// A port and its endpoints.
+    pub fn port(&self, name: &PortName) -> Option<(&ServicePortInfo, &[EndpointInfo])> {
+        self.ports.get(name).map(|port| (&port.info, port.endpoints.as_slice()))
     }
 
     /// All ports.
@@ -275,6 +291,9 @@ impl Proxier {
 
     fn take_in(&mut self, info: ServicePortInfo, endpoints: Vec<EndpointInfo>) {
         self.total_endpoints += endpoints.len();
+        if info.name.protocol == Protocol::Udp {
+            self.changed_udp.insert(info.name.clone());
+        }
         match self.ports.get_mut(&info.name) {
             Some(port) => {
                 self.total_endpoints -= port.endpoints.len();

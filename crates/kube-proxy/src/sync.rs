@@ -3,14 +3,15 @@
 
 use std::rc::Rc;
 
-use base::{FastMap, order};
+use base::order;
 use netfilter::text::{RestoreOptions, restore};
 use netfilter::{Netfilter, RuleSpec, Table, TableName};
 
 use crate::iptables::{self, Plan};
 use crate::names::is_service_chain;
 use crate::proxier::{PortChange, Proxier};
-use crate::rules::{PortRules, SHARED};
+use crate::rules::{OwnChain, PortRules, SHARED};
+use crate::service::PortName;
 
 /// The jumps that lead packets into kube-proxy's chains (`iptablesJumpChains`,
 /// `iptablesKubeletJumpChains`), as they stand in the tables when they have been put in.
@@ -96,7 +97,8 @@ impl Proxier {
         if is_full {
             self.write_all(netfilter, &mut report);
         } else if !changes.ports.is_empty() || is_foreign {
-            netfilter.edit(TableName::Nat, |nat| write_own(nat, &changes.ports, &mut report));
+            let new = || changes.ports.iter().filter_map(|change| change.new.as_deref());
+            netfilter.edit(TableName::Nat, |nat| write_own(nat, new, &mut report));
             let is_long = changes.ports.len() > SPLICES;
             for (at, (is_nat, chain)) in SHARED.into_iter().enumerate() {
                 netfilter.edit(table_name(is_nat), |table| {
@@ -112,9 +114,9 @@ impl Proxier {
                 self.write_fixed(netfilter);
             }
             let old = changes.ports.iter().filter_map(|change| change.old.as_ref());
-            let gone = old.flat_map(|rules| &rules.own).map(|(chain, _)| chain);
+            let gone = old.flat_map(|rules| &rules.own).map(|chain| &chain.name);
             let new = changes.ports.iter().filter_map(|change| change.new.as_ref());
-            let kept = order::set(new.flat_map(|rules| &rules.own).map(|(chain, _)| chain));
+            let kept = order::set(new.flat_map(|rules| &rules.own).map(|chain| &chain.name));
             let gone: Vec<Rc<str>> = gone.filter(|chain| !kept.contains(chain)).cloned().collect();
             netfilter.edit(TableName::Nat, |nat| delete(nat, gone, &mut report));
         }
@@ -124,20 +126,13 @@ impl Proxier {
 
     fn write_all(&self, netfilter: &mut Netfilter, report: &mut SyncReport) {
         let chains = iptables::chains(self.config());
-        let mut active: FastMap<&Rc<str>, ()> = FastMap::default();
+        let mut began = 0;
         netfilter.edit(TableName::Nat, |nat| {
+            began = nat.generation();
             for chain in &chains.nat.chains {
                 nat.ensure_chain(chain);
             }
-            for chain in self.all_rules().flat_map(|(_, rules)| &rules.own).map(|(chain, _)| chain)
-            {
-                note(nat.ensure_chain(chain), chain, report);
-                active.insert(chain, ());
-            }
-            for (chain, rules) in self.all_rules().flat_map(|(_, rules)| &rules.own) {
-                report.rules_written += rules.len();
-                let _ = nat.set_rules(chain, rules.iter().cloned());
-            }
+            write_own(nat, || self.all_rules().map(|(_, rules)| rules), report);
         });
         netfilter.edit(TableName::Filter, |filter| {
             for chain in &chains.filter.chains {
@@ -151,9 +146,9 @@ impl Proxier {
         }
         report.rules_written += self.write_fixed(netfilter);
         netfilter.edit(TableName::Nat, |nat| {
-            let stale =
-                nat.names().filter(|name| is_service_chain(name) && !active.contains_key(name));
-            let stale: Vec<Rc<str>> = stale.cloned().collect();
+            let unwritten = nat.unwritten_since(began);
+            let stale: Vec<Rc<str>> =
+                unwritten.filter(|name| is_service_chain(name)).cloned().collect();
             delete(nat, stale, report);
         });
     }
@@ -181,28 +176,24 @@ impl Proxier {
         chain: &str,
         shared: Option<usize>,
     ) -> usize {
-        table.ensure_chain(&chain.into());
-        let fixed = |plan: Plan| -> Vec<Rc<RuleSpec>> {
-            let rules = if is_nat { plan.nat.rules } else { plan.filter.rules };
-            rules.into_iter().filter(|(at, _)| **at == *chain).map(|(_, rule)| rule).collect()
-        };
-        let mut rules = fixed(iptables::head(self.config()));
+        let (id, _) = table.ensure_chain(&chain.into());
+        let mut rules = Vec::from_iter(fixed(iptables::head(self.config()), is_nat, chain));
         if let Some(shared) = shared {
             for (_, port) in self.all_rules() {
                 rules.extend(port.in_shared(shared).iter().cloned());
             }
         }
-        rules.extend(fixed(iptables::tail(self.config())));
-        let len = rules.len();
-        let _ = table.set_rules(chain, rules.into_iter());
-        len
+        rules.extend(fixed(iptables::tail(self.config()), is_nat, chain));
+        let _ = table.set_rules(id, &rules);
+        rules.len()
     }
 
     /// Changes in a chain that all share what has to be changed. Gives the number of rules that are new.
     fn splice(&self, table: &mut Table, chain: &str, at: usize, ports: &[PortChange]) -> usize {
         let mut written = 0;
         let mut sorted: Vec<&PortChange> = ports.iter().collect();
-        order::sort_by(&mut sorted, |a, b| a.name.cmp(&b.name));
+        // From the last to the first: whatever stands behind a port's rules is as it should be.
+        order::sort_by(&mut sorted, |a, b| b.name.cmp(&a.name));
         for change in sorted {
             let rules = |rules: &Option<Rc<PortRules>>| -> Vec<Rc<RuleSpec>> {
                 rules.as_ref().map(|r| r.in_shared(at).to_vec()).unwrap_or_default()
@@ -212,14 +203,38 @@ impl Proxier {
                 continue;
             }
             written += new.len();
-            // None of the shared chains has rules before those of the Services.
-            let before = self.all_rules().take_while(|(name, _)| **name < change.name);
-            let place: usize = before.map(|(_, rules)| rules.in_shared(at).len()).sum();
-            let _ = table.splice_rules(chain, place, old.len(), new.into_iter());
+            let place = self.place(table, chain, at, (&change.name, &old));
+            let _ = table.splice_rules(chain, place, old.len(), &new);
         }
         let _ = table.zero(chain);
         written
     }
+
+    /// Where in a shared chain the rules of a port belong: where those stand that it has there, or before those of
+    /// the next port.
+    fn place(
+        &self,
+        table: &Table,
+        chain: &str,
+        at: usize,
+        (name, old): (&PortName, &[Rc<RuleSpec>]),
+    ) -> usize {
+        let next = self.rules_from(name).filter(|(next, _)| *next != name);
+        let next = next.filter_map(|(_, rules)| rules.in_shared(at).first());
+        let found = old.first().into_iter().chain(next).next();
+        found.and_then(|rule| table.position(chain, rule)).unwrap_or_else(|| {
+            let is_nat = table.name() == TableName::Nat;
+            let behind = fixed(iptables::tail(self.config()), is_nat, chain).count();
+            let len = table.chain(chain).map_or(0, |chain| chain.rules.len());
+            len.saturating_sub(behind)
+        })
+    }
+}
+
+/// The rules of a plan in one chain.
+fn fixed(plan: Plan, is_nat: bool, chain: &str) -> impl Iterator<Item = Rc<RuleSpec>> {
+    let rules = if is_nat { plan.nat.rules } else { plan.filter.rules };
+    rules.into_iter().filter(move |(at, _)| **at == *chain).map(|(_, rule)| rule)
 }
 
 fn table_name(is_nat: bool) -> TableName {
@@ -240,15 +255,33 @@ fn changed_rules(ports: &[PortChange], at: usize) -> usize {
     changed.map(|change| of(&change.new).len()).sum()
 }
 
-/// Writes the own chains of the ports that have changed.
-fn write_own(nat: &mut Table, ports: &[PortChange], report: &mut SyncReport) {
-    let new = || ports.iter().filter_map(|change| change.new.as_ref()).flat_map(|r| &r.own);
-    for (chain, _) in new() {
-        note(nat.ensure_chain(chain), chain, report);
+/// Writes the own chains of ports.
+fn write_own<'a, I>(nat: &mut Table, ports: impl Fn() -> I, report: &mut SyncReport)
+where
+    I: Iterator<Item = &'a PortRules>,
+{
+    for chain in ports().flat_map(|port| &port.own) {
+        chain.find(nat, report);
     }
-    for (chain, rules) in new() {
-        report.rules_written += rules.len();
-        let _ = nat.set_rules(chain, rules.iter().cloned());
+    for chain in ports().flat_map(|port| &port.own) {
+        report.rules_written += chain.rules.len();
+        if let Some(id) = chain.id.get() {
+            let _ = nat.set_rules(id, &chain.rules);
+        }
+    }
+}
+
+impl OwnChain {
+    /// Finds the chain in the table, or makes it. Whoever looks it up by its name each time spends most of a sync
+    /// with that.
+    fn find(&self, nat: &mut Table, report: &mut SyncReport) {
+        let is_known = self.id.get().is_some_and(|id| nat.is_chain(id, &self.name));
+        let is_new = !is_known && {
+            let (id, is_new) = nat.ensure_chain(&self.name);
+            self.id.set(Some(id));
+            is_new
+        };
+        note(is_new, &self.name, report);
     }
 }
 

@@ -122,6 +122,7 @@ impl Cluster {
                 pod_cidr: container.pod_cidr,
                 pod_subnet: config.pod_subnet,
                 balancing,
+                mode: config.proxy_mode,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
             runtime.kubelet.set_dns(cluster.dns.clone());
@@ -134,7 +135,7 @@ impl Cluster {
                 cluster.joining.push_back((now + JOIN, joining));
             } else {
                 has_begun = true;
-                system::create(&mut cluster.api, api_server, services, now);
+                system::create(&mut cluster.api, api_server, config, now);
                 cluster.join(joining, now);
             }
         }

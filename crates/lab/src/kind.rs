@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use kube_api::node::{Node, NodeKind};
 use kube_api::yaml;
+use kube_proxy::Mode;
 use netsim::Cidr;
 
 /// What a node is for.
@@ -57,6 +58,8 @@ pub struct KindConfig {
     pub pod_subnet: Cidr,
     /// Where Services have theirs.
     pub service_subnet: Cidr,
+    /// What kube-proxy writes its rules for.
+    pub proxy_mode: Mode,
     /// Options that are accepted and have no effect here, by their path.
     pub without_effect: Vec<String>,
 }
@@ -69,6 +72,7 @@ impl Default for KindConfig {
             nodes: vec![NodeConfig::default()],
             pod_subnet: Cidr::new(Ipv4Addr::new(10, 244, 0, 0), 16),
             service_subnet: Cidr::new(Ipv4Addr::new(10, 96, 0, 0), 16),
+            proxy_mode: Mode::default(),
             without_effect: Vec::new(),
         }
     }
@@ -163,6 +167,9 @@ pub fn parse(text: &str) -> Result<KindConfig, KindError> {
     if !reader.problems.is_empty() {
         return Err(KindError::Decode(reader.problems));
     }
+    if let Some(problem) = reader.invalid {
+        return Err(KindError::Invalid(problem));
+    }
     validate(&config)?;
     Ok(config)
 }
@@ -180,12 +187,20 @@ fn validate(config: &KindConfig) -> Result<(), KindError> {
         );
         return Err(KindError::Invalid(message));
     }
+    if matches!(config.proxy_mode, Mode::Nftables | Mode::Ipvs) {
+        let mode = config.proxy_mode.name();
+        return Err(KindError::Invalid(format!(
+            "kubeProxyMode {mode} is not supported by podwire"
+        )));
+    }
     Ok(())
 }
 
 #[derive(Default)]
 struct Reader {
     problems: Vec<String>,
+    /// Well-formed, but not a value that there is.
+    invalid: Option<String>,
     without_effect: Vec<String>,
 }
 
@@ -285,14 +300,8 @@ impl Reader {
     }
 
     fn networking(&mut self, node: &Node, config: &mut KindConfig) {
-        const IGNORED: [&str; 6] = [
-            "ipFamily",
-            "apiServerPort",
-            "apiServerAddress",
-            "disableDefaultCNI",
-            "kubeProxyMode",
-            "dnsSearch",
-        ];
+        const IGNORED: [&str; 5] =
+            ["ipFamily", "apiServerPort", "apiServerAddress", "disableDefaultCNI", "dnsSearch"];
         for (field, line, value) in self.entries(node, "v1alpha4.Networking") {
             match field {
                 "podSubnet" | "serviceSubnet" => {
@@ -303,6 +312,13 @@ impl Reader {
                         Err(_) => self.problems.push(format!(
                             "line {line}: invalid {field}: invalid CIDR address: {text}"
                         )),
+                    }
+                }
+                "kubeProxyMode" => {
+                    let Some(text) = self.text(value) else { continue };
+                    match Mode::parse(&text) {
+                        Some(mode) => config.proxy_mode = mode,
+                        None => self.invalid = Some(format!("invalid kubeProxyMode: {text}")),
                     }
                 }
                 field if IGNORED.contains(&field) => {
@@ -476,11 +492,16 @@ nodes:
 
     #[test]
     fn what_has_no_effect_is_named() {
-        let text =
-            format!("{HEAD}featureGates: {{X: true}}\nnetworking: {{kubeProxyMode: ipvs}}\n");
-        assert_eq!(
-            parse(&text).unwrap().without_effect,
-            ["featureGates", "networking.kubeProxyMode"]
-        );
+        let text = format!("{HEAD}featureGates: {{X: true}}\nnetworking: {{dnsSearch: [here]}}\n");
+        assert_eq!(parse(&text).unwrap().without_effect, ["featureGates", "networking.dnsSearch"]);
+    }
+
+    #[test]
+    fn kube_proxy_s_mode() {
+        let parsed = |mode: &str| parse(&format!("{HEAD}networking: {{kubeProxyMode: {mode}}}\n"));
+        assert_eq!(parsed("iptables").unwrap().proxy_mode, Mode::Iptables);
+        assert_eq!(parsed("none").unwrap().proxy_mode, Mode::None);
+        let error = parsed("ebpf").unwrap_err().to_string();
+        assert_eq!(error, "ERROR: failed to create cluster: invalid kubeProxyMode: ebpf");
     }
 }

@@ -10,7 +10,7 @@ use kube_api::core::{
 };
 use kube_api::object::time;
 use kube_api::{Change, MetaExt};
-use kube_proxy::{Balancing, ProxyConfig};
+use kube_proxy::{Balancing, Mode, ProxyConfig};
 use netfilter::rule::AddrMask;
 use netsim::{Cidr, IfId, Net, NsId};
 
@@ -64,6 +64,7 @@ pub(crate) struct NodeParts<'a> {
     pub(crate) pod_cidr: Cidr,
     pub(crate) pod_subnet: Cidr,
     pub(crate) balancing: Balancing,
+    pub(crate) mode: Mode,
 }
 
 impl NodeRuntime {
@@ -72,8 +73,9 @@ impl NodeRuntime {
         let subnet = parts.pod_subnet;
         let mut config = ProxyConfig::new(name, ip, AddrMask::prefix(subnet.addr, subnet.len));
         config.balancing = parts.balancing;
-        // kube-proxy lets node ports answer on 127.0.0.1.
-        net.set_route_localnet(ns, true);
+        config.mode = parts.mode;
+        // For iptables, kube-proxy lets node ports answer on 127.0.0.1.
+        net.set_route_localnet(ns, parts.mode == Mode::Iptables);
         NodeRuntime {
             name: name.to_string(),
             ns,

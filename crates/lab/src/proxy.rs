@@ -8,7 +8,7 @@ use kube_api::discovery::EndpointSlice;
 use kube_api::{AnyObject, Api, Change, Kind, MetaExt};
 use kube_proxy::conntrack::clean_stale;
 use kube_proxy::sync::install_jumps;
-use kube_proxy::{Balancing, Proxier, ProxyConfig, SyncReport};
+use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, SyncReport};
 use netsim::{Net, NsId};
 
 /// Shortest time between two syncs (`minSyncPeriod`); what changes meanwhile is done in one.
@@ -126,7 +126,7 @@ impl NodeProxy {
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        self.due.filter(|_| !self.is_stopped)
+        self.due.filter(|_| !self.is_stopped && self.proxier.config().mode != Mode::None)
     }
 
     /// Stops or starts the process. Stopped, it leaves its rules as they are.
@@ -155,7 +155,7 @@ impl NodeProxy {
                 install_jumps(netfilter);
             }
             let report = self.proxier.sync(netfilter, full);
-            clean_stale(&self.proxier, netfilter, now);
+            clean_stale(&mut self.proxier, netfilter, now);
             report
         })?;
         let services = std::mem::take(&mut self.changed_services).len();

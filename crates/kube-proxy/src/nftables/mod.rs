@@ -234,7 +234,7 @@ impl State {
 
     /// Writes the chains of a port and asks for its elements.
     fn write_port(&mut self, proxier: &Proxier, name: &PortName, work: &mut Work) {
-        let Some(port) = proxier.port(name) else { return };
+        let Some(port) = proxier.kept(name) else { return };
         let is_there =
             |names: &[Rc<str>], name: &str| names.binary_search_by(|n| (**n).cmp(name)).is_ok();
         let has_affinity = port.info.affinity_seconds.is_some();

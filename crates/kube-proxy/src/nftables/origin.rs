@@ -11,7 +11,7 @@ impl Proxier {
     /// What the rules of a chain of the table `ip kube-proxy` were written for, or a set of clients.
     pub fn nftables_chain_origin(&self, name: &str) -> Option<Origin> {
         let (prefix, port, endpoint) = names::parse(name)?;
-        let port = self.port(&port)?;
+        let port = self.kept(&port)?;
         let is_it = |info: &&EndpointInfo| Some(&*info.text) == endpoint.as_deref();
         let field = match prefix {
             names::ENDPOINT | names::AFFINITY => Field::TargetPort,
@@ -25,7 +25,7 @@ impl Proxier {
     /// What an element of a set or map of the table `ip kube-proxy` was written for; `key` as `nft` prints it:
     /// `10.96.0.1 . tcp . 443`.
     pub fn nftables_element_origin(&self, container: &str, key: &str) -> Option<Origin> {
-        let port = self.port(self.nftables.elements.port(container, key)?)?;
+        let port = self.kept(self.nftables.elements.port(container, key)?)?;
         Some(port.origin(field(container, key, &port.info), None))
     }
 }

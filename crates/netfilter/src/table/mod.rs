@@ -54,9 +54,9 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Stands for a chain inside its table.
+/// Stands for a chain inside its table, as long as there is that chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChainId(u32);
+pub struct ChainId(u32);
 
 impl ChainId {
     pub(crate) fn slot(self) -> usize {
@@ -111,6 +111,8 @@ pub struct Chain {
     pub counters: Counters,
     /// Rules that jump or go here.
     pub references: u32,
+    /// The table's generation when its rules were last written.
+    pub(crate) written: u64,
     /// Its rules, in order.
     pub rules: Vec<Rule>,
     plan: Planned,
@@ -214,6 +216,7 @@ impl Table {
             policy,
             counters: Counters::default(),
             references: 0,
+            written: self.generation,
             rules: Vec::new(),
             plan: Planned::default(),
             hooks: 0,
@@ -237,8 +240,10 @@ impl Table {
 
     /// The rules of a chain, for changing which there are.
     fn rules_mut(&mut self, id: ChainId) -> &mut Vec<Rule> {
+        let written = self.generation;
         let chain = self.at_mut(id);
         chain.plan = Planned::Stale;
+        chain.written = written;
         &mut chain.rules
     }
 
@@ -292,9 +297,10 @@ impl Table {
         builtin.map(|id| self.at(id)).chain(others)
     }
 
-    /// The names of all chains, in no order that means anything.
-    pub fn names(&self) -> impl Iterator<Item = &Rc<str>> {
-        self.chains.iter().map(|(_, chain)| &chain.name)
+    /// The names of the chains that nobody has written to since a generation, in no order that means anything.
+    pub fn unwritten_since(&self, generation: u64) -> impl Iterator<Item = &Rc<str>> {
+        let old = self.chains.iter().filter(move |(_, chain)| chain.written <= generation);
+        old.map(|(_, chain)| &chain.name)
     }
 
     /// Rules ask about connections.
