@@ -11,7 +11,7 @@ use kube_api::MetaExt;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
 
-use crate::config::ProxyConfig;
+use crate::config::{Mode, ProxyConfig};
 use crate::endpoint::{self, ByPort, EndpointInfo, SERVICE_NAME};
 use crate::iptables::{self, LARGE_CLUSTER, Plan};
 use crate::nftables;
@@ -35,6 +35,12 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn rules(&self) -> Option<&PortRules> {
         self.rules.as_deref()
+    }
+
+    /// Makes the rules of the iptables mode; other modes make theirs when they write them.
+    fn make_rules(&mut self, config: &ProxyConfig, is_large: bool) {
+        let is_wanted = config.mode == Mode::Iptables;
+        self.rules = is_wanted.then(|| Rc::new(PortRules::new(config, is_large, self)));
     }
 
     /// What something was written for that has to do with one of its fields and perhaps one of its endpoints.
@@ -259,7 +265,7 @@ impl Proxier {
         let (infos, mut endpoints) = match self.services.get(key) {
             Some(known) => {
                 let slices = known.slices.values();
-                (known.ports.clone(), endpoint::read(slices, &self.config.node_name))
+                (known.ports.clone(), endpoint::read(slices, &self.config))
             }
             None => (Vec::new(), ByPort::new()),
         };
@@ -313,16 +319,16 @@ impl Proxier {
     /// has changed, also when they say the same.
     fn remake(&mut self, name: &PortName, changes: &mut Vec<PortChange>) {
         let Some(port) = self.ports.get_mut(name) else { return };
-        let rules = Rc::new(PortRules::new(&self.config, self.is_large, port));
-        let old = port.rules.replace(rules.clone());
-        changes.push(PortChange { name: name.clone(), old, new: Some(rules) });
+        let old = port.rules.take();
+        port.make_rules(&self.config, self.is_large);
+        changes.push(PortChange { name: name.clone(), old, new: port.rules.clone() });
     }
 
     fn remake_others(&mut self, fresh: &[PortName]) {
         let fresh = base::order::set(fresh);
         for (name, port) in &mut self.ports {
             if !fresh.contains(name) {
-                port.rules = Some(Rc::new(PortRules::new(&self.config, self.is_large, port)));
+                port.make_rules(&self.config, self.is_large);
             }
         }
     }

@@ -17,7 +17,7 @@ use base::{Duration, Instant};
 use kube_api::MetaExt;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
-use kube_proxy::{Balancing, Proxier, ProxyConfig, SyncReport};
+use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, SyncReport};
 use netfilter::rule::AddrMask;
 use netfilter::text::parse::parse_addr_mask;
 use proptest::prelude::*;
@@ -57,6 +57,7 @@ fn config_of(value: &Value) -> ProxyConfig {
     config.interface_addrs =
         addrs.filter_map(|cidr| cidr.split('/').next()?.parse().ok()).collect();
     config.balancing = Balancing::Random;
+    config.mode = Mode::Nftables;
     config
 }
 
@@ -97,7 +98,8 @@ fn rules_are_those_of_a_real_kube_proxy() {
 
 fn config() -> ProxyConfig {
     let pods = AddrMask::prefix("10.244.0.0".parse().unwrap(), 16);
-    ProxyConfig::new("node-1", "172.18.0.2".parse().unwrap(), pods)
+    let config = ProxyConfig::new("node-1", "172.18.0.2".parse().unwrap(), pods);
+    ProxyConfig { mode: Mode::Nftables, ..config }
 }
 
 /// A node's table and its kube-proxy.

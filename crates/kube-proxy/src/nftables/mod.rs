@@ -32,6 +32,7 @@ use crate::sync::SyncReport;
 
 use batch::Batch;
 use elements::Elements;
+pub(crate) use names::endpoint_chain;
 use port::PortRules;
 
 /// A chain must have been without references for so long before it can be deleted: old kernels notice late that

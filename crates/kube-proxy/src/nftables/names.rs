@@ -1,9 +1,9 @@
 //! What chains and sets are called (`servicePortChainNameBase`, `hashAndTruncate`):
 //! `service-ULMVA6XW-ns1/svc1/tcp/p80`, `endpoint-5OJB2KTY-ns1/svc1/tcp/p80__10.180.0.1/80`.
 
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use crate::endpoint::EndpointInfo;
 use crate::names;
 use crate::service::{PortName, Protocol};
 
@@ -36,28 +36,37 @@ fn hash_and_truncate(name: &str) -> String {
     base
 }
 
-/// The names of one port of a Service.
+/// What a port is called by, before hash and prefix.
+fn plain(port: &PortName) -> String {
+    let PortName { namespace, service, port, protocol } = port;
+    [namespace, service, protocol.name(), port].join("/")
+}
+
+/// Names the chains of one port of a Service.
 pub(super) struct Names {
-    plain: String,
     base: String,
 }
 
 impl Names {
     pub(super) fn new(port: &PortName) -> Names {
-        let PortName { namespace, service, port, protocol } = port;
-        let plain = [namespace, service, protocol.name(), port].join("/");
-        Names { base: hash_and_truncate(&plain), plain }
+        Names { base: hash_and_truncate(&plain(port)) }
     }
 
     /// One of its chains.
     pub(super) fn chain(&self, prefix: &str) -> Rc<str> {
         [prefix, &self.base].concat().into()
     }
+}
 
-    /// What the chain and the set of an endpoint have in common.
-    pub(super) fn endpoint(&self, endpoint: &EndpointInfo) -> String {
-        hash_and_truncate(&format!("{}__{}/{}", self.plain, endpoint.ip, endpoint.port))
-    }
+/// The chain that leads to an endpoint of a port.
+pub(crate) fn endpoint_chain(name: &PortName, ip: Ipv4Addr, port: u16) -> Rc<str> {
+    let base = hash_and_truncate(&format!("{}__{ip}/{port}", plain(name)));
+    [ENDPOINT, &base].concat().into()
+}
+
+/// The set that goes with the chain of an endpoint.
+pub(super) fn affinity_set(chain: &str) -> Rc<str> {
+    [AFFINITY, chain.strip_prefix(ENDPOINT).unwrap_or(chain)].concat().into()
 }
 
 /// Whether a chain is one of a Service or an endpoint (`isServiceChainName`).

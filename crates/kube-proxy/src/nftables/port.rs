@@ -19,7 +19,7 @@ use crate::topology::{self, Reachable, Refusal};
 
 use super::batch::Batch;
 use super::elements::{self, Element};
-use super::names::{AFFINITY, CLUSTER, ENDPOINT, EXTERNAL, FIREWALL, LOCAL, Names};
+use super::names::{self, CLUSTER, EXTERNAL, FIREWALL, LOCAL, Names};
 
 /// What stands in the table for a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,10 +43,9 @@ pub(super) struct PortText {
     pub(super) rules: Batch,
 }
 
-/// An endpoint and its chain.
+/// An endpoint and its set.
 struct Target<'a> {
     info: &'a EndpointInfo,
-    chain: Rc<str>,
     set: Rc<str>,
 }
 
@@ -64,9 +63,8 @@ pub(super) fn make(
     let names = Names::new(&info.name);
     let mut targets = Vec::with_capacity(reachable.all.len());
     for endpoint in &reachable.all {
-        let base = names.endpoint(endpoint);
-        let [chain, set] = [ENDPOINT, AFFINITY].map(|prefix| [prefix, &base].concat().into());
-        targets.push(Target { info: endpoint, chain, set });
+        let set = names::affinity_set(&endpoint.chain);
+        targets.push(Target { info: endpoint, set });
     }
     let mut writer = Writer {
         config,
@@ -106,9 +104,9 @@ impl Writer<'_> {
         let targets = self.targets;
         let (info, reachable) = (self.info, self.reachable);
         let written: Vec<&Target<'_>> =
-            targets.iter().filter(|target| !is_there(&target.chain, &target.set)).collect();
-        self.made.chains.extend(targets.iter().map(|target| target.chain.clone()));
-        written.iter().for_each(|target| self.text.chains.empty_chain(&target.chain, &[]));
+            targets.iter().filter(|target| !is_there(&target.info.chain, &target.set)).collect();
+        self.made.chains.extend(targets.iter().map(|target| target.info.chain.clone()));
+        written.iter().for_each(|target| self.text.chains.empty_chain(&target.info.chain, &[]));
         if reachable.uses_cluster(info) {
             self.chain(self.cluster.clone());
         }
@@ -328,10 +326,10 @@ impl Writer<'_> {
             let Some(target) = target(endpoint.at) else { continue };
             if self.info.affinity_seconds.is_some() {
                 let set = ["@", &target.set].concat();
-                self.text.rules.rule(&[chain, "ip saddr", &set, "goto", &target.chain]);
+                self.text.rules.rule(&[chain, "ip saddr", &set, "goto", &target.info.chain]);
             }
             let comma = if number == 0 { "" } else { " , " };
-            choices.push_str(&format!("{comma}{number} : goto {}", target.chain));
+            choices.push_str(&format!("{comma}{number} : goto {}", target.info.chain));
         }
         let how = match self.info.balancing.unwrap_or(self.config.balancing) {
             Balancing::Random => "numgen random mod",
@@ -342,7 +340,7 @@ impl Writer<'_> {
     }
 
     fn endpoint(&mut self, target: &Target<'_>) {
-        let (chain, rules) = (&*target.chain, &mut self.text.rules);
+        let (chain, rules) = (&*target.info.chain, &mut self.text.rules);
         // An endpoint that reaches itself must see another sender, or it would answer itself directly.
         rules.rule(&[chain, "ip saddr", &target.info.ip.to_string(), MASQUERADE]);
         if self.info.affinity_seconds.is_some() {
