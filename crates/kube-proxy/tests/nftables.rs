@@ -21,8 +21,9 @@ use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, SyncReport};
 use netfilter::rule::AddrMask;
 use netfilter::text::parse::parse_addr_mask;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
-use support::Fake;
+use support::{Fake, Kernel};
 
 /// Reference data beside the checkout (`../shared`), or where `PODWIRE_SHARED` says.
 fn flows() -> Option<String> {
@@ -284,6 +285,22 @@ proptest! {
     }
 }
 
+#[test]
+fn the_kernel_takes_what_is_written() {
+    let Some(kernel) = Kernel::new("proxy") else { return };
+    let kernel = Rc::new(kernel);
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let acts = prop::collection::vec(act(), 20..40);
+    for _ in 0..12 {
+        let acts = acts.new_tree(&mut runner).unwrap().current();
+        kernel.run("add table ip kube-proxy\ndelete table ip kube-proxy\n").unwrap();
+        let mut node = Node::new();
+        node.table.kernel = Some(kernel.clone());
+        acts.iter().for_each(|act| apply(&mut node, act));
+        assert!(kernel.lines().len() >= 24, "{:#?}", kernel.lines());
+    }
+}
+
 fn two_services() -> Node {
     let mut node = Node::new();
     for (name, ip) in [("web", "10.96.0.1"), ("db", "10.96.0.2")] {
@@ -387,6 +404,22 @@ fn clients_keep_their_endpoint_by_a_set_for_each() {
     node.service("web", Some(spec("10.96.0.1", &json!({"ports": [{"name": "http", "port": 80}]}))));
     node.sync(false);
     assert!(!node.table.dump().contains("affinity-"), "sets go at once");
+}
+
+#[test]
+fn a_set_of_clients_is_told_another_time() {
+    let mut node = Node::new();
+    let kernel = Kernel::new("time").map(Rc::new);
+    node.table.kernel = kernel.clone();
+    for seconds in [10800, 7] {
+        let affinity = json!({"sessionAffinity": "ClientIP", "ports": [{"name": "http", "port": 80}],
+            "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": seconds}}});
+        node.service("web", Some(spec("10.96.0.1", &affinity)));
+        node.slice("web-1", "web", Some(&[1]));
+        assert_eq!(node.sync(false).error, None);
+        let timeout = format!("timeout {seconds}s ;");
+        assert!(node.table.dump().contains(&timeout));
+    }
 }
 
 #[test]

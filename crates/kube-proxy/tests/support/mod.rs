@@ -1,9 +1,13 @@
 //! A table that understands what kube-proxy writes for `nft -f -`, as knftables' `Fake` does.
 
+mod kernel;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use kube_proxy::nftables::Tables;
+
+pub(crate) use kernel::Kernel;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Container {
@@ -27,6 +31,8 @@ pub(crate) struct Fake {
     containers: BTreeMap<String, Container>,
     /// All transactions.
     pub(crate) log: Vec<String>,
+    /// Does everything, too.
+    pub(crate) kernel: Option<Rc<Kernel>>,
 }
 
 const MISSING: &str = "Error: No such file or directory";
@@ -77,6 +83,20 @@ impl Fake {
         lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
+    /// What stands in the table, as [`Kernel::lines`] has it.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let chains = self.chains.iter();
+        let mut lines: Vec<String> =
+            chains.map(|(name, chain)| format!("chain {name} {}", chain.rules.len())).collect();
+        for (name, container) in &self.containers {
+            lines.push(format!("{} {name}", if container.is_map { "map" } else { "set" }));
+            let elements = container.elements.iter();
+            lines.extend(elements.map(|(key, value, _)| format!("element {name} {key} {value}")));
+        }
+        lines.sort();
+        lines
+    }
+
     fn command(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<&str> = line.splitn(6, ' ').collect();
         let [verb, object, family, table, rest @ ..] = words.as_slice() else {
@@ -125,11 +145,12 @@ impl Fake {
                 let new =
                     Container { properties: tail, is_map: *object == "map", elements: Vec::new() };
                 let known = self.containers.entry(name).or_insert_with(|| new.clone());
-                assert_eq!(
-                    (known.is_map, &known.properties),
-                    (new.is_map, &new.properties),
-                    "{line}"
-                );
+                // Another time for its elements is no other set.
+                let kind = |set: &Container| {
+                    (set.is_map, set.properties.split(" timeout ").next().map(str::to_string))
+                };
+                assert_eq!(kind(known), kind(&new), "{line}");
+                known.properties = new.properties;
             }
             ("flush", "set" | "map") => {
                 self.containers.get_mut(&name).ok_or(MISSING)?.elements.clear()
@@ -183,6 +204,11 @@ impl Tables for Fake {
         }
         next.log.push(lines.to_string());
         *self = next;
+        if let Some(kernel) = &self.kernel {
+            let result = kernel.run(lines);
+            assert_eq!(result, Ok(()), "{lines}");
+            assert_eq!(kernel.lines(), self.lines(), "{lines}");
+        }
         Ok(())
     }
 
