@@ -34,4 +34,4 @@ pub use config::{Balancing, Mode, ProxyConfig};
 pub use iptables::Plan;
 pub use origin::Origin;
 pub use proxier::Proxier;
-pub use sync::SyncReport;
+pub use sync::{Sync, SyncReport};

@@ -9,7 +9,7 @@ use netfilter::{Netfilter, RuleSpec, Table, TableName};
 
 use crate::iptables::{self, Plan};
 use crate::names::is_service_chain;
-use crate::proxier::{PortChange, Proxier};
+use crate::proxier::{Changes, PortChange, Proxier};
 use crate::rules::{OwnChain, PortRules, SHARED};
 use crate::service::PortName;
 
@@ -77,20 +77,53 @@ impl SyncReport {
     }
 }
 
+/// A sync that has begun, with the rules that it is going to write.
+#[derive(Debug)]
+pub struct Sync {
+    changes: Changes,
+    is_full: bool,
+}
+
+impl Changes {
+    /// The rules in the own chains of what has changed, and those that are new in chains that all share.
+    fn rule_count(&self) -> usize {
+        let new = self.ports.iter().filter_map(|change| change.new.as_deref());
+        let own: usize = new.flat_map(|rules| &rules.own).map(|chain| chain.rules.len()).sum();
+        own + (0..SHARED.len()).map(|at| changed_rules(&self.ports, at)).sum::<usize>()
+    }
+}
+
 /// More changed ports than this, and the shared chains are written as a whole.
 const SPLICES: usize = 16;
 
 impl Proxier {
-    /// Brings a node's tables up to date. Written are the chains of every Service that has changed and, as
-    /// upstream does, the chains that all Services share, whose counters begin anew; with `full` all chains.
-    /// What is no longer used is deleted.
+    /// Brings a node's tables up to date, at once.
     pub fn sync(&mut self, netfilter: &mut Netfilter, full: bool) -> SyncReport {
+        let sync = self.begin(full);
+        self.finish(netfilter, sync)
+    }
+
+    /// Makes the rules of all that is known by now, and writes nothing yet.
+    pub fn begin(&mut self, full: bool) -> Sync {
         let changes = self.update();
+        let is_full = full || changes.is_all || self.written_at.is_none();
+        Sync { changes, is_full }
+    }
+
+    /// How many rules a sync is going to write.
+    pub fn rules_to_write(&self, sync: &Sync) -> usize {
+        if sync.is_full { self.rule_count() } else { sync.changes.rule_count() }
+    }
+
+    /// Writes the rules. Written are the chains of every Service that has changed and, as upstream does, the
+    /// chains that all Services share, whose counters begin anew; in a full sync all chains. What is no longer
+    /// used is deleted.
+    pub fn finish(&mut self, netfilter: &mut Netfilter, sync: Sync) -> SyncReport {
+        let Sync { changes, is_full } = sync;
         let generations = |netfilter: &Netfilter| {
             [TableName::Filter, TableName::Nat]
                 .map(|name| netfilter.table(name).map_or(0, Table::generation))
         };
-        let is_full = full || changes.is_all || self.written_at.is_none();
         // Somebody else has been at the tables.
         let is_foreign = self.written_at != Some(generations(netfilter));
         let mut report = SyncReport { is_full, ..SyncReport::default() };
