@@ -193,6 +193,9 @@ impl Proxier {
 
     /// How many rules there are.
     pub fn rule_count(&self) -> usize {
+        if self.config.mode == Mode::Nftables {
+            return self.nftables_rule_count();
+        }
         let fixed = [iptables::head(&self.config), iptables::tail(&self.config)];
         let fixed: usize = fixed.iter().map(Plan::rule_count).sum();
         let ports = self.ports.values().filter_map(Port::rules);

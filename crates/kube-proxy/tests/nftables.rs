@@ -280,7 +280,7 @@ proptest! {
         prop_assert_eq!(&partial, &fresh.sorted());
         prop_assert_eq!(node.sync(true).error, None);
         let rules = partial.iter().filter(|line| line.starts_with("add rule")).count();
-        prop_assert_eq!(node.proxier.nftables_rule_count(), rules);
+        prop_assert_eq!(node.proxier.rule_count(), rules);
         prop_assert_eq!(partial, node.sorted());
     }
 }

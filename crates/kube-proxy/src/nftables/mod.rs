@@ -26,9 +26,10 @@ use std::rc::Rc;
 
 use base::{Duration, Instant, order};
 
+use crate::endpoint::EndpointInfo;
 use crate::proxier::Proxier;
 use crate::service::PortName;
-use crate::sync::SyncReport;
+use crate::sync::{Sync, SyncReport};
 
 use batch::Batch;
 use elements::Elements;
@@ -82,25 +83,35 @@ struct Work {
 }
 
 impl Proxier {
-    /// Brings the table of a node up to date, in one transaction. Written are the chains of every Service that
-    /// has changed and, of the elements, those that are not as they should be; with `full`, or after an error,
-    /// all chains. Chains that nothing leads to any more are emptied, and deleted by a later sync.
+    /// Brings the table of a node up to date, at once.
     pub fn sync_nftables(
         &mut self,
         tables: &mut dyn Tables,
         full: bool,
         now: Instant,
     ) -> SyncReport {
-        let changes = self.update();
+        let sync = self.begin(full);
+        self.finish_nftables(tables, sync, now)
+    }
+
+    /// Writes the rules, in one transaction. Written are the chains of every Service that has changed and, of the
+    /// elements, those that are not as they should be; in a full sync, or after an error, all chains. Chains that
+    /// nothing leads to any more are emptied, and deleted by a later sync.
+    pub fn finish_nftables(
+        &mut self,
+        tables: &mut dyn Tables,
+        sync: Sync,
+        now: Instant,
+    ) -> SyncReport {
         let mut state = std::mem::take(&mut self.nftables);
         let mut work = Work::default();
-        let deleted = state.delete_stale(tables, now, &mut work.report);
-        let is_full = full || changes.is_all || !state.has_synced || state.has_failed || !deleted;
+        let is_deleted = state.delete_stale(tables, now, &mut work.report);
+        let is_full = sync.is_full || !is_deleted;
         work.report.is_full = is_full;
         if is_full {
             state.write_all(self, tables, now, &mut work);
         } else {
-            let changed = order::set(changes.ports.into_iter().map(|change| change.name));
+            let changed = order::set(sync.changes.ports.into_iter().map(|change| change.name));
             state.write_some(self, changed.iter(), now, &mut work);
         }
         let Work { out, mut report, .. } = work;
@@ -118,6 +129,23 @@ impl Proxier {
         report
     }
 
+    /// About how many rules a sync is going to write.
+    pub(crate) fn nftables_rules_to_write(&self, sync: &Sync) -> usize {
+        let of = |endpoints: &[EndpointInfo]| 2 + 2 * endpoints.len();
+        if sync.is_full {
+            let ports: usize = self.ports().map(|(_, endpoints)| of(endpoints)).sum();
+            return self.nftables_fixed_count() + ports;
+        }
+        let changed = sync.changes.ports.iter().filter_map(|change| self.port(&change.name));
+        changed.map(|(_, endpoints)| of(endpoints)).sum()
+    }
+
+    fn nftables_fixed_count(&self) -> usize {
+        let mut fixed = Batch::default();
+        fixed::write(self.config(), false, &mut fixed);
+        fixed.rules
+    }
+
     /// Forgets what is known of the node's table, as a process that begins knows nothing of what its predecessor
     /// wrote.
     pub fn restart_nftables(&mut self) {
@@ -125,14 +153,18 @@ impl Proxier {
     }
 
     /// How many rules there are in the table.
-    pub fn nftables_rule_count(&self) -> usize {
-        let mut fixed = Batch::default();
-        fixed::write(self.config(), false, &mut fixed);
-        fixed.rules + self.nftables.ports.values().map(|rules| rules.count).sum::<usize>()
+    pub(crate) fn nftables_rule_count(&self) -> usize {
+        let ports = self.nftables.ports.values();
+        self.nftables_fixed_count() + ports.map(|rules| rules.count).sum::<usize>()
     }
 }
 
 impl State {
+    /// What stands in the table is what was written.
+    pub(crate) fn has_written(&self) -> bool {
+        self.has_synced && !self.has_failed
+    }
+
     /// Deletes chains that have been stale for long enough. `false`: they are still in use.
     fn delete_stale(
         &mut self,
