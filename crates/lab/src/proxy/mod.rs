@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use base::tree::{BTreeMap, BTreeSet};
 use base::{Duration, Instant, Rng, order};
-use kube_api::core::Service;
+use kube_api::core::{Node, Service};
 use kube_api::discovery::{Endpoint, EndpointSlice};
 use kube_api::{AnyObject, Api, Change, Kind, MetaExt};
 use kube_proxy::canary::Canary;
@@ -23,6 +23,8 @@ pub const MIN_SYNC: Duration = Duration::from_secs(1);
 /// A sync that comes so long after the last full one writes everything (`FullSyncPeriod`).
 const FULL_SYNC: Duration = Duration::from_secs(3600);
 
+/// The label that says which zone a node is in.
+const ZONE: &str = "topology.kubernetes.io/zone";
 /// How often it looks whether its chains are still there (`syncPeriod`).
 const SYNC_PERIOD: Duration = Duration::from_secs(30);
 /// How long a sync takes, besides what each rule takes.
@@ -130,6 +132,16 @@ impl NodeProxy {
         let config = ProxyConfig { balancing, ..self.proxier.config().clone() };
         self.proxier.configure(config);
         self.ask(now);
+    }
+
+    /// Its node is, or is now, in this zone.
+    pub(crate) fn observe_node(&mut self, node: &Node, now: Instant) {
+        let zone = node.metadata.label(ZONE).map(str::to_string);
+        if self.proxier.config().zone != zone {
+            let config = ProxyConfig { zone, ..self.proxier.config().clone() };
+            self.proxier.configure(config);
+            self.ask(now + self.watch_delay);
+        }
     }
 
     /// Takes in what there is, as a process that begins lists everything before it watches.
