@@ -123,6 +123,7 @@ impl Cluster {
                 pod_subnet: config.pod_subnet,
                 balancing,
                 mode: config.proxy_mode,
+                proxy: &config.proxy,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
             runtime.kubelet.set_dns(cluster.dns.clone());
