@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use base::{Duration, Instant, Rng};
 use controllers::ControlPlane;
+use controllers::events::{self, Severity};
 use controllers::manager::Latencies;
-use kube_api::core::{Node, Pod, Service};
+use kube_api::core::{EventSource, Node, Pod, Service};
 use kube_api::discovery::EndpointSlice;
 use kube_api::networking::Ingress;
 use kube_api::{Api, ApiConfig, Change, Kind, KindId, MetaExt};
@@ -307,6 +308,9 @@ impl Cluster {
 
     fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {
         for node in self.nodes.values_mut() {
+            if node.proxy.has_begun() {
+                announce_proxy(&mut self.api, &node.name, now);
+            }
             if let Some(count) = node.policy.work(&self.api, &self.net, now) {
                 let text = format!("NetworkPolicies: {count} rules and addresses written");
                 journal.note(now, Topic::Rules, &node.name, text);
@@ -339,6 +343,14 @@ impl Cluster {
         self.nodes.insert(name.clone(), runtime);
         self.renew_lease(&name, joined, now);
     }
+}
+
+/// The event by which a kube-proxy says that it has begun (`cmd/kube-proxy/app/server.go`).
+fn announce_proxy(api: &mut Api, node: &str, now: Instant) {
+    let Some(object) = api.store().get::<Node>("", node) else { return };
+    let about = events::reference(&**object);
+    let from = EventSource { component: Some("kube-proxy".to_string()), host: None };
+    events::record(api, now, about, Severity::Normal, "Starting", "", from);
 }
 
 /// `2 Services, 3 endpoints changed, 14 rules written, 1.8 ms`
