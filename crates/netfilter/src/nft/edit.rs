@@ -418,6 +418,18 @@ impl<'a> Edit<'a> {
         *users = if comes { *users + conntrack } else { users.saturating_sub(conntrack) };
     }
 
+    /// Changes how long elements of a set stay, and how many there may be.
+    pub(super) fn set_limits(
+        &mut self,
+        table: u64,
+        set: u64,
+        (timeout, gc_interval, size): (Option<u64>, Option<u64>, Option<u32>),
+    ) {
+        if let Some(set) = self.by_handle(table).and_then(|table| table.sets.get_mut(&set)) {
+            (set.timeout, set.gc_interval, set.size) = (timeout, gc_interval, size);
+        }
+    }
+
     /// `add set`, `add map`
     pub fn add_set(&mut self, verb: Verb, at: &At, spec: SetSpec) -> Edited {
         let now = self.now;
@@ -428,10 +440,17 @@ impl<'a> Edit<'a> {
             Some(known) => {
                 let is_same = known.keys == spec.set.keys
                     && known.data == spec.set.data
-                    && known.flags == spec.set.flags
-                    && known.timeout == spec.set.timeout;
+                    && known.flags == spec.set.flags;
                 if !is_same {
                     return Err(Failure::kernel(EXISTS, spec.span));
+                }
+                // These may change, and what is not said is none (`nf_tables_newset`).
+                let (table, handle) = (table.handle, known.handle);
+                let limits = |set: &Set| (set.timeout, set.gc_interval, set.size);
+                let (old, new) = (limits(known), limits(&spec.set));
+                if old != new {
+                    self.undo.push(Undo::Limits(table, handle, old));
+                    self.set_limits(table, handle, new);
                 }
             }
             None => {

@@ -22,6 +22,7 @@ pub(super) enum Undo {
     RuleRemoved(u64, u64, usize, Box<Rule>),
     RulesRemoved(u64, u64, Vec<Rule>),
     SetAdded(u64, u64),
+    Limits(u64, u64, (Option<u64>, Option<u64>, Option<u32>)),
     SetRemoved(u64, Box<Set>),
     ElementAdded(u64, u64, Option<Key>, Option<Box<Element>>),
     ElementRemoved(u64, u64, Option<Key>, Box<Element>),
@@ -34,6 +35,7 @@ impl Edit<'_> {
     /// Takes a step back.
     pub(super) fn take_back(&mut self, step: Undo) {
         match step {
+            Undo::Limits(table, set, limits) => self.set_limits(table, set, limits),
             Undo::TableAdded(handle) => {
                 self.rules.tables.retain(|table| table.handle != handle);
                 self.is_rehooked = true;
