@@ -194,7 +194,9 @@ fn claims_of_a_stateful_set_stay_when_its_pods_go() {
     let volumes = kube_api::to_value(&*cluster.get::<Pod>("db-0"))["spec"]["volumes"].clone();
     check(
         volumes.to_string(),
-        expect![[r#"[{"name":"data","persistentVolumeClaim":{"claimName":"data-db-0"}}]"#]],
+        expect![[
+            r#"[{"name":"data","persistentVolumeClaim":{"claimName":"data-db-0"}},{"name":"kube-api-access-jrtgz","projected":{"defaultMode":420,"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},{"configMap":{"items":[{"key":"ca.crt","path":"ca.crt"}],"name":"kube-root-ca.crt"}},{"downwardAPI":{"items":[{"fieldRef":{"apiVersion":"v1","fieldPath":"metadata.namespace"},"path":"namespace"}]}}]}}]"#
+        ]],
     );
     cluster.apply(&stateful_set(0, "one", claims));
     cluster.pass(10_000);

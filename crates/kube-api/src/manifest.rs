@@ -40,6 +40,8 @@ pub struct Options<'a> {
     pub namespace: Option<&'a str>,
     /// `--validate`
     pub validate: Validate,
+    /// Only kinds and names are wanted: nothing else of a document is looked at.
+    pub names_only: bool,
 }
 
 /// A document of a file, as an object of a known kind.
@@ -240,7 +242,10 @@ impl Reader<'_> {
             (true, false) => given,
             (true, true) => self.options.namespace.unwrap_or("default").to_string(),
         };
-        let decoded = self.api.decoded(kind.id, &node);
+        let decoded = match self.options.names_only {
+            true => Decoded { value: Value::Null, problems: Vec::new() },
+            false => self.api.decoded(kind.id, &node),
+        };
         let mut warnings = Vec::new();
         if let Some(status) = self.refusal(&kind, &decoded) {
             if self.options.validate == Validate::Strict || decoded.has_wrong_type() {

@@ -13,13 +13,15 @@ use crate::KUBERNETES_VERSION;
 use crate::kind::KindConfig;
 
 /// The namespaces of a new cluster.
-const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+const NAMESPACES: [&str; 5] =
+    ["default", "kube-node-lease", "kube-public", "kube-system", "local-path-storage"];
 
 /// Images that are part of a node's own image.
-pub(crate) const IMAGES: [&str; 7] = [
+pub(crate) const IMAGES: [&str; 8] = [
     "registry.k8s.io/coredns/coredns:v1.13.1",
     "registry.k8s.io/kube-proxy:v1.35.0",
     "docker.io/kindest/kindnetd:v20250512-df8de77b",
+    "docker.io/kindest/local-path-provisioner:v20250214-acbabc1a",
     "registry.k8s.io/etcd:3.6.6-0",
     "registry.k8s.io/kube-apiserver:v1.35.0",
     "registry.k8s.io/kube-controller-manager:v1.35.0",

@@ -236,6 +236,12 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         return Err(error("you must specify at least one command for the container"));
     }
     let (pod, _) = pod(kube, word)?;
+    if controllers::pods::has_ended(&pod) {
+        let phase = controllers::pods::phase(&pod);
+        return Err(error(format!(
+            "cannot exec into a container in a completed pod; current phase is {phase}"
+        )));
+    }
     // Here it is the API server that looks for the container.
     let container = match container(kube, args, &pod).await {
         Err(Fail::Message(text)) => {

@@ -241,8 +241,18 @@ pub(crate) async fn files(
     args: &Args,
     doing: &str,
 ) -> Result<(Vec<(KindInfo, AnyObject)>, bool), Fail> {
+    files_or(kube, args, doing, args.is_on("ignore-not-found")).await
+}
+
+/// The same; with `ignore_missing`, of what is not there nothing is said.
+pub(crate) async fn files_or(
+    kube: &Kube<'_>,
+    args: &Args,
+    doing: &str,
+    ignore_missing: bool,
+) -> Result<(Vec<(KindInfo, AnyObject)>, bool), Fail> {
     let (mut found, mut all_there) = (Vec::new(), true);
-    for manifest in super::manifest::read(kube, args).await? {
+    for manifest in super::manifest::read_names(kube, args).await? {
         let text = match manifest {
             Err(wrong) => wrong.text().trim_end().to_string(),
             Ok(manifest) => {
@@ -251,7 +261,7 @@ pub(crate) async fn files(
                         found.push((manifest.kind, object));
                         continue;
                     }
-                    Err(Fail::Message(_)) if args.is_on("ignore-not-found") => continue,
+                    Err(Fail::Message(_)) if ignore_missing => continue,
                     Err(Fail::Message(text)) if doing.is_empty() => text,
                     Err(Fail::Message(text)) => {
                         let what = format!("error when {doing} {:?}: ", manifest.file);
