@@ -770,3 +770,68 @@ fn an_autoscaler_keeps_its_limits_and_finds_no_metrics() {
     );
     assert_eq!(cluster.api.store().list::<Pod>().count(), 2);
 }
+
+#[test]
+fn numbers_of_a_job_fail_each_for_themselves() {
+    let mut cluster = Cluster::new(2);
+    let job = "apiVersion: batch/v1
+kind: Job
+metadata: {name: each}
+spec:
+  completions: 3
+  parallelism: 3
+  completionMode: Indexed
+  backoffLimitPerIndex: 1
+  template:
+    metadata: {labels: {ends: bad}}
+    spec: {restartPolicy: Never, containers: [{name: c, image: busybox}]}
+";
+    cluster.apply(job);
+    cluster.pass(30_000);
+    check(
+        cluster.job("each"),
+        expect![[r#"
+        succeeded null null failed 6 "0-2"
+        FailureTarget FailedIndexes: Job has failed indexes
+        Failed FailedIndexes: Job has failed indexes"#]],
+    );
+    // One number too many ends all.
+    let more =
+        job.replace("each", "few").replace("  template", "  maxFailedIndexes: 0\n  template");
+    cluster.apply(&more);
+    cluster.pass(30_000);
+    check(
+        cluster.job("few"),
+        expect![[r#"
+        succeeded null null failed 6 "0-2"
+        FailureTarget MaxFailedIndexesExceeded: Job has exceeded the specified maximal number of failed indexes
+        Failed MaxFailedIndexesExceeded: Job has exceeded the specified maximal number of failed indexes"#]],
+    );
+}
+
+#[test]
+fn a_job_is_done_when_those_that_matter_have_succeeded() {
+    let mut cluster = Cluster::new(2);
+    cluster.apply(
+        "apiVersion: batch/v1
+kind: Job
+metadata: {name: lead}
+spec:
+  completions: 4
+  parallelism: 1
+  completionMode: Indexed
+  successPolicy: {rules: [{succeededIndexes: \"2-3\"}, {succeededIndexes: \"0-2\", succeededCount: 2}]}
+  template:
+    metadata: {labels: {ends: ok}}
+    spec: {restartPolicy: Never, containers: [{name: c, image: busybox}]}
+",
+    );
+    cluster.pass(30_000);
+    check(
+        cluster.job("lead"),
+        expect![[r#"
+        succeeded 2 "0,1" failed null null
+        SuccessCriteriaMet SuccessPolicy: Matched rules at index 1
+        Complete SuccessPolicy: Matched rules at index 1"#]],
+    );
+}

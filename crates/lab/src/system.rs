@@ -40,6 +40,7 @@ pub(crate) fn create(api: &mut Api, api_server: Ipv4Addr, config: &KindConfig, n
     let text = include_str!("system.yaml")
         .replace("<first service address>", &address(1))
         .replace("<dns address>", &address(10))
+        .replace("<services>", &services.to_string())
         .replace("<api server>", &api_server.to_string())
         .replace("<version>", KUBERNETES_VERSION);
     for document in yaml::documents(&text) {

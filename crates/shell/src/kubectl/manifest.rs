@@ -96,7 +96,7 @@ async fn read_as(
         }
     };
     let namespace = kube.has_namespace.then_some(kube.namespace.as_str());
-    let options = Options { namespace, validate, names_only };
+    let options = Options { namespace, fallback: &kube.namespace, validate, names_only };
     let mut manifests = Vec::new();
     for path in args.all("filename") {
         if path.starts_with("http://") || path.starts_with("https://") {

@@ -54,15 +54,21 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     if objects.is_empty() && !may_be_missing {
         return Err(error("no matching resources found"));
     }
-    let mut code = 0;
+    let mut failed = Vec::new();
     for (kind, object) in &objects {
-        if let Err(fail) = one(kube, kind, object, &condition, deadline).await {
-            let Fail::Message(text) = fail else { return Err(fail) };
-            kube.err(format!("{text}\n")).await?;
-            code = 1;
+        match one(kube, kind, object, &condition, deadline).await {
+            Ok(()) => {}
+            Err(Fail::Message(text)) => failed.push(text),
+            Err(other) => return Err(other),
         }
     }
-    Ok(code)
+    // Of several errors each is a line of its own (`MultipleErrors`).
+    let are_many = failed.len() > 1;
+    for text in &failed {
+        let text = text.strip_prefix("error: ").filter(|_| are_many).unwrap_or(text);
+        kube.err(format!("{text}\n")).await?;
+    }
+    Ok(i32::from(!failed.is_empty()))
 }
 
 /// What is there of what is waited for.
