@@ -29,9 +29,43 @@ impl Balancing {
     }
 }
 
+/// What kube-proxy writes its rules for (`--proxy-mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// iptables.
+    #[default]
+    Iptables,
+    /// nftables.
+    Nftables,
+    /// IP virtual servers, and iptables and ipsets for the rest.
+    Ipvs,
+    /// No kube-proxy runs.
+    None,
+}
+
+impl Mode {
+    /// The mode of this name.
+    pub fn parse(name: &str) -> Option<Mode> {
+        let all = [Mode::Iptables, Mode::Nftables, Mode::Ipvs, Mode::None];
+        all.into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// The word it is chosen by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Iptables => "iptables",
+            Mode::Nftables => "nftables",
+            Mode::Ipvs => "ipvs",
+            Mode::None => "none",
+        }
+    }
+}
+
 /// Configuration of kube-proxy on one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyConfig {
+    /// What rules are written for.
+    pub mode: Mode,
     /// The node's name.
     pub node_name: String,
     /// The node's address.
@@ -40,6 +74,8 @@ pub struct ProxyConfig {
     pub zone: Option<String>,
     /// Where Pods have their addresses; without it no traffic counts as coming from a Pod.
     pub cluster_cidr: Option<AddrMask>,
+    /// Where Services have their cluster IPs.
+    pub service_cidrs: Vec<AddrMask>,
     /// Masquerade everything that goes to a cluster IP.
     pub masquerade_all: bool,
     /// Which bit of the mark asks for masquerading.
@@ -50,7 +86,8 @@ pub struct ProxyConfig {
     pub conntrack_tcp_liberal: bool,
     /// Node ports answer on 127.0.0.1 too.
     pub localhost_node_ports: bool,
-    /// Only these of the node's addresses answer on node ports; none means all.
+    /// Only these of the node's addresses answer on node ports; none means all, and in nftables mode
+    /// `node_ip`.
     pub node_port_addresses: Vec<AddrMask>,
     /// The node's own addresses, for `node_port_addresses`.
     pub interface_addrs: Vec<Ipv4Addr>,
@@ -62,10 +99,12 @@ impl ProxyConfig {
     /// The defaults of kind's nodes.
     pub fn new(node_name: &str, node_ip: Ipv4Addr, cluster_cidr: AddrMask) -> ProxyConfig {
         ProxyConfig {
+            mode: Mode::default(),
             node_name: node_name.to_string(),
             node_ip,
             zone: None,
             cluster_cidr: Some(cluster_cidr),
+            service_cidrs: Vec::new(),
             masquerade_all: false,
             masquerade_bit: 14,
             random_fully: true,

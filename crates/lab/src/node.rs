@@ -10,13 +10,13 @@ use kube_api::core::{
 };
 use kube_api::object::time;
 use kube_api::{Change, MetaExt};
-use kube_proxy::{Balancing, ProxyConfig};
+use kube_proxy::{Balancing, Mode, ProxyConfig};
 use netfilter::rule::AddrMask;
 use netsim::{Cidr, IfId, Net, NsId};
 
 use crate::KUBERNETES_VERSION;
 use crate::cni::portmap::HostPorts;
-use crate::kind::{NodeConfig, Role};
+use crate::kind::{NodeConfig, ProxyOptions, Role};
 use crate::kubelet::Kubelet;
 use crate::outage::Outage;
 use crate::policy::PolicyAgent;
@@ -64,6 +64,8 @@ pub(crate) struct NodeParts<'a> {
     pub(crate) pod_cidr: Cidr,
     pub(crate) pod_subnet: Cidr,
     pub(crate) balancing: Balancing,
+    pub(crate) mode: Mode,
+    pub(crate) proxy: &'a ProxyOptions,
 }
 
 impl NodeRuntime {
@@ -72,8 +74,10 @@ impl NodeRuntime {
         let subnet = parts.pod_subnet;
         let mut config = ProxyConfig::new(name, ip, AddrMask::prefix(subnet.addr, subnet.len));
         config.balancing = parts.balancing;
-        // kube-proxy lets node ports answer on 127.0.0.1.
-        net.set_route_localnet(ns, true);
+        config.mode = parts.mode;
+        parts.proxy.apply(&mut config);
+        // For iptables, kube-proxy lets node ports answer on 127.0.0.1.
+        net.set_route_localnet(ns, parts.mode == Mode::Iptables && config.localhost_node_ports);
         NodeRuntime {
             name: name.to_string(),
             ns,
@@ -81,7 +85,7 @@ impl NodeRuntime {
             ip,
             pod_cidr,
             role: parts.config.role,
-            kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr),
+            kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr, net.now()),
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
             host_ports: HostPorts::default(),
             policy: PolicyAgent::new(name, ns, rng.fork(&format!("policy/{name}"))),

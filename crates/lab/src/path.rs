@@ -222,6 +222,7 @@ impl Stay {
     pub fn rules_asked(&self) -> usize {
         let count = |event: &HookEvent| match event {
             HookEvent::Table { evals, .. } => evals.len(),
+            HookEvent::Nft { evals, .. } => evals.len(),
             _ => 0,
         };
         self.hook_events().map(|(_, event)| count(event)).sum()

@@ -7,9 +7,10 @@ use base::Instant;
 use kube_api::core::{Container, Namespace, Node, Pod, PodSpec, Toleration};
 use kube_api::object::controller_ref;
 use kube_api::{Api, yaml};
-use netsim::Cidr;
+use kube_proxy::Mode;
 
 use crate::KUBERNETES_VERSION;
+use crate::kind::KindConfig;
 
 /// The namespaces of a new cluster.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -26,21 +27,33 @@ pub(crate) const IMAGES: [&str; 7] = [
 ];
 
 /// Creates what the cluster itself needs.
-pub(crate) fn create(api: &mut Api, api_server: Ipv4Addr, services: Cidr, now: Instant) {
+pub(crate) fn create(api: &mut Api, api_server: Ipv4Addr, config: &KindConfig, now: Instant) {
     for name in NAMESPACES {
         let mut namespace = Namespace::default();
         namespace.metadata.name = Some(name.to_string());
         api.create_typed(namespace, now).expect("a new cluster has no namespaces");
     }
+    let services = config.service_subnet;
     let address = |n: u32| services.nth(n).unwrap_or(services.addr).to_string();
     let text = include_str!("system.yaml")
         .replace("<first service address>", &address(1))
         .replace("<dns address>", &address(10))
         .replace("<api server>", &api_server.to_string())
-        .replace("<version>", KUBERNETES_VERSION);
+        .replace("<pod subnet>", &config.pod_subnet.to_string())
+        .replace("<proxy mode>", config.proxy_mode.name());
+    let text = config.proxy.fill_in(&text).replace("<version>", KUBERNETES_VERSION);
     for document in yaml::documents(&text) {
+        if config.proxy_mode == Mode::None && is_of_proxy(&document) {
+            continue;
+        }
         create_document(api, document, now).expect("the objects of system.yaml are valid");
     }
+}
+
+fn is_of_proxy(document: &yaml::Document) -> bool {
+    let Ok(Some(node)) = &document.content else { return false };
+    let name = node.get("metadata").and_then(|metadata| metadata.get("name"));
+    name.and_then(|name| name.as_str()) == Some("kube-proxy")
 }
 
 pub(crate) fn create_document(

@@ -496,7 +496,7 @@ impl Netfilter {
     ) -> Passed {
         let priority =
             if matches!(input.hook, Hook::Prerouting | Hook::Output) { -100 } else { 100 };
-        let mut was_table_asked = self.table(TableName::Nat).is_none();
+        let mut was_table_asked = false;
         let mut next = 0;
         while let Some(asked) = self.nft.asked().get(next).copied() {
             next += 1;
@@ -505,7 +505,7 @@ impl Netfilter {
             }
             if !was_table_asked && asked.priority >= priority {
                 was_table_asked = true;
-                self.run_table(TableName::Nat, input, skb, trace)?;
+                self.ask(TableName::Nat, input, skb, trace)?;
             }
             if nat::is_decided(&self.conntrack, conn, end) {
                 return Ok(());
@@ -515,7 +515,7 @@ impl Netfilter {
         if was_table_asked || nat::is_decided(&self.conntrack, conn, end) {
             return Ok(());
         }
-        self.run_table(TableName::Nat, input, skb, trace)
+        self.ask(TableName::Nat, input, skb, trace)
     }
 
     /// Takes a packet through a table, if there is one.
@@ -528,8 +528,8 @@ impl Netfilter {
         trace: &mut Option<&mut HookTrace>,
     ) -> Passed {
         match self.table(name) {
-            None => Ok(()),
-            Some(_) => self.run_table(name, input, skb, trace),
+            Some(table) if table.is_hooked(input.hook) => self.run_table(name, input, skb, trace),
+            _ => Ok(()),
         }
     }
 

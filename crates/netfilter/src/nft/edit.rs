@@ -26,6 +26,25 @@ const NOT_SUPPORTED: &str = "Operation not supported";
 
 type Edited<T = ()> = Result<T, Failure>;
 
+/// What of a set can be changed.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    timeout: Option<u64>,
+    gc_interval: Option<u64>,
+    size: Option<u32>,
+}
+
+impl Bounds {
+    fn of(set: &Set) -> Bounds {
+        Bounds { timeout: set.timeout, gc_interval: set.gc_interval, size: set.size }
+    }
+
+    /// Makes them those of a set.
+    pub(super) fn put(self, set: &mut Set) {
+        (set.timeout, set.gc_interval, set.size) = (self.timeout, self.gc_interval, self.size);
+    }
+}
+
 /// A transaction that is going on.
 pub struct Edit<'a> {
     /// The tables.
@@ -428,10 +447,18 @@ impl<'a> Edit<'a> {
             Some(known) => {
                 let is_same = known.keys == spec.set.keys
                     && known.data == spec.set.data
-                    && known.flags == spec.set.flags
-                    && known.timeout == spec.set.timeout;
+                    && known.flags == spec.set.flags;
                 if !is_same {
                     return Err(Failure::kernel(EXISTS, spec.span));
+                }
+                // As `nf_tables_newset`: these become what is said now, or nothing.
+                let handle = known.handle;
+                let bounds = Bounds::of(&spec.set);
+                if let Some(known) = table.sets.get_mut(&handle) {
+                    let before = Bounds::of(known);
+                    bounds.put(known);
+                    let undo = Undo::Bounds(table.handle, handle, before);
+                    self.undo.push(undo);
                 }
             }
             None => {

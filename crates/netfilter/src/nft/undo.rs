@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use base::tree::BTreeMap;
 
-use super::edit::{Edit, is_nat, link, link_all, set_name, users};
+use super::edit::{Bounds, Edit, is_nat, link, link_all, set_name, users};
 use super::model::{Chain, Counter, Element, Rule, Set, Table};
 use super::value::Key;
 use crate::table::Policy;
@@ -26,6 +26,7 @@ pub(super) enum Undo {
     ElementAdded(u64, u64, Option<Key>, Option<Box<Element>>),
     ElementRemoved(u64, u64, Option<Key>, Box<Element>),
     Elements(u64, u64, BTreeMap<Key, Element>, Option<Box<Element>>),
+    Bounds(u64, u64, Bounds),
     CounterAdded(u64, u64),
     CounterRemoved(u64, Box<Counter>),
 }
@@ -98,6 +99,7 @@ impl Edit<'_> {
         | Undo::ElementAdded(table, ..)
         | Undo::ElementRemoved(table, ..)
         | Undo::Elements(table, ..)
+        | Undo::Bounds(table, ..)
         | Undo::CounterAdded(table, _)
         | Undo::CounterRemoved(table, _)) = &step
         else {
@@ -157,6 +159,11 @@ impl Edit<'_> {
                 link_all(table, &elements, any.as_deref(), true);
                 if let Some(known) = table.sets.get_mut(&set) {
                     (known.elements, known.any) = (elements, any);
+                }
+            }
+            Undo::Bounds(_, set, before) => {
+                if let Some(set) = table.sets.get_mut(&set) {
+                    before.put(set);
                 }
             }
             Undo::CounterAdded(_, counter) => drop(table.counters.remove(&counter)),
