@@ -122,6 +122,7 @@ impl Cluster {
                 ip: container.ip,
                 pod_cidr: container.pod_cidr,
                 pod_subnet: config.pod_subnet,
+                service_subnet: services,
                 balancing,
                 mode: config.proxy_mode,
                 proxy: &config.proxy,
@@ -316,6 +317,11 @@ impl Cluster {
                 journal.note(now, Topic::Rules, &node.name, text);
             }
             let Some(news) = node.proxy.work(&self.net, now) else { continue };
+            if let Some(error) = &news.report.error {
+                let error = error.lines().next().unwrap_or_default();
+                journal.complain(now, Topic::Rules, &node.name, format!("sync failed: {error}"));
+                continue;
+            }
             if news.report.is_empty() {
                 continue;
             }
@@ -368,7 +374,11 @@ fn sync_text(news: &SyncNews) -> String {
         None if news.report.is_full => parts.push("full sync".to_string()),
         None => parts.push("asked to sync".to_string()),
     }
-    parts.push(format!("{} written", count(news.report.rules_written, "rule")));
+    let rules = count(news.report.rules_written, "rule");
+    match news.report.elements_changed {
+        0 => parts.push(format!("{rules} written")),
+        n => parts.push(format!("{rules}, {} written", count(n, "element"))),
+    }
     if !news.report.chains_deleted.is_empty() {
         parts.push(format!("{} deleted", count(news.report.chains_deleted.len(), "chain")));
     }

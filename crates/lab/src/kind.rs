@@ -194,7 +194,7 @@ fn validate(config: &KindConfig) -> Result<(), KindError> {
         );
         return Err(KindError::Invalid(message));
     }
-    if matches!(config.proxy_mode, Mode::Nftables | Mode::Ipvs) {
+    if config.proxy_mode == Mode::Ipvs {
         let mode = config.proxy_mode.name();
         return Err(KindError::Invalid(format!(
             "kubeProxyMode {mode} is not supported by podwire"
@@ -551,6 +551,7 @@ nodes:
     fn kube_proxy_s_mode() {
         let parsed = |mode: &str| parse(&format!("{HEAD}networking: {{kubeProxyMode: {mode}}}\n"));
         assert_eq!(parsed("iptables").unwrap().proxy_mode, Mode::Iptables);
+        assert_eq!(parsed("nftables").unwrap().proxy_mode, Mode::Nftables);
         assert_eq!(parsed("none").unwrap().proxy_mode, Mode::None);
         let error = parsed("ebpf").unwrap_err().to_string();
         assert_eq!(error, "ERROR: failed to create cluster: invalid kubeProxyMode: ebpf");

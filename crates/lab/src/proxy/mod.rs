@@ -13,6 +13,7 @@ use kube_api::{AnyObject, Api, Change, Kind, MetaExt};
 use kube_proxy::canary::Canary;
 use kube_proxy::conntrack::clean_stale;
 use kube_proxy::jumps::install_jumps;
+use kube_proxy::nftables::Engine;
 use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, Sync, SyncReport};
 use netsim::{Net, NsId};
 
@@ -25,7 +26,8 @@ const FULL_SYNC: Duration = Duration::from_secs(3600);
 
 /// The label that says which zone a node is in.
 const ZONE: &str = "topology.kubernetes.io/zone";
-/// How often it looks whether its chains are still there (`syncPeriod`).
+/// How often it looks whether its chains are still there, and how late it tries again what has failed
+/// (`syncPeriod`).
 const SYNC_PERIOD: Duration = Duration::from_secs(30);
 /// How long a sync takes, besides what each rule takes.
 const SYNC: Duration = Duration::from_micros(1_500);
@@ -198,13 +200,20 @@ impl NodeProxy {
             return None;
         }
         let sync = self.writing.as_ref().map(|writing| writing.until).or(self.due);
-        sync.into_iter().chain([self.canary.next_at()]).min()
+        let canary = self.has_canary().then(|| self.canary.next_at());
+        sync.into_iter().chain(canary).min()
+    }
+
+    /// In nftables mode nobody looks whether the table is still there.
+    fn has_canary(&self) -> bool {
+        self.proxier.config().mode != Mode::Nftables
     }
 
     /// Stops or starts the process. Stopped, it leaves its rules as they are.
     pub(crate) fn set_stopped(&mut self, is_stopped: bool, now: Instant) {
         if self.is_stopped && !is_stopped {
             // A process that begins knows nothing of what its predecessor wrote.
+            self.proxier.restart_nftables();
             self.wants_full = true;
             self.is_new = true;
             self.ask(now);
@@ -228,7 +237,10 @@ impl NodeProxy {
         if self.next_at().is_none_or(|due| due > now) {
             return None;
         }
-        if net.with_netfilter(self.ns, |netfilter| self.canary.look(netfilter, now)) == Some(true) {
+        if self.has_canary()
+            && net.with_netfilter(self.ns, |netfilter| self.canary.look(netfilter, now))
+                == Some(true)
+        {
             self.wants_full = true;
             self.ask(now);
         }
@@ -264,13 +276,20 @@ impl NodeProxy {
     fn end_sync(&mut self, net: &Net, writing: Writing, now: Instant) -> Option<SyncNews> {
         let Writing { sync, news, .. } = writing;
         let report = net.with_netfilter(self.ns, |netfilter| {
-            if sync.is_full() {
-                install_jumps(netfilter, self.proxier.config());
-            }
-            let report = self.proxier.finish(netfilter, sync);
+            let report = if self.proxier.config().mode == Mode::Nftables {
+                self.proxier.finish_nftables(&mut Engine::new(netfilter, now), sync, now)
+            } else {
+                if sync.is_full() {
+                    install_jumps(netfilter, self.proxier.config());
+                }
+                self.proxier.finish(netfilter, sync)
+            };
             clean_stale(&mut self.proxier, netfilter, now);
             report
         })?;
+        if report.error.is_some() {
+            self.ask(now + SYNC_PERIOD);
+        }
         self.health.sync(&self.proxier, net, self.ns);
         Some(SyncNews { report, ..news })
     }

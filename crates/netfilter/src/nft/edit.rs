@@ -26,25 +26,6 @@ const NOT_SUPPORTED: &str = "Operation not supported";
 
 type Edited<T = ()> = Result<T, Failure>;
 
-/// What of a set can be changed.
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    timeout: Option<u64>,
-    gc_interval: Option<u64>,
-    size: Option<u32>,
-}
-
-impl Bounds {
-    fn of(set: &Set) -> Bounds {
-        Bounds { timeout: set.timeout, gc_interval: set.gc_interval, size: set.size }
-    }
-
-    /// Makes them those of a set.
-    pub(super) fn put(self, set: &mut Set) {
-        (set.timeout, set.gc_interval, set.size) = (self.timeout, self.gc_interval, self.size);
-    }
-}
-
 /// A transaction that is going on.
 pub struct Edit<'a> {
     /// The tables.
@@ -437,6 +418,18 @@ impl<'a> Edit<'a> {
         *users = if comes { *users + conntrack } else { users.saturating_sub(conntrack) };
     }
 
+    /// Changes how long elements of a set stay, and how many there may be.
+    pub(super) fn set_limits(
+        &mut self,
+        table: u64,
+        set: u64,
+        (timeout, gc_interval, size): (Option<u64>, Option<u64>, Option<u32>),
+    ) {
+        if let Some(set) = self.by_handle(table).and_then(|table| table.sets.get_mut(&set)) {
+            (set.timeout, set.gc_interval, set.size) = (timeout, gc_interval, size);
+        }
+    }
+
     /// `add set`, `add map`
     pub fn add_set(&mut self, verb: Verb, at: &At, spec: SetSpec) -> Edited {
         let now = self.now;
@@ -451,14 +444,14 @@ impl<'a> Edit<'a> {
                 if !is_same {
                     return Err(Failure::kernel(EXISTS, spec.span));
                 }
-                // As `nf_tables_newset`: these become what is said now, or nothing.
-                let handle = known.handle;
-                let bounds = Bounds::of(&spec.set);
-                if let Some(known) = table.sets.get_mut(&handle) {
-                    let before = Bounds::of(known);
-                    bounds.put(known);
-                    let undo = Undo::Bounds(table.handle, handle, before);
-                    self.undo.push(undo);
+                // These may change, and times that are not said are none (`nf_tables_newset`).
+                let (table, handle) = (table.handle, known.handle);
+                let limits = |set: &Set| (set.timeout, set.gc_interval, set.size);
+                let (old, mut new) = (limits(known), limits(&spec.set));
+                new.2 = new.2.or(old.2);
+                if old != new {
+                    self.undo.push(Undo::Limits(table, handle, old));
+                    self.set_limits(table, handle, new);
                 }
             }
             None => {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use base::tree::BTreeMap;
 
-use super::edit::{Bounds, Edit, is_nat, link, link_all, set_name, users};
+use super::edit::{Edit, is_nat, link, link_all, set_name, users};
 use super::model::{Chain, Counter, Element, Rule, Set, Table};
 use super::value::Key;
 use crate::table::Policy;
@@ -22,11 +22,11 @@ pub(super) enum Undo {
     RuleRemoved(u64, u64, usize, Box<Rule>),
     RulesRemoved(u64, u64, Vec<Rule>),
     SetAdded(u64, u64),
+    Limits(u64, u64, (Option<u64>, Option<u64>, Option<u32>)),
     SetRemoved(u64, Box<Set>),
     ElementAdded(u64, u64, Option<Key>, Option<Box<Element>>),
     ElementRemoved(u64, u64, Option<Key>, Box<Element>),
     Elements(u64, u64, BTreeMap<Key, Element>, Option<Box<Element>>),
-    Bounds(u64, u64, Bounds),
     CounterAdded(u64, u64),
     CounterRemoved(u64, Box<Counter>),
 }
@@ -35,6 +35,7 @@ impl Edit<'_> {
     /// Takes a step back.
     pub(super) fn take_back(&mut self, step: Undo) {
         match step {
+            Undo::Limits(table, set, limits) => self.set_limits(table, set, limits),
             Undo::TableAdded(handle) => {
                 self.rules.tables.retain(|table| table.handle != handle);
                 self.is_rehooked = true;
@@ -99,7 +100,6 @@ impl Edit<'_> {
         | Undo::ElementAdded(table, ..)
         | Undo::ElementRemoved(table, ..)
         | Undo::Elements(table, ..)
-        | Undo::Bounds(table, ..)
         | Undo::CounterAdded(table, _)
         | Undo::CounterRemoved(table, _)) = &step
         else {
@@ -159,11 +159,6 @@ impl Edit<'_> {
                 link_all(table, &elements, any.as_deref(), true);
                 if let Some(known) = table.sets.get_mut(&set) {
                     (known.elements, known.any) = (elements, any);
-                }
-            }
-            Undo::Bounds(_, set, before) => {
-                if let Some(set) = table.sets.get_mut(&set) {
-                    before.put(set);
                 }
             }
             Undo::CounterAdded(_, counter) => drop(table.counters.remove(&counter)),
