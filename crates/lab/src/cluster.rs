@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use base::{Duration, Instant, Rng};
 use controllers::ControlPlane;
+use controllers::events::{self, Severity};
 use controllers::manager::Latencies;
-use kube_api::core::{Node, Pod, Service};
+use kube_api::core::{EventSource, Node, Pod, Service};
 use kube_api::discovery::EndpointSlice;
 use kube_api::networking::Ingress;
 use kube_api::{Api, ApiConfig, Change, Kind, KindId, MetaExt};
@@ -37,6 +38,8 @@ pub struct Cluster {
     pub name: String,
     /// What it was made from.
     pub config: KindConfig,
+    /// The namespace that kubectl's context of it names.
+    pub context_namespace: Option<String>,
     /// Its objects.
     pub api: Api,
     pub(crate) net: Net,
@@ -91,6 +94,7 @@ impl Cluster {
         let mut cluster = Cluster {
             name: name.to_string(),
             config: config.clone(),
+            context_namespace: None,
             api: Api::new(api_config, rng.fork("api")),
             net: net.clone(),
             control_plane: ControlPlane::new(&Latencies::default(), rng.fork("controllers")),
@@ -124,6 +128,7 @@ impl Cluster {
                 service_subnet: services,
                 balancing,
                 mode: config.proxy_mode,
+                proxy: &config.proxy,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
             runtime.kubelet.set_dns(cluster.dns.clone());
@@ -307,6 +312,9 @@ impl Cluster {
 
     fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {
         for node in self.nodes.values_mut() {
+            if node.proxy.has_begun() {
+                announce_proxy(&mut self.api, &node.name, now);
+            }
             if let Some(count) = node.policy.work(&self.api, &self.net, now) {
                 let text = format!("NetworkPolicies: {count} rules and addresses written");
                 journal.note(now, Topic::Rules, &node.name, text);
@@ -330,6 +338,7 @@ impl Cluster {
     /// A node becomes known to the API server and to the other nodes.
     fn join(&mut self, joining: Joining, now: Instant) {
         let Joining { mut runtime, object } = joining;
+        runtime.object.clone_from(&object);
         let Ok(object) = self.api.create_typed(object, now) else { return };
         if runtime.role == Role::ControlPlane {
             system::create_static_pods(&mut self.api, &object, now);
@@ -344,6 +353,14 @@ impl Cluster {
         self.nodes.insert(name.clone(), runtime);
         self.renew_lease(&name, joined, now);
     }
+}
+
+/// The event by which a kube-proxy says that it has begun (`cmd/kube-proxy/app/server.go`).
+fn announce_proxy(api: &mut Api, node: &str, now: Instant) {
+    let Some(object) = api.store().get::<Node>("", node) else { return };
+    let about = events::reference(&**object);
+    let from = EventSource { component: Some("kube-proxy".to_string()), host: None };
+    events::record(api, now, about, Severity::Normal, "Starting", "", from);
 }
 
 /// `2 Services, 3 endpoints changed, 14 rules written, 1.8 ms`

@@ -16,7 +16,7 @@ use netsim::{Cidr, IfId, Net, NsId};
 
 use crate::KUBERNETES_VERSION;
 use crate::cni::portmap::HostPorts;
-use crate::kind::{NodeConfig, Role};
+use crate::kind::{NodeConfig, ProxyOptions, Role};
 use crate::kubelet::Kubelet;
 use crate::outage::Outage;
 use crate::policy::PolicyAgent;
@@ -47,8 +47,12 @@ pub struct NodeRuntime {
     pub(crate) host_ports: HostPorts,
     /// What keeps traffic out that no NetworkPolicy allows.
     pub(crate) policy: PolicyAgent,
+    /// As what its kubelet made it known.
+    pub(crate) object: Node,
     /// When it was made; its heartbeats count from there.
     pub(crate) joined: Instant,
+    /// When it was last switched on or off.
+    pub(crate) switched: Instant,
     /// What has happened to it, and the last heartbeat that was heard.
     pub(crate) outage: Option<Outage>,
     pub(crate) silent: Option<Instant>,
@@ -66,6 +70,7 @@ pub(crate) struct NodeParts<'a> {
     pub(crate) service_subnet: Cidr,
     pub(crate) balancing: Balancing,
     pub(crate) mode: Mode,
+    pub(crate) proxy: &'a ProxyOptions,
 }
 
 impl NodeRuntime {
@@ -76,8 +81,9 @@ impl NodeRuntime {
         config.service_cidrs.push(mask(parts.service_subnet));
         config.balancing = parts.balancing;
         config.mode = parts.mode;
+        parts.proxy.apply(&mut config);
         // For iptables, kube-proxy lets node ports answer on 127.0.0.1.
-        net.set_route_localnet(ns, parts.mode == Mode::Iptables);
+        net.set_route_localnet(ns, parts.mode == Mode::Iptables && config.localhost_node_ports);
         NodeRuntime {
             name: name.to_string(),
             ns,
@@ -89,7 +95,9 @@ impl NodeRuntime {
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
             host_ports: HostPorts::default(),
             policy: PolicyAgent::new(name, ns, rng.fork(&format!("policy/{name}"))),
+            object: Node::default(),
             joined: net.now(),
+            switched: net.now(),
             outage: None,
             silent: None,
         }

@@ -496,7 +496,8 @@ impl Netfilter {
     ) -> Passed {
         let priority =
             if matches!(input.hook, Hook::Prerouting | Hook::Output) { -100 } else { 100 };
-        let mut was_table_asked = self.table(TableName::Nat).is_none();
+        let has_table = self.table(TableName::Nat).is_some_and(|table| table.is_hooked(input.hook));
+        let mut was_table_asked = !has_table;
         let mut next = 0;
         while let Some(asked) = self.nft.asked().get(next).copied() {
             next += 1;

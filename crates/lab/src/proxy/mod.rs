@@ -51,6 +51,8 @@ pub struct NodeProxy {
     wants_full: bool,
     last_full: Instant,
     is_stopped: bool,
+    /// Its process has begun, and nobody has heard of it yet.
+    is_new: bool,
     canary: Canary,
     health: HealthChecks,
 }
@@ -119,6 +121,7 @@ impl NodeProxy {
             wants_full: true,
             last_full: now,
             is_stopped: false,
+            is_new: true,
             canary: Canary::new("KUBE-PROXY-CANARY", SYNC_PERIOD, now),
             health: HealthChecks::default(),
         }
@@ -212,6 +215,7 @@ impl NodeProxy {
             // A process that begins knows nothing of what its predecessor wrote.
             self.proxier.restart_nftables();
             self.wants_full = true;
+            self.is_new = true;
             self.ask(now);
         }
         // What is not written by now will not be.
@@ -220,6 +224,12 @@ impl NodeProxy {
             self.health.stop();
         }
         self.is_stopped = is_stopped;
+    }
+
+    /// Its process has begun since this was last asked.
+    pub(crate) fn has_begun(&mut self) -> bool {
+        let runs = !self.is_stopped && self.proxier.config().mode != Mode::None;
+        runs && std::mem::take(&mut self.is_new)
     }
 
     /// Begins a sync or ends one, if it is time.
