@@ -46,4 +46,4 @@ docker exec kind-worker nft delete table ip kube-proxy
 kubectl scale deployment/web --replicas=1
 sleep 35
 docker exec kind-worker nft list table ip kube-proxy | grep -c chain
-lab log
+lab log | grep 'rules kind-worker:' | tail -12
