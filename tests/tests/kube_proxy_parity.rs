@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -11,8 +12,9 @@ use kube_api::MetaExt;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
 use kube_api::yaml;
-use kube_proxy::sync::install_jumps;
-use kube_proxy::{Balancing, Proxier, ProxyConfig, text};
+use kube_proxy::jumps::install_jumps;
+use kube_proxy::nftables::Engine;
+use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, text};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::rule::AddrMask;
 use netfilter::text::parse::parse_addr_mask;
@@ -20,7 +22,7 @@ use netfilter::text::save::save;
 use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, Verdict};
 use packet::reply::finish;
 use packet::{protocol, tcp_flags};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn config(value: &Value) -> ProxyConfig {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
@@ -38,8 +40,11 @@ fn config(value: &Value) -> ProxyConfig {
     config.random_fully = flag("randomFully", false);
     config.conntrack_tcp_liberal = flag("conntrackTCPLiberal", false);
     config.localhost_node_ports = flag("localhostNodePorts", true);
-    config.node_port_addresses =
-        list("nodePortAddresses").iter().filter_map(|cidr| parse_addr_mask(cidr).ok()).collect();
+    let masks = |key: &str| -> Vec<AddrMask> {
+        list(key).iter().filter_map(|cidr| parse_addr_mask(cidr).ok()).collect()
+    };
+    config.service_cidrs = masks("serviceCIDRs");
+    config.node_port_addresses = masks("nodePortAddresses");
     config.interface_addrs = list("interfaceAddrs")
         .iter()
         .filter_map(|cidr| cidr.split('/').next()?.parse().ok())
@@ -63,8 +68,14 @@ fn synced(
         proxier.observe_slice(None, Some(&Rc::new(slice.clone())));
     }
     let mut netfilter = Netfilter::new(Rng::new(7));
-    install_jumps(&mut netfilter);
-    proxier.sync(&mut netfilter, true);
+    if config.mode == Mode::Nftables {
+        let mut engine = Engine::new(&mut netfilter, Instant::ZERO);
+        let report = proxier.sync_nftables(&mut engine, true, Instant::ZERO);
+        assert_eq!(report.error, None);
+    } else {
+        install_jumps(&mut netfilter, config);
+        proxier.sync(&mut netfilter, true);
+    }
     (proxier, netfilter)
 }
 
@@ -190,7 +201,7 @@ fn send(netfilter: &mut Netfilter, node: &Node, flow: &Value, serial: u16) -> (S
 #[test]
 fn packets_go_where_a_real_kube_proxy_sends_them() {
     let Some(path) = tests::shared("kube-proxy/flows.jsonl") else { return };
-    let mut flows_seen = 0;
+    let (mut flows_seen, mut others) = (0, BTreeSet::new());
     for line in fs::read_to_string(path).unwrap().lines() {
         let case: Value = serde_json::from_str(line).unwrap();
         let name = format!("{} {} {}", case["test"], case["case"], case["step"]);
@@ -214,21 +225,75 @@ fn packets_go_where_a_real_kube_proxy_sends_them() {
         );
         addrs.push(config.node_ip);
         let node = Node { addrs };
-        for balancing in [Balancing::Random, Balancing::RoundRobin] {
-            config.balancing = balancing;
+        let ways = [Balancing::Random, Balancing::RoundRobin];
+        for (mode, balancing) in [Mode::Iptables, Mode::Nftables]
+            .into_iter()
+            .flat_map(|mode| ways.into_iter().map(move |balancing| (mode, balancing)))
+        {
+            (config.mode, config.balancing) = (mode, balancing);
             for flow in case["flows"].as_array().unwrap() {
-                flows_seen += usize::from(balancing == Balancing::Random);
+                flows_seen += 1;
+                let mut flow = flow.clone();
+                if mode == Mode::Nftables
+                    && let Some(output) = otherwise(&config, &services, &node, &flow)
+                {
+                    let name = flow["name"].as_str().unwrap();
+                    others.insert(format!(
+                        "{name}: {}",
+                        if output.is_empty() { "-" } else { output }
+                    ));
+                    (flow["output"], flow["masq"]) = (output.into(), false.into());
+                }
                 check_flow(
-                    &format!("{name} {} {balancing:?}", flow["name"]),
+                    &format!("{name} {} {mode:?} {balancing:?}", flow["name"]),
                     &config,
                     (&services, &slices),
                     &node,
-                    flow,
+                    &flow,
                 );
             }
         }
     }
-    assert!(flows_seen > 200, "{flows_seen}");
+    assert!(flows_seen > 4 * 200, "{flows_seen}");
+    let expected = [
+        "TCP-only port does not match UDP traffic: REJECT",
+        "external to nodePort on secondary IP: -",
+        "localhost to NodePort with eTP:Local: -",
+        "localhost to NodePort with iTP:Local: -",
+        "localhost to NodePort: -",
+        "localhost to nodePort gets masqueraded: -",
+        "svc1 does not accept svc2's ports: REJECT",
+    ];
+    assert_eq!(Vec::from_iter(others), expected);
+}
+
+/// What becomes of a packet that ends otherwise in nftables mode: there node ports answer on the node's first
+/// address alone if nothing else is said, and never on 127.0.0.1; and what is for no port of a cluster IP, or for
+/// no cluster IP, is refused or dropped.
+fn otherwise(
+    config: &ProxyConfig,
+    services: &[Service],
+    node: &Node,
+    flow: &Value,
+) -> Option<&'static str> {
+    let to: Ipv4Addr = flow["destIP"].as_str().unwrap().parse().unwrap();
+    let wanted = &config.node_port_addresses;
+    let answers = match wanted.is_empty() {
+        true => to == config.node_ip,
+        false => wanted.iter().any(|range| range.contains(to)) && !to.is_loopback(),
+    };
+    let is_here = to.is_loopback() || node.addrs.contains(&to);
+    let is_node_port = flow["destPort"].as_u64() >= Some(3000);
+    let is_taken = flow["output"] != "" && flow["output"] != "ACCEPT";
+    if is_here && !answers && is_node_port && is_taken {
+        return Some("");
+    }
+    if flow["output"] != "" || !config.service_cidrs.iter().any(|range| range.contains(to)) {
+        return None;
+    }
+    let ips = services.iter().filter_map(|service| service.spec.as_ref()?.cluster_ip.as_deref());
+    let is_known = ips.into_iter().any(|ip| ip == to.to_string());
+    Some(if is_known { "REJECT" } else { "DROP" })
 }
 
 /// Sends as many packets as there may be answers, many times over, and compares who was reached.
@@ -287,4 +352,102 @@ fn assert_same_rules(name: &str, actual: &str, expected: &str) {
         assert_eq!(actual, expected, "{name}");
     }
     assert_eq!(actual.len(), expected.len(), "{name}");
+}
+
+/// A Service `turns` with so many endpoints, and a node that has heard of it.
+fn balanced(config: &ProxyConfig, endpoints: usize, annotation: Option<&str>) -> Netfilter {
+    let annotations = annotation.map(|value| json!({"podwire.dev/load-balancing": value}));
+    let service = json!({
+        "metadata": {"name": "turns", "namespace": "default", "annotations": annotations},
+        "spec": {"type": "NodePort", "clusterIP": "172.30.0.1",
+            "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}]},
+    });
+    let addresses = (1..=endpoints).map(|n| {
+        json!({"addresses": [format!("10.180.0.{n}")], "conditions": {"ready": true}, "nodeName": "elsewhere"})
+    });
+    let slice = json!({
+        "metadata": {"name": "turns-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "turns"}},
+        "addressType": "IPv4", "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+        "endpoints": addresses.collect::<Vec<_>>(),
+    });
+    let service = serde_json::from_value(service).unwrap();
+    let slice = serde_json::from_value(slice).unwrap();
+    synced(config, &[service], &[slice]).1
+}
+
+/// Who answers each of so many connections, some to the cluster IP, some to the node port.
+fn answers(
+    netfilter: &mut Netfilter,
+    config: &ProxyConfig,
+    count: usize,
+    rng: &mut Rng,
+) -> Vec<String> {
+    let node = Node { addrs: vec![config.node_ip] };
+    let mut ask = |serial| {
+        let (to, port) = match rng.below(2) {
+            0 => ("172.30.0.1".to_string(), 80),
+            _ => (config.node_ip.to_string(), 30080),
+        };
+        let flow =
+            json!({"sourceIP": "10.0.0.9", "destIP": to, "destPort": port, "protocol": "TCP"});
+        send(netfilter, &node, &flow, serial).0
+    };
+    (0..count).map(|serial| ask(serial as u16)).collect()
+}
+
+fn node_config(balancing: Balancing) -> ProxyConfig {
+    let pods = AddrMask::prefix(Ipv4Addr::new(10, 0, 0, 0), 8);
+    let config = ProxyConfig::new("node-1", Ipv4Addr::new(192, 168, 0, 2), pods);
+    ProxyConfig { balancing, ..config }
+}
+
+/// Among any N·k consecutive connections through a node each of N endpoints gets exactly k, wherever one begins to
+/// count.
+#[test]
+fn by_turns_each_endpoint_gets_its_share() {
+    for endpoints in 1..=24 {
+        let config = node_config(Balancing::RoundRobin);
+        let mut netfilter = balanced(&config, endpoints, None);
+        let answers = answers(&mut netfilter, &config, endpoints * 7 + 3, &mut Rng::new(3));
+        for rounds in 1..=3 {
+            for window in answers.windows(endpoints * rounds) {
+                let mut got: BTreeMap<&str, usize> = BTreeMap::new();
+                window.iter().for_each(|answer| *got.entry(answer).or_default() += 1);
+                let is_fair = got.len() == endpoints && got.values().all(|count| *count == rounds);
+                assert!(is_fair, "{endpoints} endpoints: {got:?}");
+            }
+        }
+    }
+}
+
+/// By chance each endpoint gets about its share, and not by turns.
+#[test]
+fn by_chance_each_endpoint_gets_about_its_share() {
+    for endpoints in [2, 3, 7] {
+        let config = node_config(Balancing::Random);
+        let mut netfilter = balanced(&config, endpoints, None);
+        let answers = answers(&mut netfilter, &config, 6000, &mut Rng::new(5));
+        let mut got: BTreeMap<&str, usize> = BTreeMap::new();
+        answers.iter().for_each(|answer| *got.entry(answer).or_default() += 1);
+        let share = 6000 / endpoints;
+        let is_near = |count: &usize| count.abs_diff(share) < share / 6;
+        assert!(got.len() == endpoints && got.values().all(is_near), "{got:?}");
+        let twice = answers.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert!(twice > 6000 / endpoints / 2, "{endpoints}: never the same twice");
+    }
+}
+
+/// An annotation decides for one Service, whatever the node does otherwise.
+#[test]
+fn one_service_is_balanced_otherwise() {
+    let saved = |balancing, annotation| {
+        save(&balanced(&node_config(balancing), 3, annotation), None, false, "now")
+    };
+    let random = saved(Balancing::Random, None);
+    let turns = saved(Balancing::RoundRobin, None);
+    assert!(random.contains("--mode random --probability 0.33333333349"), "{random}");
+    assert!(turns.contains("--mode nth --every 3 --packet 0"), "{turns}");
+    assert_eq!(saved(Balancing::Random, Some("round-robin")), turns);
+    assert_eq!(saved(Balancing::RoundRobin, Some("random")), random);
+    assert_eq!(saved(Balancing::RoundRobin, Some("nonsense")), turns);
 }

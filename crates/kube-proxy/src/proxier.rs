@@ -11,12 +11,13 @@ use kube_api::MetaExt;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
 
-use crate::config::ProxyConfig;
+use crate::config::{Mode, ProxyConfig};
 use crate::endpoint::{self, ByPort, EndpointInfo, SERVICE_NAME};
 use crate::iptables::{self, LARGE_CLUSTER, Plan};
-use crate::origin::{self, EndpointOrigin, Origin};
+use crate::nftables;
+use crate::origin::{self, EndpointOrigin, Field, Origin};
 use crate::rules::PortRules;
-use crate::service::{self, PortName, ServicePortInfo};
+use crate::service::{self, PortName, Protocol, ServicePortInfo};
 
 /// Namespace and name of a Service.
 pub type ServiceKey = (String, String);
@@ -34,6 +35,27 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn rules(&self) -> Option<&PortRules> {
         self.rules.as_deref()
+    }
+
+    /// Makes the rules of the iptables mode; other modes make theirs when they write them.
+    fn make_rules(&mut self, config: &ProxyConfig, is_large: bool) {
+        let is_wanted = config.mode == Mode::Iptables;
+        self.rules = is_wanted.then(|| Rc::new(PortRules::new(config, is_large, self)));
+    }
+
+    /// What something was written for that has to do with one of its fields and perhaps one of its endpoints.
+    pub(crate) fn origin(&self, field: Field, endpoint: Option<&EndpointInfo>) -> Origin {
+        let of = |endpoint: &EndpointInfo| EndpointOrigin {
+            address: endpoint.to_string(),
+            pod: endpoint.pod().map(str::to_string),
+            slice: endpoint.slice().to_string(),
+        };
+        Origin {
+            port: self.info.name.clone(),
+            port_index: self.info.index,
+            field: field.path(self.info.index),
+            endpoint: endpoint.map(of),
+        }
     }
 }
 
@@ -68,6 +90,8 @@ pub struct Proxier {
     /// The ports that rules were made for.
     written: BTreeMap<ServiceKey, Vec<PortName>>,
     ports: BTreeMap<PortName, Port>,
+    /// `healthCheckNodePort`s.
+    health_checks: BTreeMap<ServiceKey, u16>,
     by_serial: BTreeMap<u32, PortName>,
     last_serial: u32,
     total_endpoints: usize,
@@ -75,8 +99,12 @@ pub struct Proxier {
     changed: BTreeSet<ServiceKey>,
     /// The configuration has changed: all rules are to be made anew.
     is_stale: bool,
+    /// Ports for UDP that are new or have changed since stale connections were last looked for.
+    pub(crate) changed_udp: BTreeSet<PortName>,
     /// The tables' generations after the last sync.
     pub(crate) written_at: Option<[u64; 2]>,
+    /// What is known of the table of the nftables mode.
+    pub(crate) nftables: nftables::State,
 }
 
 impl Proxier {
@@ -87,13 +115,16 @@ impl Proxier {
             services: BTreeMap::new(),
             written: BTreeMap::new(),
             ports: BTreeMap::new(),
+            health_checks: BTreeMap::new(),
             by_serial: BTreeMap::new(),
             last_serial: 0,
             total_endpoints: 0,
             is_large: false,
             changed: BTreeSet::new(),
             is_stale: false,
+            changed_udp: BTreeSet::new(),
             written_at: None,
+            nftables: nftables::State::default(),
         }
     }
 
@@ -165,6 +196,9 @@ impl Proxier {
 
     /// How many rules there are.
     pub fn rule_count(&self) -> usize {
+        if self.config.mode == Mode::Nftables {
+            return self.nftables_rule_count();
+        }
         let fixed = [iptables::head(&self.config), iptables::tail(&self.config)];
         let fixed: usize = fixed.iter().map(Plan::rule_count).sum();
         let ports = self.ports.values().filter_map(Port::rules);
@@ -176,22 +210,48 @@ impl Proxier {
         let (serial, field, endpoint) = origin::decode(number);
         let name = self.by_serial.get(&serial)?;
         let port = self.ports.get(name)?;
-        let of = |endpoint: &EndpointInfo| EndpointOrigin {
-            address: endpoint.to_string(),
-            pod: endpoint.pod().map(str::to_string),
-            slice: endpoint.slice().to_string(),
-        };
-        Some(Origin {
-            port: name.clone(),
-            port_index: port.info.index,
-            field: field?.path(port.info.index),
-            endpoint: endpoint.and_then(|at| port.endpoints.get(at)).map(of),
-        })
+        Some(port.origin(field?, endpoint.and_then(|at| port.endpoints.get(at))))
+    }
+
+    /// A port as it is kept.
+    pub(crate) fn kept(&self, name: &PortName) -> Option<&Port> {
+        self.ports.get(name)
     }
 
     /// The rules of all ports, in the order of their names.
     pub(crate) fn all_rules(&self) -> impl Iterator<Item = (&PortName, &PortRules)> {
         self.ports.iter().filter_map(|(name, port)| Some((name, port.rules()?)))
+    }
+
+    /// The rules of all ports from this one on.
+    pub(crate) fn rules_from(
+        &self,
+        first: &PortName,
+    ) -> impl Iterator<Item = (&PortName, &PortRules)> {
+        self.ports.range_from(first).filter_map(|(name, port)| Some((name, port.rules()?)))
+    }
+
+    /// The Services that nodes are asked about, and on which port.
+    pub fn health_check_ports(&self) -> impl Iterator<Item = (&ServiceKey, u16)> {
+        self.health_checks.iter().map(|(key, port)| (key, *port))
+    }
+
+    /// On which port nodes are asked about a Service.
+    pub fn health_check_port(&self, service: &ServiceKey) -> Option<u16> {
+        self.health_checks.get(service).copied()
+    }
+
+    /// How many addresses on this node are ready to serve a Service, on whatever port (`LocalReadyEndpoints`).
+    pub fn local_ready_endpoints(&self, service: &ServiceKey) -> usize {
+        let names = self.written.get(service).into_iter().flatten();
+        let ports = names.filter_map(|name| self.ports.get(name));
+        let ends = ports.flat_map(|port| &port.endpoints).filter(|end| end.is_local && end.ready);
+        base::order::set(ends.map(|end| end.ip)).len()
+    }
+
+    /// A port and its endpoints.
+    pub fn port(&self, name: &PortName) -> Option<(&ServicePortInfo, &[EndpointInfo])> {
+        self.ports.get(name).map(|port| (&port.info, port.endpoints.as_slice()))
     }
 
     /// All ports.
@@ -206,7 +266,7 @@ impl Proxier {
         for key in std::mem::take(&mut self.changed) {
             self.read_service(&key, &mut fresh, &mut changes.ports);
         }
-        let is_large = self.total_endpoints > LARGE_CLUSTER;
+        let is_large = self.total_endpoints > LARGE_CLUSTER && self.config.mode == Mode::Iptables;
         let is_stale = std::mem::take(&mut self.is_stale) || is_large != self.is_large;
         self.is_large = is_large;
         for name in &fresh {
@@ -229,7 +289,7 @@ impl Proxier {
         let (infos, mut endpoints) = match self.services.get(key) {
             Some(known) => {
                 let slices = known.slices.values();
-                (known.ports.clone(), endpoint::read(slices, &self.config.node_name))
+                (known.ports.clone(), endpoint::read(slices, &self.config))
             }
             None => (Vec::new(), ByPort::new()),
         };
@@ -243,6 +303,10 @@ impl Proxier {
             fresh.extend(names.iter().cloned());
             self.written.insert(key.clone(), names);
         }
+        match infos.iter().find_map(|info| info.health_check_node_port) {
+            Some(port) => self.health_checks.insert(key.clone(), port),
+            None => self.health_checks.remove(key),
+        };
         for info in infos {
             let endpoints = endpoints.remove(&info.name).unwrap_or_default();
             self.take_in(info, endpoints);
@@ -261,6 +325,9 @@ impl Proxier {
 
     fn take_in(&mut self, info: ServicePortInfo, endpoints: Vec<EndpointInfo>) {
         self.total_endpoints += endpoints.len();
+        if info.name.protocol == Protocol::Udp {
+            self.changed_udp.insert(info.name.clone());
+        }
         match self.ports.get_mut(&info.name) {
             Some(port) => {
                 self.total_endpoints -= port.endpoints.len();
@@ -280,16 +347,16 @@ impl Proxier {
     /// has changed, also when they say the same.
     fn remake(&mut self, name: &PortName, changes: &mut Vec<PortChange>) {
         let Some(port) = self.ports.get_mut(name) else { return };
-        let rules = Rc::new(PortRules::new(&self.config, self.is_large, port));
-        let old = port.rules.replace(rules.clone());
-        changes.push(PortChange { name: name.clone(), old, new: Some(rules) });
+        let old = port.rules.take();
+        port.make_rules(&self.config, self.is_large);
+        changes.push(PortChange { name: name.clone(), old, new: port.rules.clone() });
     }
 
     fn remake_others(&mut self, fresh: &[PortName]) {
         let fresh = base::order::set(fresh);
         for (name, port) in &mut self.ports {
             if !fresh.contains(name) {
-                port.rules = Some(Rc::new(PortRules::new(&self.config, self.is_large, port)));
+                port.make_rules(&self.config, self.is_large);
             }
         }
     }

@@ -16,7 +16,7 @@ use netsim::{Cidr, IfId, Net, NsId};
 
 use crate::KUBERNETES_VERSION;
 use crate::cni::portmap::HostPorts;
-use crate::kind::{NodeConfig, Role};
+use crate::kind::{NodeConfig, ProxyOptions, Role};
 use crate::kubelet::Kubelet;
 use crate::outage::Outage;
 use crate::policy::PolicyAgent;
@@ -67,19 +67,23 @@ pub(crate) struct NodeParts<'a> {
     pub(crate) ip: Ipv4Addr,
     pub(crate) pod_cidr: Cidr,
     pub(crate) pod_subnet: Cidr,
+    pub(crate) service_subnet: Cidr,
     pub(crate) balancing: Balancing,
     pub(crate) mode: Mode,
+    pub(crate) proxy: &'a ProxyOptions,
 }
 
 impl NodeRuntime {
     pub(crate) fn new(parts: &NodeParts<'_>, cluster: &str, net: &Net, rng: &Rng) -> NodeRuntime {
         let NodeParts { name, ns, eth0, ip, pod_cidr, .. } = *parts;
-        let subnet = parts.pod_subnet;
-        let mut config = ProxyConfig::new(name, ip, AddrMask::prefix(subnet.addr, subnet.len));
+        let mask = |subnet: Cidr| AddrMask::prefix(subnet.addr, subnet.len);
+        let mut config = ProxyConfig::new(name, ip, mask(parts.pod_subnet));
+        config.service_cidrs.push(mask(parts.service_subnet));
         config.balancing = parts.balancing;
         config.mode = parts.mode;
+        parts.proxy.apply(&mut config);
         // For iptables, kube-proxy lets node ports answer on 127.0.0.1.
-        net.set_route_localnet(ns, parts.mode == Mode::Iptables);
+        net.set_route_localnet(ns, parts.mode == Mode::Iptables && config.localhost_node_ports);
         NodeRuntime {
             name: name.to_string(),
             ns,
@@ -87,7 +91,7 @@ impl NodeRuntime {
             ip,
             pod_cidr,
             role: parts.config.role,
-            kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr),
+            kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr, net.now()),
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
             host_ports: HostPorts::default(),
             policy: PolicyAgent::new(name, ns, rng.fork(&format!("policy/{name}"))),

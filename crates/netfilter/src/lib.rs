@@ -29,6 +29,7 @@ pub mod iface;
 pub mod ipset;
 mod memo;
 pub mod nat;
+pub mod nft;
 pub mod passage;
 mod plan;
 pub mod rule;
