@@ -12,7 +12,6 @@ use kube_api::core::Pod;
 use kube_api::{Api, DeleteOptions, Kind, MetaExt, yaml};
 use lab::path::Ending;
 use lab::{Lab, Options, Outcome, Place, World};
-use netfilter::trace::Outcome as RuleOutcome;
 use programs::http::Headers;
 use programs::http::client::{Ask, connect, fetch};
 
@@ -442,11 +441,9 @@ fn the_path_of_a_request() {
             };
             say(format!("- {} ({came}): {} rules asked, {ended}", stay.place, stay.rules_asked()));
             for matched in stay.matched() {
-                let eval = matched.eval;
-                let RuleOutcome::Matched(effect) = eval.outcome else { continue };
-                let words = effect.words(&eval.rule);
-                let (hook, table) = (matched.hook, matched.table);
-                say(format!("-- {hook} {table} {} {}: {words}", eval.chain, eval.number));
+                let (hook, table, rule) = (matched.hook, matched.table, matched.rule);
+                let (chain, number, words) = (rule.chain(), rule.number(), rule.words());
+                say(format!("-- {hook} {table} {chain} {number}: {words}"));
             }
             for rewritten in stay.rewritten() {
                 say(format!("-- {} becomes {}", rewritten.from, rewritten.to));
