@@ -189,7 +189,9 @@ fn validate(config: &KindConfig) -> Result<(), KindError> {
     }
     if matches!(config.proxy_mode, Mode::Nftables | Mode::Ipvs) {
         let mode = config.proxy_mode.name();
-        return Err(KindError::Invalid(format!("kubeProxyMode {mode} is not supported by podwire")));
+        return Err(KindError::Invalid(format!(
+            "kubeProxyMode {mode} is not supported by podwire"
+        )));
     }
     Ok(())
 }
@@ -490,8 +492,7 @@ nodes:
 
     #[test]
     fn what_has_no_effect_is_named() {
-        let text =
-            format!("{HEAD}featureGates: {{X: true}}\nnetworking: {{dnsSearch: [here]}}\n");
+        let text = format!("{HEAD}featureGates: {{X: true}}\nnetworking: {{dnsSearch: [here]}}\n");
         assert_eq!(parse(&text).unwrap().without_effect, ["featureGates", "networking.dnsSearch"]);
     }
 

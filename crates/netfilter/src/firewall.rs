@@ -14,6 +14,7 @@ use crate::ext::link::PktType;
 use crate::ext::reject::Reject;
 use crate::hook::{Hook, TableName};
 use crate::iface::IfName;
+use crate::ipvs::{Handled, Ipvs};
 use crate::nat;
 use crate::passage::Draft;
 use crate::table::{Policy, Table};
@@ -31,12 +32,15 @@ pub struct Skb {
     pub ct: CtSlot,
     /// Its checksums are known to be right, and nobody needs to add them up again (`CHECKSUM_UNNECESSARY`).
     pub is_trusted: bool,
+    /// What virtual servers have to do with it; never leaves the namespace.
+    pub ipvs: Handled,
 }
 
 impl Skb {
     /// A packet nobody has looked at yet.
     pub fn new(packet: Packet) -> Skb {
-        Skb { packet, mark: 0, ct: CtSlot::None, is_trusted: false }
+        let (mark, ct, ipvs) = (0, CtSlot::None, Handled::No);
+        Skb { packet, mark, ct, is_trusted: false, ipvs }
     }
 }
 
@@ -140,6 +144,14 @@ pub enum DropReason {
     MasqueradeMoved,
     /// An ICMP error that cannot be translated: a redirect, or one with a wrong checksum.
     IcmpUntranslatable,
+    /// Its virtual service has no real server that takes it.
+    NoServer,
+    /// The real server of its connection is gone, or the connection is another one's.
+    ServerGone,
+    /// The table of connections to virtual services is full.
+    VirtualTableFull,
+    /// From or to a loopback address, and its real server is on the other side.
+    VirtualLoopback,
 }
 
 impl fmt::Display for DropReason {
@@ -157,6 +169,14 @@ impl fmt::Display for DropReason {
             DropReason::IcmpUntranslatable => {
                 f.write_str("an ICMP error that cannot be translated")
             }
+            DropReason::NoServer => f.write_str("its virtual service has no real server"),
+            DropReason::ServerGone => f.write_str("the real server of its connection is gone"),
+            DropReason::VirtualTableFull => {
+                f.write_str("the table of connections to virtual services is full")
+            }
+            DropReason::VirtualLoopback => {
+                f.write_str("loopback addresses do not reach a real server elsewhere")
+            }
         }
     }
 }
@@ -170,6 +190,12 @@ pub enum Verdict {
     Drop(DropReason),
     /// It is gone, and its sender is to be told.
     Reject(Reject, DropReason),
+    /// A virtual service gives it to this real server: its time to live falls by one, it is sent there from here
+    /// on whatever way leads to it, and goes through OUTPUT, where it is rewritten.
+    Virtual {
+        /// The real server.
+        server: Ipv4Addr,
+    },
 }
 
 /// What looks at a packet at a hook lets it pass, or not.
@@ -187,6 +213,7 @@ pub struct Netfilter {
     is_tracking: bool,
     is_idle: bool,
     pub(crate) draft: Draft,
+    ipvs: Option<Box<Ipvs>>,
 }
 
 impl Netfilter {
@@ -201,6 +228,7 @@ impl Netfilter {
             is_idle: true,
             version: 0,
             draft: Draft::default(),
+            ipvs: None,
         }
     }
 
@@ -217,7 +245,8 @@ impl Netfilter {
         let result = edit(slot.get_or_insert_with(|| Table::new(name)));
         // As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
         // is never asked.
-        self.is_tracking = self.tables.iter().flatten().any(Table::uses_conntrack);
+        self.is_tracking =
+            self.ipvs.is_some() || self.tables.iter().flatten().any(Table::uses_conntrack);
         // From then on it is counted, until the setting is taken back.
         self.conntrack.settings.acct |=
             self.tables.iter_mut().flatten().any(Table::wants_accounting);
@@ -238,6 +267,28 @@ impl Netfilter {
     /// Connections are tracked: some rule needs it.
     pub fn is_tracking(&self) -> bool {
         self.is_tracking
+    }
+
+    /// The virtual servers, if there ever were any.
+    pub fn ipvs(&self) -> Option<&Ipvs> {
+        self.ipvs.as_deref()
+    }
+
+    /// The virtual servers, for changing. From now on connections are tracked, and packets are not passed along.
+    pub fn ipvs_mut(&mut self) -> &mut Ipvs {
+        if self.ipvs.is_none() {
+            self.version += 1;
+            (self.is_tracking, self.is_idle) = (true, false);
+        }
+        self.ipvs.get_or_insert_default()
+    }
+
+    /// Forgets the connections to virtual services whose time has come, and with them those of conntrack.
+    #[inline]
+    pub fn settle(&mut self, now: Instant) {
+        if let Some(ipvs) = &mut self.ipvs {
+            ipvs.collect(&mut self.conntrack, now);
+        }
     }
 
     /// What rules remember besides connections: sets, named counters, log lines.
@@ -270,7 +321,7 @@ impl Netfilter {
         }
         let Err(verdict) = self.pass(input, skb, &mut trace) else { return Verdict::Accept };
         match verdict {
-            Verdict::Accept => {}
+            Verdict::Accept | Verdict::Virtual { .. } => {}
             Verdict::Drop(_) => self.conntrack.discard(skb.ct),
             // The answer is RELATED to it, see `CtSlot::of_answer`.
             Verdict::Reject(..) => self.conntrack.discard_answered(skb.ct),
@@ -287,6 +338,10 @@ impl Netfilter {
     ) -> Passed {
         use TableName::{Filter, Mangle, Raw};
         let hook = input.hook;
+        if self.ipvs.is_some() {
+            self.send_virtual(skb, trace)?;
+            self.settle(input.now);
+        }
         if matches!(hook, Hook::Prerouting | Hook::Output) {
             self.ask(Raw, input, skb, trace)?;
             self.track(input, skb, trace)?;
@@ -294,9 +349,13 @@ impl Netfilter {
         self.ask(Mangle, input, skb, trace)?;
         if matches!(hook, Hook::Input | Hook::Forward) {
             self.ask(Filter, input, skb, trace)?;
+            self.run_ipvs(input, skb, trace)?;
         }
         if hook != Hook::Forward {
             self.run_nat(input, skb, trace)?;
+        }
+        if hook == Hook::Output {
+            self.run_ipvs(input, skb, trace)?;
         }
         match hook {
             Hook::Output => self.ask(Filter, input, skb, trace),
@@ -448,6 +507,28 @@ impl Netfilter {
             Ok(None) => Ok(()),
             Err(nat::Untranslatable) => Err(Verdict::Drop(DropReason::IcmpUntranslatable)),
         }
+    }
+
+    /// A packet that a virtual service has given to a real server gets its address.
+    fn send_virtual(&mut self, skb: &mut Skb, trace: &mut Option<&mut HookTrace>) -> Passed {
+        let (Handled::Chosen(conn), Some(ipvs)) = (skb.ipvs, &mut self.ipvs) else { return Ok(()) };
+        match ipvs.send(conn, skb, &mut self.conntrack, trace) {
+            true => Ok(()),
+            false => Err(Verdict::Drop(DropReason::ServerGone)),
+        }
+    }
+
+    /// Virtual services look at a packet. None may be passed along from then on.
+    #[inline]
+    fn run_ipvs(
+        &mut self,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Passed {
+        let Some(ipvs) = &mut self.ipvs else { return Ok(()) };
+        self.draft.spoil();
+        ipvs.look(input, skb, &mut self.conntrack, trace)
     }
 
     fn confirm(

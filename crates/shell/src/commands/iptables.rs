@@ -1,8 +1,9 @@
-//! `iptables`, `iptables-save`, `iptables-restore` and `ipset` in a namespace. Grammar and words are netfilter's:
-//! those of iptables 1.8.9 and ipset 7.17.
+//! `iptables`, `iptables-save`, `iptables-restore`, `ipset` and `ipvsadm` in a namespace. Grammar and words are
+//! netfilter's: those of iptables 1.8.9, ipset 7.17 and ipvsadm 1.31.
 
 use base::calendar::Utc;
 use netfilter::ipset::command::ipset;
+use netfilter::ipvs::command::ipvsadm;
 use netfilter::text::command::{Output, iptables};
 use netfilter::text::save::{self, VERSION};
 use netfilter::text::{RestoreOptions, restore as put};
@@ -39,6 +40,16 @@ pub async fn sets(ctx: Ctx) -> Exit {
     let input = String::from_utf8_lossy(&input);
     let now = ctx.host.now();
     let output = with_rules(&ctx, |netfilter| ipset(netfilter, &ctx.args, &input, now));
+    say(&ctx, output).await
+}
+
+/// `ipvsadm COMMAND …`; `ipvsadm -R` reads its standard input.
+pub async fn virtual_servers(ctx: Ctx) -> Exit {
+    let reads = ctx.args.iter().any(|word| word == "--restore" || word == "-R");
+    let input = if reads { ctx.io.stdin.read_to_end().await } else { Vec::new() };
+    let input = String::from_utf8_lossy(&input);
+    let now = ctx.host.now();
+    let output = with_rules(&ctx, |netfilter| ipvsadm(netfilter, &ctx.args, &input, now));
     say(&ctx, output).await
 }
 

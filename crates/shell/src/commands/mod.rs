@@ -100,6 +100,7 @@ programs! {
     "iptables" => iptables::run,
     "iptables-restore" => iptables::restore,
     "iptables-save" => iptables::save,
+    "ipvsadm" => iptables::virtual_servers,
     "kind" => kind::run,
     "kubectl" => crate::kubectl::run,
     "lab" => lab::run,
@@ -129,8 +130,8 @@ programs! {
 /// Programs that are on your machine only.
 const ON_MACHINE: [&str; 4] = ["docker", "kind", "kubectl", "lab"];
 /// Programs that containers of Pods do not have.
-const NOT_IN_PODS: [&str; 5] =
-    ["conntrack", "ipset", "iptables", "iptables-restore", "iptables-save"];
+const NOT_IN_PODS: [&str; 6] =
+    ["conntrack", "ipset", "iptables", "iptables-restore", "iptables-save", "ipvsadm"];
 
 /// The program of this name in a place.
 pub fn find(name: &str, place: &Place) -> Option<Program> {
