@@ -305,6 +305,8 @@ pub enum Field {
     Counter,
     /// `-m rpfilter`
     ReversePath,
+    /// `-m ipvs`
+    Virtual,
 }
 
 /// What the packet, or the world, had where a rule compared.
@@ -451,6 +453,7 @@ impl Field {
             Field::Quota => "what is left of the quota",
             Field::Counter => "the named counter",
             Field::ReversePath => "the interface for an answer",
+            Field::Virtual => "the virtual service",
         }
     }
 

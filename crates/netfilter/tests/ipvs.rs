@@ -735,3 +735,50 @@ fn timeouts_are_set_and_rates_are_shown() {
     "#]],
     );
 }
+
+#[test]
+fn rules_can_ask_for_virtual_services() {
+    let mut world = World::new(WEB);
+    let rules = "*filter
+-A OUTPUT -s 10.96.0.10 -m ipvs --vaddr 10.96.0.10 --vproto tcp --vport 80 -j DROP
+-A OUTPUT -m ipvs --ipvs --vdir ORIGINAL --vmethod MASQ
+-A FORWARD -m ipvs ! --ipvs -j DROP
+COMMIT
+";
+    restore(&mut world.netfilter, rules, RestoreOptions::default()).unwrap();
+    let saved = netfilter::text::save::save(&world.netfilter, None, true, "now");
+    assert!(saved.contains(
+        "-A OUTPUT -s 10.96.0.10/32 -m ipvs --vproto 6 --vaddr 10.96.0.10 --vport 80 -j DROP"
+    ));
+    world.visit("10.9.0.1:4000", "10.96.0.10:80");
+    let packet = tcp("10.96.0.10:5000", "10.96.0.10:80", tcp_flags::SYN);
+    let dropped = world.pass(packet, true).unwrap_err();
+    assert_eq!(dropped, "dropped: rule 1 of chain OUTPUT in table filter");
+    let saved = netfilter::text::save::save(&world.netfilter, None, true, "now");
+    let counts: Vec<&str> = saved
+        .lines()
+        .filter(|line| line.contains("-m ipvs"))
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    check(&counts.join(" "), expect![[""]]);
+}
+
+#[test]
+fn a_set_of_address_port_and_network_fits_the_networks_in_it() {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    let mut ipset = |line: &str| {
+        let words: Vec<String> = line.split(' ').map(str::to_string).collect();
+        let now = Instant::ZERO;
+        let output = netfilter::ipset::command::ipset(&mut netfilter, &words, "", now);
+        output.out + &output.err
+    };
+    assert_eq!(ipset("create x hash:ip,port,net"), "");
+    assert_eq!(ipset("add x 10.0.0.1,tcp:80,10.0.0.0/8"), "");
+    assert_eq!(ipset("add x 10.0.0.1,80,1.2.3.4"), "");
+    assert!(ipset("add x 10.0.0.1,80,0.0.0.0/0").contains("value of the CIDR parameter"));
+    assert!(ipset("test x 10.0.0.1,80,10.2.3.4").contains("is in set x"));
+    assert!(ipset("test x 10.0.0.1,81,10.2.3.4").contains("is NOT in set x"));
+    assert!(ipset("save x").ends_with(
+        "add x 10.0.0.1,tcp:80,1.2.3.4\nadd x 10.0.0.1,tcp:80,10.0.0.0/8\n"
+    ));
+}

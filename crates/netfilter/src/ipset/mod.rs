@@ -287,6 +287,7 @@ impl Set {
             Kind::HashIpPort => Element::NetPort(net(0, 32)?, port(1)?),
             Kind::HashNetPort => Element::NetPort(net(0, len)?, port(1)?),
             Kind::HashIpPortIp => Element::NetPortIp(net(0, 32)?, port(1)?, probe.addr(2)?),
+            Kind::HashIpPortNet => Element::IpPortNet(probe.addr(0)?, port(1)?, net(2, len)?),
             Kind::BitmapPort => {
                 let has_ports = matches!(probe.protocol, protocol::TCP | protocol::UDP);
                 Element::Port(probe.port(0).filter(|_| has_ports)?)
@@ -309,12 +310,18 @@ impl Set {
                 .rev()
                 .find_map(|len| is_here(&Element::NetPort(element::network(*addr, len), *at)))
                 .is_some_and(|entry| !entry.nomatch),
+            Element::IpPortNet(host, at, (addr, 32)) => (0..=32)
+                .rev()
+                .find_map(|len| {
+                    is_here(&Element::IpPortNet(*host, *at, element::network(*addr, len)))
+                })
+                .is_some_and(|entry| !entry.nomatch),
             element => is_here(element).is_some(),
         }
     }
 
     fn has_networks(&self) -> bool {
-        matches!(self.kind, Kind::HashNet | Kind::HashNetPort)
+        matches!(self.kind, Kind::HashNet | Kind::HashNetPort | Kind::HashIpPortNet)
     }
 
     /// Whether a packet is in the set: of networks the longest that it fits decides.

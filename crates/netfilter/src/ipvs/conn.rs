@@ -9,7 +9,7 @@ use base::tree::BTreeMap;
 use base::{Duration, FastMap, Instant};
 use slab::Slab;
 
-use super::state;
+use super::{ServiceKey, state};
 use crate::conntrack::{Conntrack, Direction, Tuple};
 
 /// Most connections that are remembered.
@@ -94,6 +94,12 @@ impl VsConn {
     /// As answers of its server come in.
     pub(super) fn answer(&self) -> Tuple {
         tuple(self.protocol, self.addr, self.client)
+    }
+
+    /// The virtual address, protocol and port.
+    pub(super) fn key(&self) -> ServiceKey {
+        let (addr, port) = (*self.service.ip(), self.service.port());
+        ServiceKey { protocol: self.protocol, addr, port }
     }
 
     /// The name of its state.

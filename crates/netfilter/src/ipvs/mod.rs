@@ -74,8 +74,8 @@ pub enum Handled {
     No,
     /// It is to be rewritten to the real server of this connection.
     Chosen(VsConnId),
-    /// It is rewritten already.
-    Done,
+    /// It is rewritten already, as this service asks.
+    Done(ServiceKey),
 }
 
 /// The virtual servers of a namespace.

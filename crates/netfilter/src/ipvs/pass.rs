@@ -75,12 +75,12 @@ impl Ipvs {
         trace: Trace<'_, '_>,
     ) -> bool {
         let Some(conn) = self.conns.of(id) else { return false };
-        let (addr, is_tracked) = (conn.addr, conn.is_tracked);
+        let (addr, is_tracked, service) = (conn.addr, conn.is_tracked, conn.key());
         let is_new = follow_in_conntrack(skb, conntrack, is_tracked, |reply| {
             (reply.src, reply.sport) = (*addr.ip(), addr.port());
         });
         rewrite(&mut skb.packet, End::Destination, addr, is_new, trace);
-        skb.ipvs = Handled::Done;
+        skb.ipvs = Handled::Done(service);
         true
     }
 
@@ -136,13 +136,14 @@ impl Ipvs {
         }
         let Some(conn) = self.conns.get(slot) else { return Ok(()) };
         let (service, is_tracked, server) = (conn.service, conn.is_tracked, conn.server);
+        let key = conn.key();
         rewrite(&mut skb.packet, End::Source, service, false, trace);
         self.count(server, input.now, skb.packet.head().total_len, true);
         if !is_error {
             self.move_state(slot, &skb.packet, true);
             self.conns.renew(slot, input.now);
         }
-        skb.ipvs = Handled::Done;
+        skb.ipvs = Handled::Done(key);
         follow_in_conntrack(skb, conntrack, is_tracked, |reply| {
             (reply.dst, reply.dport) = (*service.ip(), service.port());
         });
