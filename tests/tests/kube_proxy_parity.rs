@@ -11,7 +11,7 @@ use kube_api::MetaExt;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
 use kube_api::yaml;
-use kube_proxy::sync::install_jumps;
+use kube_proxy::jumps::install_jumps;
 use kube_proxy::{Balancing, Proxier, ProxyConfig, text};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::rule::AddrMask;
@@ -63,7 +63,7 @@ fn synced(
         proxier.observe_slice(None, Some(&Rc::new(slice.clone())));
     }
     let mut netfilter = Netfilter::new(Rng::new(7));
-    install_jumps(&mut netfilter);
+    install_jumps(&mut netfilter, config);
     proxier.sync(&mut netfilter, true);
     (proxier, netfilter)
 }

@@ -8,16 +8,18 @@
     reason = "it measures"
 )]
 
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use base::Rng;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
-use kube_proxy::sync::install_jumps;
+use kube_proxy::jumps::install_jumps;
 use kube_proxy::{Proxier, ProxyConfig};
-use netfilter::Netfilter;
+use netfilter::ext::addrtype::AddrType;
 use netfilter::rule::AddrMask;
+use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings};
 
 fn objects(services: usize, endpoints: usize) -> (Vec<Service>, Vec<Rc<EndpointSlice>>) {
     let mut all = (Vec::new(), Vec::new());
@@ -44,6 +46,37 @@ fn objects(services: usize, endpoints: usize) -> (Vec<Service>, Vec<Rc<EndpointS
     all
 }
 
+struct Nowhere;
+
+impl Surroundings for Nowhere {
+    fn addr_type(&self, _: Ipv4Addr, _: Option<IfName>) -> AddrType {
+        AddrType::Unicast
+    }
+
+    fn masquerade_source(&self) -> Option<Ipv4Addr> {
+        None
+    }
+
+    fn primary_address(&self, _: IfName) -> Option<Ipv4Addr> {
+        None
+    }
+}
+
+/// Sends a packet through PREROUTING, to the last Service.
+fn ask(netfilter: &mut Netfilter) {
+    let segment = [&[0x9c, 0x40, 0, 80][..], &[0; 8], &[0x50, 2, 0, 0, 0, 0, 0, 0]].concat();
+    let (from, to) = (Ipv4Addr::new(10, 244, 1, 2), Ipv4Addr::new(10, 96, 0, 7));
+    let packet = packet::reply::finish(from, to, packet::protocol::TCP, 64, segment);
+    let input = HookInput {
+        hook: Hook::Prerouting,
+        iif: IfName::new("eth0"),
+        oif: IfName::NONE,
+        now: base::Instant::ZERO,
+        surroundings: &Nowhere,
+    };
+    let _ = netfilter.hook(&input, &mut Skb::new(packet), None);
+}
+
 fn main() {
     let only = std::env::args().nth(1).and_then(|text| text.parse().ok());
     let sizes: Vec<usize> = only.map_or(vec![1000, 5000], |size| vec![size]);
@@ -53,7 +86,7 @@ fn main() {
         let config =
             ProxyConfig::new("node-1", addr, AddrMask::prefix("10.244.0.0".parse().unwrap(), 16));
         let mut netfilter = Netfilter::new(Rng::new(1));
-        install_jumps(&mut netfilter);
+        install_jumps(&mut netfilter, &config);
         let mut proxier = Proxier::new(config);
         let t = Instant::now();
         for service in &svc {
@@ -84,6 +117,25 @@ fn main() {
             let report = proxier.sync(&mut netfilter, false);
             println!("one changed {:?}, {} rules", t.elapsed(), report.rules_written);
             std::mem::swap(&mut old, &mut new);
+        }
+        // A Service comes and goes, and a packet for another one makes the rules be put in order for finding.
+        let mut other = svc[services / 2].clone();
+        let name = other.metadata.name.clone().unwrap();
+        ask(&mut netfilter);
+        for round in 0..std::env::args().nth(3).map_or(6, |n| n.parse().unwrap()) {
+            other.spec.as_mut().unwrap().ports.as_mut().unwrap()[0].port += 1;
+            let t = Instant::now();
+            let is_there = round % 2 == 1;
+            proxier.observe_service("default", &name, is_there.then_some(&other));
+            let report = proxier.sync(&mut netfilter, false);
+            let synced = t.elapsed();
+            ask(&mut netfilter);
+            println!(
+                "one {} {synced:?}, with a packet {:?}, {} rules",
+                if is_there { "comes" } else { "goes" },
+                t.elapsed(),
+                report.rules_written
+            );
         }
     }
 }

@@ -12,7 +12,6 @@ use netfilter::conntrack::ConnId;
 
 use crate::endpoint::EndpointInfo;
 use crate::proxier::Proxier;
-use crate::service::Protocol;
 
 const UDP: u8 = 17;
 
@@ -24,9 +23,11 @@ struct Serving {
 }
 
 impl Serving {
-    fn of(proxier: &Proxier) -> Serving {
+    /// Where they lead whose endpoints have changed. What goes to others has followed its rules.
+    fn changed(proxier: &mut Proxier) -> Serving {
         let mut serving = Serving::default();
-        for (port, endpoints) in proxier.ports().filter(|(p, _)| p.name.protocol == Protocol::Udp) {
+        for name in std::mem::take(&mut proxier.changed_udp) {
+            let Some((port, endpoints)) = proxier.port(&name) else { continue };
             let addr = |endpoint: &EndpointInfo| SocketAddrV4::new(endpoint.ip, endpoint.port);
             let ends = base::order::set(endpoints.iter().filter(|e| e.serving).map(addr));
             // Without endpoints rules refuse the traffic, whatever is remembered of it.
@@ -56,9 +57,10 @@ impl Serving {
     }
 }
 
-/// Forgets the UDP connections to Services that lead to no endpoint of theirs. Says how many.
-pub fn clean_stale(proxier: &Proxier, netfilter: &mut Netfilter, now: Instant) -> usize {
-    let serving = Serving::of(proxier);
+/// Forgets the UDP connections to Services that lead to no endpoint of theirs. Says how many. To be done after
+/// each sync.
+pub fn clean_stale(proxier: &mut Proxier, netfilter: &mut Netfilter, now: Instant) -> usize {
+    let serving = Serving::changed(proxier);
     if serving.is_empty() {
         return 0;
     }

@@ -33,7 +33,7 @@ use crate::endpoint::EndpointInfo;
 use crate::names::ChainNames;
 use crate::origin::{self, Field};
 use crate::service::{Protocol, ServicePortInfo};
-use crate::topology::{self, Reachable};
+use crate::topology::{self, Reachable, Refusal};
 
 /// Above so many endpoints in all, rules for single endpoints go without comments
 /// (`largeClusterEndpointsThreshold`).
@@ -154,6 +154,20 @@ impl Rule {
     }
 }
 
+/// With node ports on 127.0.0.1 the kernel lets loopback addresses in; nobody else may use them (CVE-2020-8558).
+/// The kubelet puts in the same rule.
+pub fn localnet_firewall() -> RuleSpec {
+    let loopback = AddrMask::prefix(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let known = ct_state::RELATED | ct_state::ESTABLISHED | ct_state::DNAT;
+    let mut drop = rule()
+        .comment("block incoming localnet connections")
+        .with(Match::Conntrack(CtMatch::state(Wanted::is_not(known))))
+        .not_from(loopback)
+        .then(Target::Drop);
+    drop.0.header.dst = Some(Wanted::is(loopback));
+    drop.0
+}
+
 /// The chains that are always there.
 pub(crate) fn chains(config: &ProxyConfig) -> Plan {
     // Without node ports on 127.0.0.1 there is nothing to guard.
@@ -205,14 +219,6 @@ impl Writer<'_> {
     }
 }
 
-/// What of a port's traffic is dealt with in the `filter` table, and how.
-enum Refusal {
-    /// Nowhere an endpoint.
-    Reject,
-    /// Endpoints, but none that may be used here.
-    Drop,
-}
-
 impl Refusal {
     fn target(&self) -> Target {
         match self {
@@ -239,19 +245,11 @@ struct Port<'a> {
 
 impl Port<'_> {
     fn has_internal(&self) -> bool {
-        if self.info.internal_local {
-            !self.reachable.local.is_empty()
-        } else {
-            self.reachable.has_any
-        }
+        self.reachable.has_internal(self.info)
     }
 
     fn has_external(&self) -> bool {
-        if self.info.external_local {
-            !self.reachable.local.is_empty()
-        } else {
-            self.reachable.has_any
-        }
+        self.reachable.has_external(self.info)
     }
 
     fn internal_chain(&self) -> Rc<str> {
@@ -269,11 +267,7 @@ impl Port<'_> {
     }
 
     fn refusal(&self, has_endpoints_to_use: bool) -> Option<Refusal> {
-        match (self.reachable.has_any, has_endpoints_to_use) {
-            (false, _) => Some(Refusal::Reject),
-            (true, false) => Some(Refusal::Drop),
-            (true, true) => None,
-        }
+        self.reachable.refusal(has_endpoints_to_use)
     }
 
     fn protocol(&self) -> Protocol {
@@ -284,21 +278,10 @@ impl Port<'_> {
 impl Writer<'_> {
     // ---- what is always there --------------------------------------------------------------------------
 
-    /// With node ports on 127.0.0.1 the kernel lets loopback addresses in; nobody else may use them
-    /// (CVE-2020-8558).
     fn localnet_firewall(&mut self) {
-        if !self.config.localhost_node_ports {
-            return;
+        if self.config.localhost_node_ports {
+            self.plan.filter.rule("KUBE-FIREWALL", Rule(localnet_firewall()));
         }
-        let loopback = AddrMask::prefix(Ipv4Addr::new(127, 0, 0, 0), 8);
-        let known = ct_state::RELATED | ct_state::ESTABLISHED | ct_state::DNAT;
-        let mut drop = rule()
-            .comment("block incoming localnet connections")
-            .with(Match::Conntrack(CtMatch::state(Wanted::is_not(known))))
-            .not_from(loopback)
-            .then(Target::Drop);
-        drop.0.header.dst = Some(Wanted::is(loopback));
-        self.plan.filter.rule("KUBE-FIREWALL", drop);
     }
 
     fn masquerading(&mut self) {
@@ -394,14 +377,12 @@ impl Writer<'_> {
         self.internal(&port);
         self.external(&port);
         self.firewall(&port);
-        let uses_cluster = !port.reachable.cluster.is_empty() && info.uses_cluster_endpoints();
-        if uses_cluster {
+        if port.reachable.uses_cluster(info) {
             let chain = port.chains.cluster();
             self.plan.nat.chains.push(chain.clone());
             self.balance(&port, chain, &port.reachable.cluster);
         }
-        let uses_local = !port.reachable.local.is_empty() && info.uses_local_endpoints();
-        if uses_local {
+        if port.reachable.uses_local(info) {
             let chain = port.chains.local();
             self.plan.nat.chains.push(chain.clone());
             self.balance(&port, chain, &port.reachable.local);
@@ -542,7 +523,7 @@ impl Writer<'_> {
     }
 
     fn external(&mut self, port: &Port<'_>) {
-        if !port.reachable.has_any || !port.info.is_externally_accessible() {
+        if !port.reachable.uses_external(port.info) {
             return;
         }
         let chain = port.chains.external();

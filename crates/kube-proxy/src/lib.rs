@@ -8,6 +8,7 @@
 //! - [`iptables`]: the rules of a port; `rules`: the same, chain by chain;
 //! - [`proxier`]: [`Proxier`], what a node's kube-proxy knows and what has changed;
 //! - [`sync`]: the rules into a node's tables, whole or in part;
+//! - [`jumps`]: how packets get there; [`canary`]: whether somebody has taken it all away;
 //! - [`conntrack`]: connections that a sync leaves behind;
 //! - [`text`]: the rules as kube-proxy pipes them to `iptables-restore`;
 //! - [`origin`]: from a rule back to its Service, port and endpoint.
@@ -15,10 +16,12 @@
 //! **Invariant:** what is written follows from the objects and the node's configuration alone. It knows rules,
 //! and nothing of packets, namespaces or time.
 
+pub mod canary;
 pub mod config;
 pub mod conntrack;
 pub mod endpoint;
 pub mod iptables;
+pub mod jumps;
 pub mod names;
 pub mod origin;
 pub mod proxier;
@@ -32,4 +35,4 @@ pub use config::{Balancing, Mode, ProxyConfig};
 pub use iptables::Plan;
 pub use origin::Origin;
 pub use proxier::Proxier;
-pub use sync::SyncReport;
+pub use sync::{Sync, SyncReport};

@@ -16,7 +16,7 @@ use crate::endpoint::{self, ByPort, EndpointInfo, SERVICE_NAME};
 use crate::iptables::{self, LARGE_CLUSTER, Plan};
 use crate::origin::{self, EndpointOrigin, Origin};
 use crate::rules::PortRules;
-use crate::service::{self, PortName, ServicePortInfo};
+use crate::service::{self, PortName, Protocol, ServicePortInfo};
 
 /// Namespace and name of a Service.
 pub type ServiceKey = (String, String);
@@ -75,6 +75,8 @@ pub struct Proxier {
     changed: BTreeSet<ServiceKey>,
     /// The configuration has changed: all rules are to be made anew.
     is_stale: bool,
+    /// Ports for UDP that are new or have changed since stale connections were last looked for.
+    pub(crate) changed_udp: BTreeSet<PortName>,
     /// The tables' generations after the last sync.
     pub(crate) written_at: Option<[u64; 2]>,
 }
@@ -93,6 +95,7 @@ impl Proxier {
             is_large: false,
             changed: BTreeSet::new(),
             is_stale: false,
+            changed_udp: BTreeSet::new(),
             written_at: None,
         }
     }
@@ -194,6 +197,19 @@ impl Proxier {
         self.ports.iter().filter_map(|(name, port)| Some((name, port.rules()?)))
     }
 
+    /// The rules of all ports from this one on.
+    pub(crate) fn rules_from(
+        &self,
+        first: &PortName,
+    ) -> impl Iterator<Item = (&PortName, &PortRules)> {
+        self.ports.range_from(first).filter_map(|(name, port)| Some((name, port.rules()?)))
+    }
+
+    /// A port and its endpoints.
+    pub fn port(&self, name: &PortName) -> Option<(&ServicePortInfo, &[EndpointInfo])> {
+        self.ports.get(name).map(|port| (&port.info, port.endpoints.as_slice()))
+    }
+
     /// All ports.
     pub fn ports(&self) -> impl Iterator<Item = (&ServicePortInfo, &[EndpointInfo])> {
         self.ports.values().map(|port| (&port.info, port.endpoints.as_slice()))
@@ -261,6 +277,9 @@ impl Proxier {
 
     fn take_in(&mut self, info: ServicePortInfo, endpoints: Vec<EndpointInfo>) {
         self.total_endpoints += endpoints.len();
+        if info.name.protocol == Protocol::Udp {
+            self.changed_udp.insert(info.name.clone());
+        }
         match self.ports.get_mut(&info.name) {
             Some(port) => {
                 self.total_endpoints -= port.endpoints.len();

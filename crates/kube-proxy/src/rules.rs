@@ -1,8 +1,10 @@
 //! The rules of one port, sorted into the chains that all Services share and those of its own.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use netfilter::RuleSpec;
+use netfilter::table::ChainId;
 
 use crate::config::ProxyConfig;
 use crate::iptables::{self, Plan, TablePlan};
@@ -26,7 +28,22 @@ pub(crate) struct PortRules {
     /// The chains in [`SHARED`] that it has rules in, and those rules.
     pub(crate) shared: Vec<(usize, Vec<Rc<RuleSpec>>)>,
     /// Its own chains, all in `nat`.
-    pub(crate) own: Vec<(Rc<str>, Vec<Rc<RuleSpec>>)>,
+    pub(crate) own: Vec<OwnChain>,
+}
+
+/// A chain of one port's own.
+#[derive(Debug)]
+pub(crate) struct OwnChain {
+    pub(crate) name: Rc<str>,
+    pub(crate) rules: Vec<Rc<RuleSpec>>,
+    /// Where it was found in the table.
+    pub(crate) id: Cell<Option<ChainId>>,
+}
+
+impl OwnChain {
+    fn new(name: &Rc<str>) -> OwnChain {
+        OwnChain { name: name.clone(), rules: Vec::new(), id: Cell::new(None) }
+    }
 }
 
 impl PortRules {
@@ -36,7 +53,7 @@ impl PortRules {
         let PortRules { plan, shared, own } = &mut rules;
         sort(&plan.filter, false, shared, own);
         // Its chains exist even when there are no rules in them.
-        own.extend(plan.nat.chains.iter().map(|chain| (chain.clone(), Vec::new())));
+        own.extend(plan.nat.chains.iter().map(OwnChain::new));
         sort(&plan.nat, true, shared, own);
         rules
     }
@@ -55,7 +72,7 @@ fn sort(
     table: &TablePlan,
     is_nat: bool,
     shared: &mut Vec<(usize, Vec<Rc<RuleSpec>>)>,
-    own: &mut [(Rc<str>, Vec<Rc<RuleSpec>>)],
+    own: &mut [OwnChain],
 ) {
     let mut last = 0;
     for (chain, rule) in &table.rules {
@@ -68,13 +85,13 @@ fn sort(
             continue;
         }
         // Endpoints' chains come one after the other, behind those of the Service.
-        let is_it = |at: &usize| own.get(*at).is_some_and(|(name, _)| name == chain);
+        let is_it = |at: &usize| own.get(*at).is_some_and(|own| own.name == *chain);
         let near = [last, last + 1].into_iter().find(is_it);
         let found = near.or_else(|| (0..SERVICE_CHAINS).chain(0..own.len()).find(is_it));
         if let Some(at) = found
-            && let Some((_, rules)) = own.get_mut(at)
+            && let Some(own) = own.get_mut(at)
         {
-            rules.push(rule.clone());
+            own.rules.push(rule.clone());
             last = at;
         }
     }

@@ -3,52 +3,14 @@
 
 use std::rc::Rc;
 
-use base::{FastMap, order};
-use netfilter::text::{RestoreOptions, restore};
+use base::order;
 use netfilter::{Netfilter, RuleSpec, Table, TableName};
 
 use crate::iptables::{self, Plan};
 use crate::names::is_service_chain;
-use crate::proxier::{PortChange, Proxier};
-use crate::rules::{PortRules, SHARED};
-
-/// The jumps that lead packets into kube-proxy's chains (`iptablesJumpChains`,
-/// `iptablesKubeletJumpChains`), as they stand in the tables when they have been put in.
-const JUMPS: &str = r#"
-*filter
-:KUBE-SERVICES - [0:0]
-:KUBE-EXTERNAL-SERVICES - [0:0]
-:KUBE-FORWARD - [0:0]
-:KUBE-NODEPORTS - [0:0]
-:KUBE-PROXY-FIREWALL - [0:0]
-:KUBE-FIREWALL - [0:0]
--A INPUT -j KUBE-FIREWALL
--A INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL
--A INPUT -m comment --comment "kubernetes health check service ports" -j KUBE-NODEPORTS
--A INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes externally-visible service portals" -j KUBE-EXTERNAL-SERVICES
--A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL
--A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD
--A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes externally-visible service portals" -j KUBE-EXTERNAL-SERVICES
--A OUTPUT -j KUBE-FIREWALL
--A OUTPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL
--A OUTPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
-COMMIT
-*nat
-:KUBE-SERVICES - [0:0]
-:KUBE-POSTROUTING - [0:0]
--A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
--A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
-COMMIT
-"#;
-
-/// Puts in the jumps. Once, before the first rules.
-pub fn install_jumps(netfilter: &mut Netfilter) {
-    let options = RestoreOptions { noflush: true, ..RestoreOptions::default() };
-    // The text above is ours; it is tested to be taken.
-    let _ = restore(netfilter, JUMPS, options);
-}
+use crate::proxier::{Changes, PortChange, Proxier};
+use crate::rules::{OwnChain, PortRules, SHARED};
+use crate::service::PortName;
 
 /// What a sync did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,27 +34,68 @@ impl SyncReport {
     }
 }
 
+/// A sync that has begun, with the rules that it is going to write.
+#[derive(Debug)]
+pub struct Sync {
+    changes: Changes,
+    is_full: bool,
+}
+
+impl Sync {
+    /// Everything will be written, not only what has changed.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+}
+
+impl Changes {
+    /// The rules in the own chains of what has changed, and those that are new in chains that all share.
+    fn rule_count(&self) -> usize {
+        let new = self.ports.iter().filter_map(|change| change.new.as_deref());
+        let own: usize = new.flat_map(|rules| &rules.own).map(|chain| chain.rules.len()).sum();
+        own + (0..SHARED.len()).map(|at| changed_rules(&self.ports, at)).sum::<usize>()
+    }
+}
+
 /// More changed ports than this, and the shared chains are written as a whole.
 const SPLICES: usize = 16;
 
 impl Proxier {
-    /// Brings a node's tables up to date. Written are the chains of every Service that has changed and, as
-    /// upstream does, the chains that all Services share, whose counters begin anew; with `full` all chains.
-    /// What is no longer used is deleted.
+    /// Brings a node's tables up to date, at once.
     pub fn sync(&mut self, netfilter: &mut Netfilter, full: bool) -> SyncReport {
+        let sync = self.begin(full);
+        self.finish(netfilter, sync)
+    }
+
+    /// Makes the rules of all that is known by now, and writes nothing yet.
+    pub fn begin(&mut self, full: bool) -> Sync {
         let changes = self.update();
+        let is_full = full || changes.is_all || self.written_at.is_none();
+        Sync { changes, is_full }
+    }
+
+    /// How many rules a sync is going to write.
+    pub fn rules_to_write(&self, sync: &Sync) -> usize {
+        if sync.is_full { self.rule_count() } else { sync.changes.rule_count() }
+    }
+
+    /// Writes the rules. Written are the chains of every Service that has changed and, as upstream does, the
+    /// chains that all Services share, whose counters begin anew; in a full sync all chains. What is no longer
+    /// used is deleted.
+    pub fn finish(&mut self, netfilter: &mut Netfilter, sync: Sync) -> SyncReport {
+        let Sync { changes, is_full } = sync;
         let generations = |netfilter: &Netfilter| {
             [TableName::Filter, TableName::Nat]
                 .map(|name| netfilter.table(name).map_or(0, Table::generation))
         };
-        let is_full = full || changes.is_all || self.written_at.is_none();
         // Somebody else has been at the tables.
         let is_foreign = self.written_at != Some(generations(netfilter));
         let mut report = SyncReport { is_full, ..SyncReport::default() };
         if is_full {
             self.write_all(netfilter, &mut report);
         } else if !changes.ports.is_empty() || is_foreign {
-            netfilter.edit(TableName::Nat, |nat| write_own(nat, &changes.ports, &mut report));
+            let new = || changes.ports.iter().filter_map(|change| change.new.as_deref());
+            netfilter.edit(TableName::Nat, |nat| write_own(nat, new, &mut report));
             let is_long = changes.ports.len() > SPLICES;
             for (at, (is_nat, chain)) in SHARED.into_iter().enumerate() {
                 netfilter.edit(table_name(is_nat), |table| {
@@ -108,9 +111,9 @@ impl Proxier {
                 self.write_fixed(netfilter);
             }
             let old = changes.ports.iter().filter_map(|change| change.old.as_ref());
-            let gone = old.flat_map(|rules| &rules.own).map(|(chain, _)| chain);
+            let gone = old.flat_map(|rules| &rules.own).map(|chain| &chain.name);
             let new = changes.ports.iter().filter_map(|change| change.new.as_ref());
-            let kept = order::set(new.flat_map(|rules| &rules.own).map(|(chain, _)| chain));
+            let kept = order::set(new.flat_map(|rules| &rules.own).map(|chain| &chain.name));
             let gone: Vec<Rc<str>> = gone.filter(|chain| !kept.contains(chain)).cloned().collect();
             netfilter.edit(TableName::Nat, |nat| delete(nat, gone, &mut report));
         }
@@ -120,20 +123,13 @@ impl Proxier {
 
     fn write_all(&self, netfilter: &mut Netfilter, report: &mut SyncReport) {
         let chains = iptables::chains(self.config());
-        let mut active: FastMap<&Rc<str>, ()> = FastMap::default();
+        let mut began = 0;
         netfilter.edit(TableName::Nat, |nat| {
+            began = nat.generation();
             for chain in &chains.nat.chains {
                 nat.ensure_chain(chain);
             }
-            for chain in self.all_rules().flat_map(|(_, rules)| &rules.own).map(|(chain, _)| chain)
-            {
-                note(nat.ensure_chain(chain), chain, report);
-                active.insert(chain, ());
-            }
-            for (chain, rules) in self.all_rules().flat_map(|(_, rules)| &rules.own) {
-                report.rules_written += rules.len();
-                let _ = nat.set_rules(chain, rules.iter().cloned());
-            }
+            write_own(nat, || self.all_rules().map(|(_, rules)| rules), report);
         });
         netfilter.edit(TableName::Filter, |filter| {
             for chain in &chains.filter.chains {
@@ -147,9 +143,9 @@ impl Proxier {
         }
         report.rules_written += self.write_fixed(netfilter);
         netfilter.edit(TableName::Nat, |nat| {
-            let stale =
-                nat.names().filter(|name| is_service_chain(name) && !active.contains_key(name));
-            let stale: Vec<Rc<str>> = stale.cloned().collect();
+            let unwritten = nat.unwritten_since(began);
+            let stale: Vec<Rc<str>> =
+                unwritten.filter(|name| is_service_chain(name)).cloned().collect();
             delete(nat, stale, report);
         });
     }
@@ -177,28 +173,24 @@ impl Proxier {
         chain: &str,
         shared: Option<usize>,
     ) -> usize {
-        table.ensure_chain(&chain.into());
-        let fixed = |plan: Plan| -> Vec<Rc<RuleSpec>> {
-            let rules = if is_nat { plan.nat.rules } else { plan.filter.rules };
-            rules.into_iter().filter(|(at, _)| **at == *chain).map(|(_, rule)| rule).collect()
-        };
-        let mut rules = fixed(iptables::head(self.config()));
+        let (id, _) = table.ensure_chain(&chain.into());
+        let mut rules = Vec::from_iter(fixed(iptables::head(self.config()), is_nat, chain));
         if let Some(shared) = shared {
             for (_, port) in self.all_rules() {
                 rules.extend(port.in_shared(shared).iter().cloned());
             }
         }
-        rules.extend(fixed(iptables::tail(self.config())));
-        let len = rules.len();
-        let _ = table.set_rules(chain, rules.into_iter());
-        len
+        rules.extend(fixed(iptables::tail(self.config()), is_nat, chain));
+        let _ = table.set_rules(id, &rules);
+        rules.len()
     }
 
     /// Changes in a chain that all share what has to be changed. Gives the number of rules that are new.
     fn splice(&self, table: &mut Table, chain: &str, at: usize, ports: &[PortChange]) -> usize {
         let mut written = 0;
         let mut sorted: Vec<&PortChange> = ports.iter().collect();
-        order::sort_by(&mut sorted, |a, b| a.name.cmp(&b.name));
+        // From the last to the first: whatever stands behind a port's rules is as it should be.
+        order::sort_by(&mut sorted, |a, b| b.name.cmp(&a.name));
         for change in sorted {
             let rules = |rules: &Option<Rc<PortRules>>| -> Vec<Rc<RuleSpec>> {
                 rules.as_ref().map(|r| r.in_shared(at).to_vec()).unwrap_or_default()
@@ -208,14 +200,38 @@ impl Proxier {
                 continue;
             }
             written += new.len();
-            // None of the shared chains has rules before those of the Services.
-            let before = self.all_rules().take_while(|(name, _)| **name < change.name);
-            let place: usize = before.map(|(_, rules)| rules.in_shared(at).len()).sum();
-            let _ = table.splice_rules(chain, place, old.len(), new.into_iter());
+            let place = self.place(table, chain, at, (&change.name, &old));
+            let _ = table.splice_rules(chain, place, old.len(), &new);
         }
         let _ = table.zero(chain);
         written
     }
+
+    /// Where in a shared chain the rules of a port belong: where those stand that it has there, or before those of
+    /// the next port.
+    fn place(
+        &self,
+        table: &Table,
+        chain: &str,
+        at: usize,
+        (name, old): (&PortName, &[Rc<RuleSpec>]),
+    ) -> usize {
+        let next = self.rules_from(name).filter(|(next, _)| *next != name);
+        let next = next.filter_map(|(_, rules)| rules.in_shared(at).first());
+        let found = old.first().into_iter().chain(next).next();
+        found.and_then(|rule| table.position(chain, rule)).unwrap_or_else(|| {
+            let is_nat = table.name() == TableName::Nat;
+            let behind = fixed(iptables::tail(self.config()), is_nat, chain).count();
+            let len = table.chain(chain).map_or(0, |chain| chain.rules.len());
+            len.saturating_sub(behind)
+        })
+    }
+}
+
+/// The rules of a plan in one chain.
+fn fixed(plan: Plan, is_nat: bool, chain: &str) -> impl Iterator<Item = Rc<RuleSpec>> {
+    let rules = if is_nat { plan.nat.rules } else { plan.filter.rules };
+    rules.into_iter().filter(move |(at, _)| **at == *chain).map(|(_, rule)| rule)
 }
 
 fn table_name(is_nat: bool) -> TableName {
@@ -236,15 +252,33 @@ fn changed_rules(ports: &[PortChange], at: usize) -> usize {
     changed.map(|change| of(&change.new).len()).sum()
 }
 
-/// Writes the own chains of the ports that have changed.
-fn write_own(nat: &mut Table, ports: &[PortChange], report: &mut SyncReport) {
-    let new = || ports.iter().filter_map(|change| change.new.as_ref()).flat_map(|r| &r.own);
-    for (chain, _) in new() {
-        note(nat.ensure_chain(chain), chain, report);
+/// Writes the own chains of ports.
+fn write_own<'a, I>(nat: &mut Table, ports: impl Fn() -> I, report: &mut SyncReport)
+where
+    I: Iterator<Item = &'a PortRules>,
+{
+    for chain in ports().flat_map(|port| &port.own) {
+        chain.find(nat, report);
     }
-    for (chain, rules) in new() {
-        report.rules_written += rules.len();
-        let _ = nat.set_rules(chain, rules.iter().cloned());
+    for chain in ports().flat_map(|port| &port.own) {
+        report.rules_written += chain.rules.len();
+        if let Some(id) = chain.id.get() {
+            let _ = nat.set_rules(id, &chain.rules);
+        }
+    }
+}
+
+impl OwnChain {
+    /// Finds the chain in the table, or makes it. Whoever looks it up by its name each time spends most of a sync
+    /// with that.
+    fn find(&self, nat: &mut Table, report: &mut SyncReport) {
+        let is_known = self.id.get().is_some_and(|id| nat.is_chain(id, &self.name));
+        let is_new = !is_known && {
+            let (id, is_new) = nat.ensure_chain(&self.name);
+            self.id.set(Some(id));
+            is_new
+        };
+        note(is_new, &self.name, report);
     }
 }
 
@@ -257,20 +291,5 @@ fn delete(nat: &mut Table, chains: Vec<Rc<str>>, report: &mut SyncReport) {
         if nat.delete_chain(&chain).is_ok() {
             report.chains_deleted.push(chain);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_jumps_are_taken_by_iptables_restore() {
-        let mut netfilter = Netfilter::new(base_rng());
-        restore(&mut netfilter, JUMPS, RestoreOptions::default()).unwrap();
-    }
-
-    fn base_rng() -> base::Rng {
-        base::Rng::new(1)
     }
 }

@@ -16,6 +16,51 @@ pub struct Reachable<'a> {
     pub has_any: bool,
 }
 
+/// What becomes of traffic that no endpoint may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Nowhere an endpoint.
+    Reject,
+    /// Endpoints, but none that may be used here.
+    Drop,
+}
+
+impl Reachable<'_> {
+    /// Traffic to the cluster IP finds an endpoint here.
+    pub(crate) fn has_internal(&self, port: &ServicePortInfo) -> bool {
+        if port.internal_local { !self.local.is_empty() } else { self.has_any }
+    }
+
+    /// Traffic to an address or port outside the cluster's own finds an endpoint here.
+    pub(crate) fn has_external(&self, port: &ServicePortInfo) -> bool {
+        if port.external_local { !self.local.is_empty() } else { self.has_any }
+    }
+
+    /// Traffic is spread among the endpoints of the whole cluster.
+    pub(crate) fn uses_cluster(&self, port: &ServicePortInfo) -> bool {
+        !self.cluster.is_empty() && port.uses_cluster_endpoints()
+    }
+
+    /// Traffic is spread among the endpoints of this node.
+    pub(crate) fn uses_local(&self, port: &ServicePortInfo) -> bool {
+        !self.local.is_empty() && port.uses_local_endpoints()
+    }
+
+    /// There is something to do for traffic from outside, be it only for what this node itself sends.
+    pub(crate) fn uses_external(&self, port: &ServicePortInfo) -> bool {
+        self.has_any && port.is_externally_accessible()
+    }
+
+    /// What becomes of traffic, if there are endpoints that it may use or not.
+    pub(crate) fn refusal(&self, has_endpoints_to_use: bool) -> Option<Refusal> {
+        match (self.has_any, has_endpoints_to_use) {
+            (false, _) => Some(Refusal::Reject),
+            (true, false) => Some(Refusal::Drop),
+            (true, true) => None,
+        }
+    }
+}
+
 /// Sorts the endpoints of a port by what this node may use them for.
 pub fn categorize<'a>(
     endpoints: &'a [EndpointInfo],

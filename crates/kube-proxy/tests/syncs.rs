@@ -8,7 +8,7 @@ use std::rc::Rc;
 use base::Rng;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
-use kube_proxy::sync::install_jumps;
+use kube_proxy::jumps::install_jumps;
 use kube_proxy::{Proxier, ProxyConfig, SyncReport};
 use netfilter::rule::AddrMask;
 use netfilter::text::save::save;
@@ -32,7 +32,7 @@ struct Node {
 impl Node {
     fn new() -> Node {
         let mut netfilter = Netfilter::new(Rng::new(1));
-        install_jumps(&mut netfilter);
+        install_jumps(&mut netfilter, &config());
         Node { proxier: Proxier::new(config()), netfilter, slices: BTreeMap::new() }
     }
 

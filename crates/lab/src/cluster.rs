@@ -335,24 +335,27 @@ impl Cluster {
     }
 }
 
-/// `1 Service, 2 EndpointSlices changed: 16 rules written`
+/// `2 Services, 3 endpoints changed, 14 rules written, 1.8 ms`
 fn sync_text(news: &SyncNews) -> String {
     let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
-    let changed = [(news.services, "Service"), (news.endpoint_slices, "EndpointSlice")];
-    let changed: Vec<String> =
-        changed.iter().filter(|(n, _)| *n > 0).map(|(n, one)| count(*n, one)).collect();
-    let why = if news.is_first {
-        "first sync".to_string()
-    } else if changed.is_empty() {
-        "asked to sync".to_string()
-    } else {
-        format!("{} changed", changed.join(", "))
-    };
-    let deleted = match news.report.chains_deleted.len() {
-        0 => String::new(),
-        n => format!(", {} deleted", count(n, "chain")),
-    };
-    format!("{why}: {} written{deleted}", count(news.report.rules_written, "rule"))
+    let mut parts = Vec::new();
+    for (n, one) in [(news.services, "Service"), (news.endpoints, "endpoint")] {
+        if n > 0 && !news.is_first {
+            parts.push(count(n, one));
+        }
+    }
+    match parts.last_mut() {
+        Some(last) => last.push_str(" changed"),
+        None if news.is_first => parts.push("first sync".to_string()),
+        None if news.report.is_full => parts.push("full sync".to_string()),
+        None => parts.push("asked to sync".to_string()),
+    }
+    parts.push(format!("{} written", count(news.report.rules_written, "rule")));
+    if !news.report.chains_deleted.is_empty() {
+        parts.push(format!("{} deleted", count(news.report.chains_deleted.len(), "chain")));
+    }
+    let takes = (news.takes.as_micros() + 50) / 100;
+    format!("{}, {}.{} ms", parts.join(", "), takes / 10, takes % 10)
 }
 
 /// The node that a changed Pod is on, or was.

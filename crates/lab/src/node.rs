@@ -83,7 +83,7 @@ impl NodeRuntime {
             ip,
             pod_cidr,
             role: parts.config.role,
-            kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr),
+            kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr, net.now()),
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
             host_ports: HostPorts::default(),
             policy: PolicyAgent::new(name, ns, rng.fork(&format!("policy/{name}"))),

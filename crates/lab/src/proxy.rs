@@ -1,20 +1,30 @@
 //! When a node's rules follow: kube-proxy watches, waits a little, and syncs
 //! (`pkg/proxy/iptables/proxier.go`, the bounded-frequency runner).
 
-use base::tree::BTreeSet;
-use base::{Duration, Instant, Rng};
+use std::rc::Rc;
+
+use base::tree::{BTreeMap, BTreeSet};
+use base::{Duration, Instant, Rng, order};
 use kube_api::core::Service;
-use kube_api::discovery::EndpointSlice;
+use kube_api::discovery::{Endpoint, EndpointSlice};
 use kube_api::{AnyObject, Api, Change, Kind, MetaExt};
+use kube_proxy::canary::Canary;
 use kube_proxy::conntrack::clean_stale;
-use kube_proxy::sync::install_jumps;
-use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, SyncReport};
+use kube_proxy::jumps::install_jumps;
+use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, Sync, SyncReport};
 use netsim::{Net, NsId};
 
 /// Shortest time between two syncs (`minSyncPeriod`); what changes meanwhile is done in one.
 pub const MIN_SYNC: Duration = Duration::from_secs(1);
 /// A sync that comes so long after the last full one writes everything (`FullSyncPeriod`).
 const FULL_SYNC: Duration = Duration::from_secs(3600);
+
+/// How often it looks whether its chains are still there (`syncPeriod`).
+const SYNC_PERIOD: Duration = Duration::from_secs(30);
+/// How long a sync takes, besides what each rule takes.
+const SYNC: Duration = Duration::from_micros(1_500);
+/// How much longer for each rule that is written.
+const SYNC_RULE: Duration = Duration::from_micros(20);
 
 /// kube-proxy of one node.
 #[derive(Debug)]
@@ -25,31 +35,65 @@ pub struct NodeProxy {
     watch_delay: Duration,
     last_sync: Option<Instant>,
     due: Option<Instant>,
+    /// A sync that has begun.
+    writing: Option<Writing>,
     changed_services: BTreeSet<String>,
-    changed_slices: BTreeSet<String>,
+    /// EndpointSlices as they were at the last sync, and as they are.
+    changed_slices: BTreeMap<String, SliceChange>,
     /// A full sync is to come.
     wants_full: bool,
     last_full: Instant,
     is_stopped: bool,
-    has_jumps: bool,
+    canary: Canary,
 }
 
-/// A slice that neither had nor has endpoints changes no rule. Upstream syncs all the same, and the first
-/// endpoints of a new Service may then have to wait for the next sync.
-fn has_endpoints(change: &Change) -> bool {
-    let of = |object: &Option<AnyObject>| {
-        let slice = object.as_ref().and_then(EndpointSlice::of);
-        slice.is_some_and(|slice| !slice.endpoints.is_empty())
-    };
-    of(&change.old) || of(&change.new)
+/// A sync between its beginning and its end.
+#[derive(Debug)]
+struct Writing {
+    sync: Sync,
+    until: Instant,
+    news: SyncNews,
+}
+
+/// An EndpointSlice before and after.
+#[derive(Debug, Default)]
+struct SliceChange {
+    old: Option<Rc<EndpointSlice>>,
+    new: Option<Rc<EndpointSlice>>,
+}
+
+impl SliceChange {
+    /// A slice that neither had nor has endpoints changes no rule. Upstream syncs all the same, and the first
+    /// endpoints of a new Service may then have to wait for the next sync.
+    fn has_endpoints(&self) -> bool {
+        [&self.old, &self.new].into_iter().flatten().any(|slice| !slice.endpoints.is_empty())
+    }
+
+    /// How many endpoints are new, gone or otherwise.
+    fn endpoint_count(&self) -> usize {
+        let (Some(old), Some(new)) = (&self.old, &self.new) else {
+            let slice = self.old.as_ref().or(self.new.as_ref());
+            return slice.map_or(0, |slice| slice.endpoints.len());
+        };
+        if old.ports != new.ports {
+            return old.endpoints.len().max(new.endpoints.len());
+        }
+        fn by_address(slice: &EndpointSlice) -> BTreeMap<&Vec<String>, &Endpoint> {
+            order::map(slice.endpoints.iter().map(|endpoint| (&endpoint.addresses, endpoint)))
+        }
+        let (old, new) = (by_address(old), by_address(new));
+        let gone = old.keys().filter(|address| !new.contains_key(*address)).count();
+        gone + new.iter().filter(|(address, endpoint)| old.get(*address) != Some(endpoint)).count()
+    }
 }
 
 /// What a sync was about and what it did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SyncNews {
     pub(crate) is_first: bool,
     pub(crate) services: usize,
-    pub(crate) endpoint_slices: usize,
+    pub(crate) endpoints: usize,
+    pub(crate) takes: Duration,
     pub(crate) report: SyncReport,
 }
 
@@ -62,11 +106,12 @@ impl NodeProxy {
             last_sync: None,
             due: Some(now),
             changed_services: BTreeSet::new(),
-            changed_slices: BTreeSet::new(),
+            writing: None,
+            changed_slices: BTreeMap::new(),
             wants_full: true,
             last_full: now,
             is_stopped: false,
-            has_jumps: false,
+            canary: Canary::new("KUBE-PROXY-CANARY", SYNC_PERIOD, now),
         }
     }
 
@@ -107,12 +152,15 @@ impl NodeProxy {
         } else if let Some(slice) = change.of::<EndpointSlice>() {
             let of =
                 |object: &Option<AnyObject>| object.as_ref().and_then(EndpointSlice::of).cloned();
-            self.proxier.observe_slice(of(&change.old).as_ref(), of(&change.new).as_ref());
-            if !has_endpoints(change) {
+            let seen = SliceChange { old: of(&change.old), new: of(&change.new) };
+            self.proxier.observe_slice(seen.old.as_ref(), seen.new.as_ref());
+            if !seen.has_endpoints() {
                 return;
             }
             let (namespace, name) = name(&slice.metadata);
-            self.changed_slices.insert(format!("{namespace}/{name}"));
+            let new = seen.new.clone();
+            let slot = self.changed_slices.entry(format!("{namespace}/{name}"));
+            slot.or_insert_with(|| seen).new = new;
         } else {
             return;
         }
@@ -126,7 +174,11 @@ impl NodeProxy {
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        self.due.filter(|_| !self.is_stopped && self.proxier.config().mode != Mode::None)
+        if self.is_stopped || self.proxier.config().mode == Mode::None {
+            return None;
+        }
+        let sync = self.writing.as_ref().map(|writing| writing.until).or(self.due);
+        sync.into_iter().chain([self.canary.next_at()]).min()
     }
 
     /// Stops or starts the process. Stopped, it leaves its rules as they are.
@@ -136,30 +188,59 @@ impl NodeProxy {
             self.wants_full = true;
             self.ask(now);
         }
+        // What is not written by now will not be.
+        self.writing = None;
         self.is_stopped = is_stopped;
     }
 
-    /// Syncs, if it is time.
+    /// Begins a sync or ends one, if it is time.
     pub(crate) fn work(&mut self, net: &Net, now: Instant) -> Option<SyncNews> {
         if self.next_at().is_none_or(|due| due > now) {
             return None;
         }
+        if net.with_netfilter(self.ns, |netfilter| self.canary.look(netfilter, now)) == Some(true) {
+            self.wants_full = true;
+            self.ask(now);
+        }
+        match self.writing.take() {
+            Some(writing) if writing.until <= now => return self.end_sync(net, writing, now),
+            None if self.due.is_some_and(|due| due <= now) => self.begin_sync(now),
+            writing => self.writing = writing,
+        }
+        None
+    }
+
+    fn begin_sync(&mut self, now: Instant) {
         self.due = None;
         let is_first = self.last_sync.replace(now).is_none();
         let full = std::mem::take(&mut self.wants_full) || now - self.last_full >= FULL_SYNC;
         if full {
             self.last_full = now;
         }
+        let sync = self.proxier.begin(full);
+        let rules = self.proxier.rules_to_write(&sync);
+        let takes = SYNC + SYNC_RULE * u32::try_from(rules).unwrap_or(u32::MAX);
+        let slices = std::mem::take(&mut self.changed_slices);
+        let news = SyncNews {
+            is_first,
+            services: std::mem::take(&mut self.changed_services).len(),
+            endpoints: slices.values().map(SliceChange::endpoint_count).sum(),
+            takes,
+            report: SyncReport::default(),
+        };
+        self.writing = Some(Writing { sync, until: now + takes, news });
+    }
+
+    fn end_sync(&mut self, net: &Net, writing: Writing, now: Instant) -> Option<SyncNews> {
+        let Writing { sync, news, .. } = writing;
         let report = net.with_netfilter(self.ns, |netfilter| {
-            if !std::mem::replace(&mut self.has_jumps, true) {
-                install_jumps(netfilter);
+            if sync.is_full() {
+                install_jumps(netfilter, self.proxier.config());
             }
-            let report = self.proxier.sync(netfilter, full);
-            clean_stale(&self.proxier, netfilter, now);
+            let report = self.proxier.finish(netfilter, sync);
+            clean_stale(&mut self.proxier, netfilter, now);
             report
         })?;
-        let services = std::mem::take(&mut self.changed_services).len();
-        let endpoint_slices = std::mem::take(&mut self.changed_slices).len();
-        Some(SyncNews { is_first, services, endpoint_slices, report })
+        Some(SyncNews { report, ..news })
     }
 }

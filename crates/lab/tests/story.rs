@@ -178,7 +178,7 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane created
             00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane created
             00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane created
-            00:00:00.000 000 rules kind-control-plane: first sync: 17 rules written
+            00:00:00.001 840 rules kind-control-plane: first sync, 17 rules written, 1.8 ms
             00:00:00.010 000 object: Pod kube-system/kindnet-dwd76 created
             00:00:00.010 000 object: Pod kube-system/kube-proxy-h8f7w created
             00:00:00.015 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w goes to kind-control-plane
@@ -198,9 +198,9 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:00.445 000 endpoints: kube-system/kube-dns is served by 10.244.0.2, 10.244.0.3
             00:00:01.000 000 object: Node kind-worker created
             00:00:01.000 000 object: Node kind-worker2 created
-            00:00:01.000 000 rules kind-control-plane: 1 EndpointSlice changed: 24 rules written
-            00:00:01.000 000 rules kind-worker: first sync: 38 rules written
-            00:00:01.000 000 rules kind-worker2: first sync: 38 rules written
+            00:00:01.001 980 rules kind-control-plane: 2 endpoints changed, 24 rules written, 2.0 ms
+            00:00:01.002 260 rules kind-worker: first sync, 38 rules written, 2.3 ms
+            00:00:01.002 260 rules kind-worker2: first sync, 38 rules written, 2.3 ms
             00:00:01.010 000 object: Pod kube-system/kindnet-h845l created
             00:00:01.010 000 object: Pod kube-system/kindnet-cbtmk created
             00:00:01.010 000 object: Pod kube-system/kube-proxy-jzs26 created
@@ -340,9 +340,9 @@ fn the_story() {
         expect![[r#"
             00:01:00.000 200 object: Deployment default/nginx created
             00:01:00.000 200 object: Service default/web created
-            00:01:00.002 418 rules kind-worker: 1 Service changed: 2 rules written
-            00:01:00.007 105 rules kind-control-plane: 1 Service changed: 2 rules written
-            00:01:00.012 988 rules kind-worker2: 1 Service changed: 2 rules written
+            00:01:00.003 958 rules kind-worker: 1 Service changed, 2 rules written, 1.5 ms
+            00:01:00.008 645 rules kind-control-plane: 1 Service changed, 2 rules written, 1.5 ms
+            00:01:00.014 528 rules kind-worker2: 1 Service changed, 2 rules written, 1.5 ms
             00:01:00.020 200 object: Pod default/nginx-7b945b68f-djvwl created
             00:01:00.020 200 object: Pod default/nginx-7b945b68f-l487f created
             00:01:00.025 200 object kind-worker: Pod default/nginx-7b945b68f-djvwl goes to kind-worker
@@ -350,9 +350,9 @@ fn the_story() {
             00:01:01.625 200 object kind-worker: Pod default/nginx-7b945b68f-djvwl is ready at 10.244.1.2
             00:01:01.625 200 object kind-worker2: Pod default/nginx-7b945b68f-l487f is ready at 10.244.2.2
             00:01:01.645 200 endpoints: default/web is served by 10.244.1.2, 10.244.2.2
-            00:01:01.647 418 rules kind-worker: 1 EndpointSlice changed: 11 rules written
-            00:01:01.652 105 rules kind-control-plane: 1 EndpointSlice changed: 11 rules written
-            00:01:01.657 988 rules kind-worker2: 1 EndpointSlice changed: 11 rules written
+            00:01:01.649 138 rules kind-worker: 2 endpoints changed, 11 rules written, 1.7 ms
+            00:01:01.653 825 rules kind-control-plane: 2 endpoints changed, 11 rules written, 1.7 ms
+            00:01:01.659 708 rules kind-worker2: 2 endpoints changed, 11 rules written, 1.7 ms
             00:01:05.000 200 request: #3 curl
             00:01:05.000 860 request: #3 200 from nginx-7b945b68f-djvwl
             00:01:05.000 860 request: #4 curl
@@ -369,15 +369,15 @@ fn the_story() {
             00:01:05.013 060 object: Pod default/nginx-7b945b68f-5nmgr created
             00:01:05.018 060 object kind-worker: Pod default/nginx-7b945b68f-5nmgr goes to kind-worker
             00:01:05.023 060 endpoints: default/web is served by 10.244.2.2
-            00:01:05.025 278 rules kind-worker: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
-            00:01:05.029 965 rules kind-control-plane: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
-            00:01:05.035 848 rules kind-worker2: 1 EndpointSlice changed: 6 rules written, 1 chain deleted
+            00:01:05.026 898 rules kind-worker: 1 endpoint changed, 6 rules written, 1 chain deleted, 1.6 ms
+            00:01:05.031 585 rules kind-control-plane: 1 endpoint changed, 6 rules written, 1 chain deleted, 1.6 ms
+            00:01:05.037 468 rules kind-worker2: 1 endpoint changed, 6 rules written, 1 chain deleted, 1.6 ms
             00:01:05.203 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is not ready any more at 10.244.1.2
             00:01:05.518 060 object kind-worker: Pod default/nginx-7b945b68f-5nmgr is ready at 10.244.1.3
             00:01:05.538 060 endpoints: default/web is served by 10.244.2.2, 10.244.1.3
-            00:01:06.025 278 rules kind-worker: 1 EndpointSlice changed: 9 rules written
-            00:01:06.029 965 rules kind-control-plane: 1 EndpointSlice changed: 9 rules written
-            00:01:06.035 848 rules kind-worker2: 1 EndpointSlice changed: 9 rules written
+            00:01:06.026 958 rules kind-worker: 2 endpoints changed, 9 rules written, 1.7 ms
+            00:01:06.031 645 rules kind-control-plane: 2 endpoints changed, 9 rules written, 1.7 ms
+            00:01:06.037 528 rules kind-worker2: 2 endpoints changed, 9 rules written, 1.7 ms
             00:01:06.303 060 object kind-worker: Pod default/nginx-7b945b68f-djvwl is gone
             00:01:10.003 060 request: #9 curl
             00:01:10.003 580 request: #9 200 from nginx-7b945b68f-5nmgr
@@ -395,9 +395,9 @@ fn the_story() {
             00:01:11.630 080 object kind-worker: Pod default/httpd-c7476b667-k7k5t is ready at 10.244.1.4
             00:01:11.630 080 object kind-worker2: Pod default/httpd-c7476b667-s9pz9 is ready at 10.244.2.3
             00:01:11.650 080 endpoints: default/web is served by 10.244.2.2, 10.244.1.3, 10.244.1.4, 10.244.2.3
-            00:01:11.652 298 rules kind-worker: 1 EndpointSlice changed: 15 rules written
-            00:01:11.656 985 rules kind-control-plane: 1 EndpointSlice changed: 15 rules written
-            00:01:11.662 868 rules kind-worker2: 1 EndpointSlice changed: 15 rules written
+            00:01:11.654 098 rules kind-worker: 2 endpoints changed, 15 rules written, 1.8 ms
+            00:01:11.658 785 rules kind-control-plane: 2 endpoints changed, 15 rules written, 1.8 ms
+            00:01:11.664 668 rules kind-worker2: 2 endpoints changed, 15 rules written, 1.8 ms
             00:01:15.005 080 request: #13 curl
             00:01:15.005 580 request: #13 200 from nginx-7b945b68f-5nmgr
             00:01:15.005 580 request: #14 curl
@@ -462,7 +462,7 @@ fn the_path_of_a_request() {
             - your machine (lo): 0 rules asked, delivered
             00:01:05.000 030 SYN IP 172.18.0.1.60314 > 172.18.0.2.30007: Flags [S], seq 800096676, win 64240, options [mss 1460,wscale 0,sackOK,eol], length 0
             - your machine (made here): 2 rules asked, leaves by veth62fe332
-            - kind-control-plane (eth0): 25 rules asked, leaves by eth0
+            - kind-control-plane (eth0): 23 rules asked, leaves by eth0
             -- PREROUTING nat PREROUTING 1: go to KUBE-SERVICES
             -- PREROUTING nat KUBE-SERVICES 6: go to KUBE-NODEPORTS
             -- PREROUTING nat KUBE-NODEPORTS 1: go to KUBE-EXT-LOLE4ISW44XBNF3G
@@ -474,9 +474,7 @@ fn the_path_of_a_request() {
             -- FORWARD filter FORWARD 1: go to KUBE-PROXY-FIREWALL
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter KUBE-FORWARD 2: accepted
-            -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
-            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
-            -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
+            -- POSTROUTING nat POSTROUTING 1: go to KUBE-POSTROUTING
             -- POSTROUTING nat KUBE-POSTROUTING 2: mark 0x4000 becomes 0x0
             -- POSTROUTING nat KUBE-POSTROUTING 3: MASQUERADE random-fully
             -- 172.18.0.2:30007 becomes 10.244.1.2:80
@@ -488,10 +486,10 @@ fn the_path_of_a_request() {
             -- FORWARD filter FORWARD 2: go to KUBE-FORWARD
             -- FORWARD filter FORWARD 3: go to KUBE-SERVICES
             -- FORWARD filter FORWARD 4: go to KUBE-EXTERNAL-SERVICES
-            -- POSTROUTING nat POSTROUTING 1: go to KIND-MASQ-AGENT
-            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
-            -- POSTROUTING nat POSTROUTING 2: go to KUBE-POSTROUTING
+            -- POSTROUTING nat POSTROUTING 1: go to KUBE-POSTROUTING
             -- POSTROUTING nat KUBE-POSTROUTING 1: go back
+            -- POSTROUTING nat POSTROUTING 2: go to KIND-MASQ-AGENT
+            -- POSTROUTING nat KIND-MASQ-AGENT 1: go back
             - Pod default/nginx-7b945b68f-djvwl (eth0): 0 rules asked, delivered
             00:01:05.000 030 ARP ARP, Request who-has 172.18.0.2 tell 172.18.0.1, length 28
             - your machine (made here): 0 rules asked, leaves by veth94681d6

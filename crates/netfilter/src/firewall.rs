@@ -377,8 +377,8 @@ impl Netfilter {
         trace: &mut Option<&mut HookTrace>,
     ) -> Passed {
         match self.table(name) {
-            None => Ok(()),
-            Some(_) => self.run_table(name, input, skb, trace),
+            Some(table) if table.is_hooked(input.hook) => self.run_table(name, input, skb, trace),
+            _ => Ok(()),
         }
     }
 
@@ -474,7 +474,7 @@ impl Netfilter {
         let may_ask = is_related || info == CtInfo::New;
         let is_new = may_ask && !nat::is_decided(&self.conntrack, conn, end);
         if is_new {
-            self.run_table(TableName::Nat, input, skb, trace)?;
+            self.ask(TableName::Nat, input, skb, trace)?;
             nat::decide_none(&mut self.conntrack, conn, end, &mut self.rng, input.now);
         } else if self
             .conntrack

@@ -95,6 +95,14 @@ impl Values {
 /// Numbers of rules, in order, by the key of their values.
 type ByKey = FastMap<u64, SmallVec<[u32; 2]>>;
 
+/// Where a number belongs among others, in order.
+fn place(numbers: &[u32], number: u32) -> usize {
+    match numbers.last() {
+        Some(last) if *last >= number => numbers.partition_point(|at| *at < number),
+        _ => numbers.len(),
+    }
+}
+
 /// Rules by what they compare.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
@@ -114,8 +122,7 @@ impl Plan {
             let (shape, values) = compared(&rule.spec);
             plan.add(at, shape, &values);
         }
-        let has_gain = plan.others.len() * 2 < rules.len();
-        has_gain.then_some(plan)
+        plan.has_gain(rules.len()).then_some(plan)
     }
 
     fn add(&mut self, at: u32, shape: Shape, values: &Values) {
@@ -130,9 +137,54 @@ impl Plan {
             None => None,
         };
         match slot.and_then(|slot| self.shapes.get_mut(slot)) {
-            Some((_, rules)) => rules.entry(values.key(shape)).or_default().push(at),
-            None => self.others.push(at),
+            Some((_, rules)) => {
+                let numbers = rules.entry(values.key(shape)).or_default();
+                numbers.insert(place(numbers, at), at);
+            }
+            None => self.others.insert(place(&self.others, at), at),
         }
+    }
+
+    fn remove(&mut self, at: u32, rule: &Rule) {
+        let (shape, values) = compared(&rule.spec);
+        let mut known = self.shapes.iter_mut().filter(|(known, _)| *known == shape);
+        if let Some((_, rules)) = known.next() {
+            let key = values.key(shape);
+            let Some(numbers) = rules.get_mut(&key) else { return };
+            numbers.retain(|number| *number != at);
+            if numbers.is_empty() {
+                rules.remove(&key);
+            }
+        } else {
+            self.others.retain(|number| *number != at);
+        }
+    }
+
+    /// The rules `gone`, from number `at` on (counting from 0), are others now, `rules` in all. `false`: a plan is
+    /// of no use any more.
+    pub(crate) fn splice(&mut self, at: usize, gone: &[Rule], new: &[Rule], rules: usize) -> bool {
+        let first = at as u32;
+        (first..).zip(gone).for_each(|(at, rule)| self.remove(at, rule));
+        let (end, shift) = (first + gone.len() as u32, new.len() as i32 - gone.len() as i32);
+        if shift != 0 {
+            let behind = |number: &mut u32| {
+                if *number >= end {
+                    *number = number.saturating_add_signed(shift);
+                }
+            };
+            let found = self.shapes.iter_mut().flat_map(|(_, rules)| rules.values_mut());
+            found.for_each(|numbers| numbers.iter_mut().for_each(behind));
+            self.others.iter_mut().for_each(behind);
+        }
+        for (at, rule) in (first..).zip(new) {
+            let (shape, values) = compared(&rule.spec);
+            self.add(at, shape, &values);
+        }
+        self.has_gain(rules)
+    }
+
+    fn has_gain(&self, rules: usize) -> bool {
+        rules >= LONG && self.others.len() * 2 < rules
     }
 
     /// The fields that rules are found by.

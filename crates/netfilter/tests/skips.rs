@@ -160,6 +160,17 @@ fn skipping_rules_that_cannot_fit_changes_nothing() {
                     netfilter.edit(TableName::Filter, edited).unwrap();
                 }
             }
+            if number % 9 == 8 {
+                let (at, gone, new) = (rng.below(40) as usize, rng.below(4) as usize, rng.below(4));
+                let chain = walks.table(TableName::Filter).unwrap().chain("INPUT").unwrap();
+                let some =
+                    |_| chain.rules[rng.below(chain.rules.len() as u32) as usize].spec.clone();
+                let new = Vec::from_iter((0..new).filter(|_| !chain.rules.is_empty()).map(some));
+                for netfilter in [&mut walks, &mut skips] {
+                    let edited = |table: &mut Table| table.splice_rules("INPUT", at, gone, &new);
+                    netfilter.edit(TableName::Filter, edited).unwrap();
+                }
+            }
             let packet = (&a_packet(&mut rng), rng.below(4));
             let iif = pick(&mut rng, &["eth0", "eth1", "lo"]);
             let walked = pass(&mut walks, packet, iif, true);

@@ -9,7 +9,7 @@ use expect_test::{Expect, expect};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::text::{RestoreOptions, restore};
 use netfilter::trace::HookTrace;
-use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, Verdict};
+use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, TableName, Verdict};
 use packet::reply::finish;
 use packet::{Packet, protocol, tcp_flags};
 
@@ -275,7 +275,6 @@ fn what_is_rejected_or_invalid_leaves_no_connection() {
         expect![[r#"
             eth0 veth1 tcp 10.0.0.1:40000 > 10.96.0.10:80 S
               PREROUTING conntrack: NEW (src=10.0.0.1 dst=10.96.0.10 sport=40000 dport=80)
-              PREROUTING nat: policy ACCEPT
               FORWARD filter FORWARD 1: the connection's state is NEW, the rule wants INVALID
               FORWARD filter FORWARD 2: refused with icmp-port-unreachable
               FORWARD filter: dropped
@@ -289,11 +288,9 @@ fn what_is_rejected_or_invalid_leaves_no_connection() {
               = Packet(IP 10.0.0.1.40000 > 10.96.0.10.81: Flags [S.], seq 0, ack 0, win 0, length 0)
             eth0 veth1 icmp 10.0.0.1 > 10.96.0.10
               PREROUTING conntrack: NEW (src=10.0.0.1 dst=10.96.0.10 type=8 code=0 id=7)
-              PREROUTING nat: policy ACCEPT
               FORWARD filter FORWARD 1: the connection's state is NEW, the rule wants INVALID
               FORWARD filter FORWARD 2: the protocol is icmp, the rule wants tcp
               FORWARD filter: policy ACCEPT
-              POSTROUTING nat: policy ACCEPT
               POSTROUTING conntrack: remembered src=10.0.0.1 dst=10.96.0.10 type=8 code=0 id=7 / src=10.96.0.10 dst=10.0.0.1 type=0 code=0 id=7
               = Packet(IP 10.0.0.1 > 10.96.0.10: ICMP echo request, id 7, seq 1, length 8)
         "#]],
@@ -374,8 +371,6 @@ fn new_targets_change_the_packet_and_say_so() {
               FORWARD mangle FORWARD 2: mark 0x0 becomes 0x10, the connection's
               FORWARD mangle FORWARD 3: logged "seen: "
               FORWARD mangle: policy ACCEPT
-              POSTROUTING mangle: policy ACCEPT
-              POSTROUTING nat: policy ACCEPT
               POSTROUTING conntrack: remembered src=10.0.0.1 dst=192.168.7.9 sport=40000 dport=80 / src=10.1.2.9 dst=10.0.0.1 sport=80 dport=40000
               = Packet(IP 10.0.0.1.40000 > 10.1.2.9.80: Flags [S], seq 0, win 0, length 0)
         "#]],
@@ -496,4 +491,29 @@ fn the_kernels_log_line_is_kept() {
         drop: IN=eth0 OUT= SRC=10.0.0.1 DST=10.0.0.2 LEN=40 TOS=0x00 PREC=0x00 TTL=64 ID=0 PROTO=TCP SPT=40000 DPT=80 WINDOW=0 RES=0x00 SYN URGP=0 
         drop: IN=eth0 OUT= SRC=10.0.0.1 DST=10.0.0.2 LEN=28 TOS=0x00 PREC=0x00 TTL=64 ID=0 PROTO=ICMP TYPE=8 CODE=0 ID=7 SEQ=1 "#]]
     .assert_eq(&lines.join("\n"));
+}
+
+/// The kernel makes built-in chains when they are first needed, and what is not there sees no packet.
+#[test]
+fn a_built_in_chain_is_there_when_it_is_needed() {
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    let counted = |netfilter: &mut Netfilter| {
+        let input = HookInput {
+            hook: Hook::Input,
+            iif: IfName::new("eth0"),
+            oif: IfName::NONE,
+            now: Instant::ZERO,
+            surroundings: &Node,
+        };
+        let packet = parse("udp 10.0.0.2:5 > 172.18.0.2:53");
+        netfilter.hook(&input, &mut Skb::new(packet), None);
+        let table = netfilter.table(TableName::Mangle).unwrap();
+        table.chain("INPUT").unwrap().counters.packets
+    };
+    netfilter.edit(TableName::Mangle, |table| table.new_chain("FOO")).unwrap();
+    assert_eq!(counted(&mut netfilter), 0, "a chain of its own only");
+    netfilter.edit(TableName::Mangle, |table| table.flush("INPUT")).unwrap();
+    assert_eq!(counted(&mut netfilter), 0, "-F");
+    netfilter.edit(TableName::Mangle, |table| table.flush_named("INPUT")).unwrap();
+    assert_eq!(counted(&mut netfilter), 1, "-F INPUT");
 }

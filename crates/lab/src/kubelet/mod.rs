@@ -7,7 +7,8 @@
 //! - [`containers`]: images, configuration, starts and restarts; [`env`]: a container's environment;
 //! - [`probes`]: probes and handlers; [`grpc`]: the probe that needs more words;
 //! - [`ending`]: containers and Pods that are ended;
-//! - [`status`]: the status that says so.
+//! - [`status`]: the status that says so;
+//! - [`tables`]: what the kubelet itself has in its node's tables.
 //!
 //! The kubelet is driven: it is told of changes of its Pods and of what its programs and probes report, and
 //! says when it wants to be asked again. Latencies are those of a small real cluster.
@@ -19,6 +20,7 @@ mod grpc;
 mod probes;
 mod sandbox;
 mod status;
+mod tables;
 mod volumes;
 mod worker;
 
@@ -38,6 +40,7 @@ use programs::{Container as Program, Log, Volume};
 
 use self::containers::{full_name, is_init, sooner};
 use self::probes::{Answer, ProbeKind};
+use self::tables::Tables;
 use self::worker::{End, State, Worker, restart_policy, restarts_again};
 use crate::cni::Ipam;
 use crate::dns::ClusterDns;
@@ -84,6 +87,7 @@ pub struct Kubelet {
     /// The node's files, which outlive Pods: `hostPath` and local volumes.
     disk: Volume,
     queue: WorkQueue<Key>,
+    tables: Tables,
     /// It does nothing; reports wait.
     is_stopped: bool,
     held: VecDeque<Report>,
@@ -121,6 +125,7 @@ impl Kubelet {
         ns: NsId,
         node_ip: Ipv4Addr,
         pod_cidr: Cidr,
+        now: Instant,
     ) -> Kubelet {
         let (cluster, node) = (cluster.to_string(), node.to_string());
         Kubelet {
@@ -137,6 +142,7 @@ impl Kubelet {
             images: BTreeSet::new(),
             disk: Volume::default(),
             queue: WorkQueue::default(),
+            tables: Tables::new(ns, now),
             is_stopped: false,
             held: VecDeque::new(),
         }
@@ -191,7 +197,8 @@ impl Kubelet {
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        self.queue.next_at().filter(|_| !self.is_stopped)
+        let next = self.queue.next_at().into_iter().chain([self.tables.next_at()]).min();
+        next.filter(|_| !self.is_stopped)
     }
 
     // ---- what it is told -----------------------------------------------------------------------------------
@@ -245,6 +252,9 @@ impl Kubelet {
     /// Does what is due.
     pub(crate) fn work(&mut self, around: &mut Surroundings<'_>) -> bool {
         let mut worked = false;
+        if !self.is_stopped {
+            self.tables.work(around.net, around.now);
+        }
         while !self.is_stopped
             && let Some(key) = self.queue.pop(around.now)
         {

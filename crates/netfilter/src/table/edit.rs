@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::{Action, ChainId, Counters, Policy, Rule, Table};
+use super::{Action, ChainId, Counters, Planned, Policy, Rule, Table};
 use crate::ext::Match;
 use crate::rule::{RuleSpec, Target};
 
@@ -106,34 +106,35 @@ impl Table {
     }
 
     /// Makes a chain unless it is there; whether it was made.
-    pub fn ensure_chain(&mut self, name: &Rc<str>) -> bool {
-        let is_new = !self.by_name.contains_key(name);
-        if is_new {
-            self.generation += 1;
-            self.add_chain(name.clone(), None);
+    pub fn ensure_chain(&mut self, name: &Rc<str>) -> (ChainId, bool) {
+        if let Some(id) = self.by_name.get(name) {
+            return (*id, false);
         }
-        is_new
+        self.generation += 1;
+        (self.add_chain(name.clone(), None), true)
+    }
+
+    /// Whether `id` is the chain of this name.
+    pub fn is_chain(&self, id: ChainId, name: &Rc<str>) -> bool {
+        let found = self.chains.get(id.slot());
+        found.is_some_and(|chain| Rc::ptr_eq(&chain.name, name) || chain.name == *name)
     }
 
     /// Gives a chain other rules, with counters at zero. On an error the rules before the refused one are in
     /// the chain.
-    pub fn set_rules(
-        &mut self,
-        chain: &str,
-        rules: impl Iterator<Item = Rc<RuleSpec>>,
-    ) -> Result<(), EditError> {
-        let id = self.id(chain)?;
-        let rules: SmallVec<[Rc<RuleSpec>; 4]> = rules.collect();
-        let old = &self.at(id).rules;
-        let pairs = || old.iter().zip(&rules);
-        if old.len() == rules.len() && pairs().all(|(old, new)| Rc::ptr_eq(&old.spec, new)) {
+    pub fn set_rules(&mut self, id: ChainId, rules: &[Rc<RuleSpec>]) -> Result<(), EditError> {
+        self.generation += 1;
+        let written = self.generation;
+        let Some(chain) = self.chains.get_mut(id.slot()) else { return Ok(()) };
+        let same = |(old, new): (&Rule, &Rc<RuleSpec>)| Rc::ptr_eq(&old.spec, new);
+        if chain.rules.len() == rules.len() && chain.rules.iter().zip(rules).all(same) {
             // The same rules again: they begin anew, and everything found out about them holds.
-            self.generation += 1;
-            self.at_mut(id).rules.iter_mut().for_each(Rule::begin);
+            chain.rules.iter_mut().for_each(Rule::begin);
+            chain.written = written;
             return Ok(());
         }
-        let len = old.len();
-        self.splice_rules(chain, 0, len, rules.into_iter())
+        let len = chain.rules.len();
+        self.splice(id, 0, len, rules)
     }
 
     /// Replaces `count` rules from the one at `at` (counting from 0) by others, with counters at zero. On an
@@ -143,10 +144,21 @@ impl Table {
         chain: &str,
         at: usize,
         count: usize,
-        rules: impl Iterator<Item = Rc<RuleSpec>>,
+        rules: &[Rc<RuleSpec>],
     ) -> Result<(), EditError> {
         let id = self.id(chain)?;
+        self.splice(id, at, count, rules)
+    }
+
+    fn splice(
+        &mut self,
+        id: ChainId,
+        at: usize,
+        count: usize,
+        rules: &[Rc<RuleSpec>],
+    ) -> Result<(), EditError> {
         self.generation += 1;
+        let plan = std::mem::take(&mut self.at_mut(id).plan);
         let old = self.rules_mut(id);
         let at = at.min(old.len());
         let end = at.saturating_add(count).min(old.len());
@@ -155,7 +167,7 @@ impl Table {
         let mut result = Ok(());
         let mut new: SmallVec<[Rule; 4]> = SmallVec::new();
         for spec in rules {
-            match self.link(id, spec, Counters::default()) {
+            match self.link(id, spec.clone(), Counters::default()) {
                 Ok(rule) => new.push(rule),
                 Err(error) => {
                     result = Err(error);
@@ -163,11 +175,26 @@ impl Table {
                 }
             }
         }
-        self.rules_mut(id).splice(at..at, new);
+        let chain = self.at_mut(id);
+        let len = chain.rules.len() + new.len();
+        if let Planned::Skip(mut plan) = plan
+            && gone.len() + new.len() < len
+            && plan.splice(at, &gone, &new, len)
+        {
+            chain.plan = Planned::Skip(plan);
+        }
+        chain.rules.splice(at..at, new);
         result
     }
 
-    /// `-F chain`
+    /// `-F chain` of a chain that is named; a built-in one comes into being by that.
+    pub fn flush_named(&mut self, chain: &str) -> Result<(), EditError> {
+        let id = self.id(chain)?;
+        self.use_chain(id);
+        self.flush(chain)
+    }
+
+    /// Takes all rules out of a chain.
     pub fn flush(&mut self, chain: &str) -> Result<(), EditError> {
         let id = self.id(chain)?;
         self.generation += 1;
@@ -235,11 +262,12 @@ impl Table {
     /// `-P chain policy`
     pub fn set_policy(&mut self, chain: &str, policy: Policy) -> Result<(), EditError> {
         let id = self.id(chain)?;
-        let chain = self.at_mut(id);
-        if chain.policy.is_none() {
-            return Err(EditError::NoPolicy(chain.name.to_string()));
+        let found = self.at_mut(id);
+        if found.policy.is_none() {
+            return Err(EditError::NoPolicy(found.name.to_string()));
         }
-        chain.policy = Some(policy);
+        found.policy = Some(policy);
+        self.use_chain(id);
         self.generation += 1;
         Ok(())
     }
@@ -303,6 +331,7 @@ impl Table {
     ) -> Result<Rule, EditError> {
         let action = self.resolve(id, &spec)?;
         self.admit(id, &spec, action)?;
+        self.use_chain(id);
         self.conntrack_rules += u32::from(spec.uses_conntrack());
         self.counts_traffic |= spec.matches.iter().any(|m| matches!(m, Match::Connbytes(_)));
         if let Action::Jump(to) | Action::Goto(to) = action {
@@ -331,6 +360,13 @@ impl Table {
         let same = |rule: &Rule| RuleSpec { origin: spec.origin, ..(*rule.spec).clone() } == *spec;
         let found = self.at(self.id(chain)?).rules.iter().position(same);
         found.map(|at| at as u32 + 1).ok_or(EditError::NoSuchRule)
+    }
+
+    /// Where in a chain a rule stands (counting from 0).
+    pub fn position(&self, chain: &str, spec: &Rc<RuleSpec>) -> Option<usize> {
+        let rules = &self.at(self.id(chain).ok()?).rules;
+        let very_same = rules.iter().position(|rule| Rc::ptr_eq(&rule.spec, spec));
+        very_same.or_else(|| rules.iter().position(|rule| rule.spec == *spec))
     }
 
     /// `-R chain number rule`

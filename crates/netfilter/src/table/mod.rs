@@ -54,9 +54,9 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Stands for a chain inside its table.
+/// Stands for a chain inside its table, as long as there is that chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChainId(u32);
+pub struct ChainId(u32);
 
 impl ChainId {
     pub(crate) fn slot(self) -> usize {
@@ -111,6 +111,8 @@ pub struct Chain {
     pub counters: Counters,
     /// Rules that jump or go here.
     pub references: u32,
+    /// The table's generation when its rules were last written.
+    pub(crate) written: u64,
     /// Its rules, in order.
     pub rules: Vec<Rule>,
     plan: Planned,
@@ -165,6 +167,9 @@ pub struct Table {
     chains: Slab<Chain>,
     by_name: FastMap<Rc<str>, ChainId>,
     builtin: [Option<ChainId>; 5],
+    /// Hooks at which the table looks at packets, a bit for each: built-in chains come into being only when
+    /// something is put into them, or their policy is set.
+    hooked: u8,
     /// Rules that ask about connections.
     conntrack_rules: u32,
     /// A rule that asks how much connections carry has come, and that has not been said yet.
@@ -183,6 +188,7 @@ impl Table {
             chains: Slab::new(),
             by_name: FastMap::default(),
             builtin: [None; 5],
+            hooked: 0,
             conntrack_rules: 0,
             counts_traffic: false,
             generation: 0,
@@ -214,6 +220,7 @@ impl Table {
             policy,
             counters: Counters::default(),
             references: 0,
+            written: self.generation,
             rules: Vec::new(),
             plan: Planned::default(),
             hooks: 0,
@@ -237,8 +244,10 @@ impl Table {
 
     /// The rules of a chain, for changing which there are.
     fn rules_mut(&mut self, id: ChainId) -> &mut Vec<Rule> {
+        let written = self.generation;
         let chain = self.at_mut(id);
         chain.plan = Planned::Stale;
+        chain.written = written;
         &mut chain.rules
     }
 
@@ -274,6 +283,19 @@ impl Table {
         Some((chains, mask, fitted))
     }
 
+    /// Whether the table looks at the packets of a hook.
+    #[inline]
+    pub(crate) fn is_hooked(&self, hook: Hook) -> bool {
+        self.hooked & 1 << hook as u8 != 0
+    }
+
+    /// A chain is in use from now on; if it is a built-in one, its hook is.
+    fn use_chain(&mut self, id: ChainId) {
+        if let Some(at) = self.builtin.iter().position(|builtin| *builtin == Some(id)) {
+            self.hooked |= 1 << at;
+        }
+    }
+
     pub(crate) fn builtin(&self, hook: Hook) -> Option<ChainId> {
         self.builtin.get(hook as usize).copied().flatten()
     }
@@ -292,9 +314,10 @@ impl Table {
         builtin.map(|id| self.at(id)).chain(others)
     }
 
-    /// The names of all chains, in no order that means anything.
-    pub fn names(&self) -> impl Iterator<Item = &Rc<str>> {
-        self.chains.iter().map(|(_, chain)| &chain.name)
+    /// The names of the chains that nobody has written to since a generation, in no order that means anything.
+    pub fn unwritten_since(&self, generation: u64) -> impl Iterator<Item = &Rc<str>> {
+        let old = self.chains.iter().filter(move |(_, chain)| chain.written <= generation);
+        old.map(|(_, chain)| &chain.name)
     }
 
     /// Rules ask about connections.

@@ -259,7 +259,11 @@ pub(crate) fn edit(table: &mut Table, line: &Line) -> Result<String, Failure> {
         Command::DeleteNumber { chain, number } => table.delete(chain, *number).map_err(edit)?,
         Command::Flush { chain } => {
             for name in chains(table, chain.as_deref())? {
-                table.flush(&name).map_err(edit)?;
+                match chain {
+                    Some(_) => table.flush_named(&name),
+                    None => table.flush(&name),
+                }
+                .map_err(edit)?;
                 say(verbose, &mut said, "Flushing", &name);
             }
         }
