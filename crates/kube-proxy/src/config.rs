@@ -74,6 +74,8 @@ pub struct ProxyConfig {
     pub zone: Option<String>,
     /// Where Pods have their addresses; without it no traffic counts as coming from a Pod.
     pub cluster_cidr: Option<AddrMask>,
+    /// Where Services have their cluster IPs.
+    pub service_cidrs: Vec<AddrMask>,
     /// Masquerade everything that goes to a cluster IP.
     pub masquerade_all: bool,
     /// Which bit of the mark asks for masquerading.
@@ -84,7 +86,8 @@ pub struct ProxyConfig {
     pub conntrack_tcp_liberal: bool,
     /// Node ports answer on 127.0.0.1 too.
     pub localhost_node_ports: bool,
-    /// Only these of the node's addresses answer on node ports; none means all.
+    /// Only these of the node's addresses answer on node ports; none means all, and in nftables mode
+    /// `node_ip`.
     pub node_port_addresses: Vec<AddrMask>,
     /// The node's own addresses, for `node_port_addresses`.
     pub interface_addrs: Vec<Ipv4Addr>,
@@ -101,6 +104,7 @@ impl ProxyConfig {
             node_ip,
             zone: None,
             cluster_cidr: Some(cluster_cidr),
+            service_cidrs: Vec::new(),
             masquerade_all: false,
             masquerade_bit: 14,
             random_fully: true,

@@ -10,7 +10,9 @@ use std::rc::Rc;
 use kube_api::MetaExt;
 use kube_api::discovery::{Endpoint, EndpointSlice};
 
+use crate::config::{Mode, ProxyConfig};
 use crate::names;
+use crate::nftables;
 use crate::service::{PortName, Protocol};
 
 /// The label that says which Service a slice is for.
@@ -25,7 +27,7 @@ pub struct EndpointInfo {
     pub port: u16,
     /// Both: `10.244.1.5:8080`
     pub text: Rc<str>,
-    /// The chain that leads to it: `KUBE-SEP-…`
+    /// The chain that leads to it: `KUBE-SEP-…`, `endpoint-…`; empty in a mode without such chains.
     pub chain: Rc<str>,
     /// Takes new connections.
     pub ready: bool,
@@ -73,8 +75,11 @@ impl fmt::Display for EndpointInfo {
 /// The endpoints of a Service's ports, each port's in the order of their texts, as upstream sorts them.
 pub type ByPort = BTreeMap<PortName, Vec<EndpointInfo>>;
 
-/// Reads the slices of one Service (by name), as they are for the node `node_name`.
-pub fn read<'a>(slices: impl Iterator<Item = &'a Rc<EndpointSlice>>, node_name: &str) -> ByPort {
+/// Reads the slices of one Service (by name), as they are for a node.
+pub fn read<'a>(
+    slices: impl Iterator<Item = &'a Rc<EndpointSlice>>,
+    config: &ProxyConfig,
+) -> ByPort {
     let mut found = ByPort::new();
     for slice in slices.filter(|slice| slice.address_type == "IPv4") {
         let Some(service) = slice.metadata.label(SERVICE_NAME) else { continue };
@@ -88,7 +93,7 @@ pub fn read<'a>(slices: impl Iterator<Item = &'a Rc<EndpointSlice>>, node_name: 
                 port: port.name.clone().unwrap_or_default(),
                 protocol: Protocol::parse(port.protocol.as_deref()),
             };
-            let infos = infos(slice, &name, number, node_name);
+            let infos = infos(slice, &name, number, config);
             found.entry(name).or_default().extend(infos);
         }
     }
@@ -100,7 +105,7 @@ fn infos(
     slice: &Rc<EndpointSlice>,
     name: &PortName,
     port: u16,
-    node_name: &str,
+    config: &ProxyConfig,
 ) -> Vec<EndpointInfo> {
     let mut chains = names::EndpointChains::new(name);
     let mut infos = Vec::with_capacity(slice.endpoints.len());
@@ -115,12 +120,16 @@ fn infos(
         infos.push(EndpointInfo {
             ip,
             port,
-            chain: chains.of(&text),
+            chain: match config.mode {
+                Mode::Iptables => chains.of(&text),
+                Mode::Nftables => nftables::endpoint_chain(name, ip, port),
+                Mode::Ipvs | Mode::None => "".into(),
+            },
             text,
             ready,
             serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
             terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
-            is_local: endpoint.node_name.as_deref() == Some(node_name),
+            is_local: endpoint.node_name.as_deref() == Some(&config.node_name),
             at: 0,
             slice: (slice.clone(), place),
         });

@@ -1,4 +1,4 @@
-//! kube-proxy: Services and EndpointSlices in, rules out (`pkg/proxy` of Kubernetes, iptables mode).
+//! kube-proxy: Services and EndpointSlices in, rules out (`pkg/proxy` of Kubernetes).
 //!
 //! In reading order:
 //! - [`config`]: what a node's kube-proxy is told about itself;
@@ -10,6 +10,7 @@
 //! - [`sync`]: the rules into a node's tables, whole or in part;
 //! - [`jumps`]: how packets get there; [`canary`]: whether somebody has taken it all away;
 //! - [`conntrack`]: connections that a sync leaves behind;
+//! - [`nftables`]: the other mode, its rules and their sync;
 //! - [`text`]: the rules as kube-proxy pipes them to `iptables-restore`;
 //! - [`origin`]: from a rule back to its Service, port and endpoint.
 //!
@@ -23,6 +24,7 @@ pub mod endpoint;
 pub mod iptables;
 pub mod jumps;
 pub mod names;
+pub mod nftables;
 pub mod origin;
 pub mod proxier;
 mod rules;

@@ -11,10 +11,11 @@ use kube_api::MetaExt;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
 
-use crate::config::ProxyConfig;
+use crate::config::{Mode, ProxyConfig};
 use crate::endpoint::{self, ByPort, EndpointInfo, SERVICE_NAME};
 use crate::iptables::{self, LARGE_CLUSTER, Plan};
-use crate::origin::{self, EndpointOrigin, Origin};
+use crate::nftables;
+use crate::origin::{self, EndpointOrigin, Field, Origin};
 use crate::rules::PortRules;
 use crate::service::{self, PortName, Protocol, ServicePortInfo};
 
@@ -34,6 +35,27 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn rules(&self) -> Option<&PortRules> {
         self.rules.as_deref()
+    }
+
+    /// Makes the rules of the iptables mode; other modes make theirs when they write them.
+    fn make_rules(&mut self, config: &ProxyConfig, is_large: bool) {
+        let is_wanted = config.mode == Mode::Iptables;
+        self.rules = is_wanted.then(|| Rc::new(PortRules::new(config, is_large, self)));
+    }
+
+    /// What something was written for that has to do with one of its fields and perhaps one of its endpoints.
+    pub(crate) fn origin(&self, field: Field, endpoint: Option<&EndpointInfo>) -> Origin {
+        let of = |endpoint: &EndpointInfo| EndpointOrigin {
+            address: endpoint.to_string(),
+            pod: endpoint.pod().map(str::to_string),
+            slice: endpoint.slice().to_string(),
+        };
+        Origin {
+            port: self.info.name.clone(),
+            port_index: self.info.index,
+            field: field.path(self.info.index),
+            endpoint: endpoint.map(of),
+        }
     }
 }
 
@@ -79,6 +101,8 @@ pub struct Proxier {
     pub(crate) changed_udp: BTreeSet<PortName>,
     /// The tables' generations after the last sync.
     pub(crate) written_at: Option<[u64; 2]>,
+    /// What is known of the table of the nftables mode.
+    pub(crate) nftables: nftables::State,
 }
 
 impl Proxier {
@@ -97,6 +121,7 @@ impl Proxier {
             is_stale: false,
             changed_udp: BTreeSet::new(),
             written_at: None,
+            nftables: nftables::State::default(),
         }
     }
 
@@ -168,6 +193,9 @@ impl Proxier {
 
     /// How many rules there are.
     pub fn rule_count(&self) -> usize {
+        if self.config.mode == Mode::Nftables {
+            return self.nftables_rule_count();
+        }
         let fixed = [iptables::head(&self.config), iptables::tail(&self.config)];
         let fixed: usize = fixed.iter().map(Plan::rule_count).sum();
         let ports = self.ports.values().filter_map(Port::rules);
@@ -179,17 +207,12 @@ impl Proxier {
         let (serial, field, endpoint) = origin::decode(number);
         let name = self.by_serial.get(&serial)?;
         let port = self.ports.get(name)?;
-        let of = |endpoint: &EndpointInfo| EndpointOrigin {
-            address: endpoint.to_string(),
-            pod: endpoint.pod().map(str::to_string),
-            slice: endpoint.slice().to_string(),
-        };
-        Some(Origin {
-            port: name.clone(),
-            port_index: port.info.index,
-            field: field?.path(port.info.index),
-            endpoint: endpoint.and_then(|at| port.endpoints.get(at)).map(of),
-        })
+        Some(port.origin(field?, endpoint.and_then(|at| port.endpoints.get(at))))
+    }
+
+    /// A port as it is kept.
+    pub(crate) fn kept(&self, name: &PortName) -> Option<&Port> {
+        self.ports.get(name)
     }
 
     /// The rules of all ports, in the order of their names.
@@ -245,7 +268,7 @@ impl Proxier {
         let (infos, mut endpoints) = match self.services.get(key) {
             Some(known) => {
                 let slices = known.slices.values();
-                (known.ports.clone(), endpoint::read(slices, &self.config.node_name))
+                (known.ports.clone(), endpoint::read(slices, &self.config))
             }
             None => (Vec::new(), ByPort::new()),
         };
@@ -299,16 +322,16 @@ impl Proxier {
     /// has changed, also when they say the same.
     fn remake(&mut self, name: &PortName, changes: &mut Vec<PortChange>) {
         let Some(port) = self.ports.get_mut(name) else { return };
-        let rules = Rc::new(PortRules::new(&self.config, self.is_large, port));
-        let old = port.rules.replace(rules.clone());
-        changes.push(PortChange { name: name.clone(), old, new: Some(rules) });
+        let old = port.rules.take();
+        port.make_rules(&self.config, self.is_large);
+        changes.push(PortChange { name: name.clone(), old, new: port.rules.clone() });
     }
 
     fn remake_others(&mut self, fresh: &[PortName]) {
         let fresh = base::order::set(fresh);
         for (name, port) in &mut self.ports {
             if !fresh.contains(name) {
-                port.rules = Some(Rc::new(PortRules::new(&self.config, self.is_large, port)));
+                port.make_rules(&self.config, self.is_large);
             }
         }
     }

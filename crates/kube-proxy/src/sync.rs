@@ -6,6 +6,7 @@ use std::rc::Rc;
 use base::order;
 use netfilter::{Netfilter, RuleSpec, Table, TableName};
 
+use crate::config::Mode;
 use crate::iptables::{self, Plan};
 use crate::names::is_service_chain;
 use crate::proxier::{Changes, PortChange, Proxier};
@@ -25,20 +26,24 @@ pub struct SyncReport {
     pub chains_changed: Vec<Rc<str>>,
     /// Chains that are gone.
     pub chains_deleted: Vec<Rc<str>>,
+    /// Elements of sets and maps added and deleted.
+    pub elements_changed: usize,
+    /// Why nothing could be written.
+    pub error: Option<String>,
 }
 
 impl SyncReport {
     /// Nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.rules_written == 0 && self.chains_deleted.is_empty()
+        self.rules_written == 0 && self.chains_deleted.is_empty() && self.elements_changed == 0
     }
 }
 
 /// A sync that has begun, with the rules that it is going to write.
 #[derive(Debug)]
 pub struct Sync {
-    changes: Changes,
-    is_full: bool,
+    pub(crate) changes: Changes,
+    pub(crate) is_full: bool,
 }
 
 impl Sync {
@@ -70,12 +75,18 @@ impl Proxier {
     /// Makes the rules of all that is known by now, and writes nothing yet.
     pub fn begin(&mut self, full: bool) -> Sync {
         let changes = self.update();
-        let is_full = full || changes.is_all || self.written_at.is_none();
-        Sync { changes, is_full }
+        let has_written = match self.config().mode {
+            Mode::Nftables => self.nftables.has_written(),
+            _ => self.written_at.is_some(),
+        };
+        Sync { is_full: full || changes.is_all || !has_written, changes }
     }
 
-    /// How many rules a sync is going to write.
+    /// How many rules a sync is going to write; in nftables mode about how many.
     pub fn rules_to_write(&self, sync: &Sync) -> usize {
+        if self.config().mode == Mode::Nftables {
+            return self.nftables_rules_to_write(sync);
+        }
         if sync.is_full { self.rule_count() } else { sync.changes.rule_count() }
     }
 
