@@ -14,10 +14,10 @@ use kube_api::discovery::EndpointSlice;
 use crate::config::{Mode, ProxyConfig};
 use crate::endpoint::{self, ByPort, EndpointInfo, SERVICE_NAME};
 use crate::iptables::{self, LARGE_CLUSTER, Plan};
-use crate::nftables;
 use crate::origin::{self, EndpointOrigin, Field, Origin};
 use crate::rules::PortRules;
 use crate::service::{self, PortName, Protocol, ServicePortInfo};
+use crate::{ipvs, nftables};
 
 /// Namespace and name of a Service.
 pub type ServiceKey = (String, String);
@@ -103,6 +103,8 @@ pub struct Proxier {
     pub(crate) written_at: Option<[u64; 2]>,
     /// What is known of the table of the nftables mode.
     pub(crate) nftables: nftables::State,
+    /// What is known of the virtual servers of the ipvs mode.
+    pub(crate) ipvs: ipvs::State,
 }
 
 impl Proxier {
@@ -122,6 +124,7 @@ impl Proxier {
             changed_udp: BTreeSet::new(),
             written_at: None,
             nftables: nftables::State::default(),
+            ipvs: ipvs::State::default(),
         }
     }
 

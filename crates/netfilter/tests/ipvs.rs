@@ -777,7 +777,8 @@ fn a_set_of_address_port_and_network_fits_the_networks_in_it() {
     assert!(ipset("add x 10.0.0.1,80,0.0.0.0/0").contains("value of the CIDR parameter"));
     assert!(ipset("test x 10.0.0.1,80,10.2.3.4").contains("is in set x"));
     assert!(ipset("test x 10.0.0.1,81,10.2.3.4").contains("is NOT in set x"));
-    assert!(ipset("save x").ends_with(
-        "add x 10.0.0.1,tcp:80,1.2.3.4\nadd x 10.0.0.1,tcp:80,10.0.0.0/8\n"
-    ));
+    assert!(
+        ipset("save x")
+            .ends_with("add x 10.0.0.1,tcp:80,1.2.3.4\nadd x 10.0.0.1,tcp:80,10.0.0.0/8\n")
+    );
 }

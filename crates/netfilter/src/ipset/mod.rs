@@ -382,6 +382,25 @@ impl Sets {
         self.0.insert(name.to_string(), Set::new(kind, options, serial));
     }
 
+    /// Makes a set of the usual size, if there is none of this name.
+    pub fn ensure(&mut self, name: &str, kind: Kind) {
+        if self.get(name).is_none() {
+            self.create(name, kind, SetOptions::default());
+        }
+    }
+
+    /// Puts an element into a set. `false`: it is there, or there is no room, or no such set.
+    pub fn put(&mut self, name: &str, element: Element) -> bool {
+        let now = Instant::ZERO;
+        let set = self.0.get_mut(name);
+        set.is_some_and(|set| set.insert(element, Entry::default(), now, false).is_ok())
+    }
+
+    /// Takes an element out of a set. `false`: it is not there.
+    pub fn take(&mut self, name: &str, element: &Element) -> bool {
+        self.0.get_mut(name).is_some_and(|set| set.remove(element, None).is_ok())
+    }
+
     /// Sets of which a `list:set` is made.
     fn is_member(&self, name: &str) -> bool {
         self.0.values().any(|set| set.members.iter().any(|member| member == name))
