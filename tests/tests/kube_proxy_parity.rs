@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use netfilter::text::save::save;
 use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, Verdict};
 use packet::reply::finish;
 use packet::{protocol, tcp_flags};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn config(value: &Value) -> ProxyConfig {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
@@ -287,4 +288,102 @@ fn assert_same_rules(name: &str, actual: &str, expected: &str) {
         assert_eq!(actual, expected, "{name}");
     }
     assert_eq!(actual.len(), expected.len(), "{name}");
+}
+
+/// A Service `turns` with so many endpoints, and a node that has heard of it.
+fn balanced(config: &ProxyConfig, endpoints: usize, annotation: Option<&str>) -> Netfilter {
+    let annotations = annotation.map(|value| json!({"podwire.dev/load-balancing": value}));
+    let service = json!({
+        "metadata": {"name": "turns", "namespace": "default", "annotations": annotations},
+        "spec": {"type": "NodePort", "clusterIP": "172.30.0.1",
+            "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}]},
+    });
+    let addresses = (1..=endpoints).map(|n| {
+        json!({"addresses": [format!("10.180.0.{n}")], "conditions": {"ready": true}, "nodeName": "elsewhere"})
+    });
+    let slice = json!({
+        "metadata": {"name": "turns-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "turns"}},
+        "addressType": "IPv4", "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+        "endpoints": addresses.collect::<Vec<_>>(),
+    });
+    let service = serde_json::from_value(service).unwrap();
+    let slice = serde_json::from_value(slice).unwrap();
+    synced(config, &[service], &[slice]).1
+}
+
+/// Who answers each of so many connections, some to the cluster IP, some to the node port.
+fn answers(
+    netfilter: &mut Netfilter,
+    config: &ProxyConfig,
+    count: usize,
+    rng: &mut Rng,
+) -> Vec<String> {
+    let node = Node { addrs: vec![config.node_ip] };
+    let mut ask = |serial| {
+        let (to, port) = match rng.below(2) {
+            0 => ("172.30.0.1".to_string(), 80),
+            _ => (config.node_ip.to_string(), 30080),
+        };
+        let flow =
+            json!({"sourceIP": "10.0.0.9", "destIP": to, "destPort": port, "protocol": "TCP"});
+        send(netfilter, &node, &flow, serial).0
+    };
+    (0..count).map(|serial| ask(serial as u16)).collect()
+}
+
+fn node_config(balancing: Balancing) -> ProxyConfig {
+    let pods = AddrMask::prefix(Ipv4Addr::new(10, 0, 0, 0), 8);
+    let config = ProxyConfig::new("node-1", Ipv4Addr::new(192, 168, 0, 2), pods);
+    ProxyConfig { balancing, ..config }
+}
+
+/// Among any N·k consecutive connections through a node each of N endpoints gets exactly k, wherever one begins to
+/// count.
+#[test]
+fn by_turns_each_endpoint_gets_its_share() {
+    for endpoints in 1..=24 {
+        let config = node_config(Balancing::RoundRobin);
+        let mut netfilter = balanced(&config, endpoints, None);
+        let answers = answers(&mut netfilter, &config, endpoints * 7 + 3, &mut Rng::new(3));
+        for rounds in 1..=3 {
+            for window in answers.windows(endpoints * rounds) {
+                let mut got: BTreeMap<&str, usize> = BTreeMap::new();
+                window.iter().for_each(|answer| *got.entry(answer).or_default() += 1);
+                let is_fair = got.len() == endpoints && got.values().all(|count| *count == rounds);
+                assert!(is_fair, "{endpoints} endpoints: {got:?}");
+            }
+        }
+    }
+}
+
+/// By chance each endpoint gets about its share, and not by turns.
+#[test]
+fn by_chance_each_endpoint_gets_about_its_share() {
+    for endpoints in [2, 3, 7] {
+        let config = node_config(Balancing::Random);
+        let mut netfilter = balanced(&config, endpoints, None);
+        let answers = answers(&mut netfilter, &config, 6000, &mut Rng::new(5));
+        let mut got: BTreeMap<&str, usize> = BTreeMap::new();
+        answers.iter().for_each(|answer| *got.entry(answer).or_default() += 1);
+        let share = 6000 / endpoints;
+        let is_near = |count: &usize| count.abs_diff(share) < share / 6;
+        assert!(got.len() == endpoints && got.values().all(is_near), "{got:?}");
+        let twice = answers.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert!(twice > 6000 / endpoints / 2, "{endpoints}: never the same twice");
+    }
+}
+
+/// An annotation decides for one Service, whatever the node does otherwise.
+#[test]
+fn one_service_is_balanced_otherwise() {
+    let saved = |balancing, annotation| {
+        save(&balanced(&node_config(balancing), 3, annotation), None, false, "now")
+    };
+    let random = saved(Balancing::Random, None);
+    let turns = saved(Balancing::RoundRobin, None);
+    assert!(random.contains("--mode random --probability 0.33333333349"), "{random}");
+    assert!(turns.contains("--mode nth --every 3 --packet 0"), "{turns}");
+    assert_eq!(saved(Balancing::Random, Some("round-robin")), turns);
+    assert_eq!(saved(Balancing::RoundRobin, Some("random")), random);
+    assert_eq!(saved(Balancing::RoundRobin, Some("nonsense")), turns);
 }

@@ -55,6 +55,13 @@ impl EndpointInfo {
         zones.items().map(|zone| zone.name.as_str())
     }
 
+    /// Nodes for which it is meant.
+    pub fn node_hints(&self) -> impl Iterator<Item = &str> {
+        let hints = self.endpoint().and_then(|endpoint| endpoint.hints.as_ref());
+        let nodes = hints.and_then(|hints| hints.for_nodes.as_ref());
+        nodes.items().map(|node| node.name.as_str())
+    }
+
     /// The Pod it is, if any.
     pub fn pod(&self) -> Option<&str> {
         self.endpoint()?.target_ref.as_ref()?.name.as_deref()

@@ -367,7 +367,7 @@ impl Writer<'_> {
             info,
             name: info.name.to_string(),
             chains: ChainNames::new(&info.name),
-            reachable: topology::categorize(endpoints, info, self.config.zone.as_deref()),
+            reachable: topology::categorize(endpoints, info, self.config),
         };
         self.capture_cluster_ip(&port);
         self.capture_external_ips(&port);

@@ -90,6 +90,8 @@ pub struct Proxier {
     /// The ports that rules were made for.
     written: BTreeMap<ServiceKey, Vec<PortName>>,
     ports: BTreeMap<PortName, Port>,
+    /// `healthCheckNodePort`s.
+    health_checks: BTreeMap<ServiceKey, u16>,
     by_serial: BTreeMap<u32, PortName>,
     last_serial: u32,
     total_endpoints: usize,
@@ -115,6 +117,7 @@ impl Proxier {
             services: BTreeMap::new(),
             written: BTreeMap::new(),
             ports: BTreeMap::new(),
+            health_checks: BTreeMap::new(),
             by_serial: BTreeMap::new(),
             last_serial: 0,
             total_endpoints: 0,
@@ -231,6 +234,24 @@ impl Proxier {
         self.ports.range_from(first).filter_map(|(name, port)| Some((name, port.rules()?)))
     }
 
+    /// The Services that nodes are asked about, and on which port.
+    pub fn health_check_ports(&self) -> impl Iterator<Item = (&ServiceKey, u16)> {
+        self.health_checks.iter().map(|(key, port)| (key, *port))
+    }
+
+    /// On which port nodes are asked about a Service.
+    pub fn health_check_port(&self, service: &ServiceKey) -> Option<u16> {
+        self.health_checks.get(service).copied()
+    }
+
+    /// How many addresses on this node are ready to serve a Service, on whatever port (`LocalReadyEndpoints`).
+    pub fn local_ready_endpoints(&self, service: &ServiceKey) -> usize {
+        let names = self.written.get(service).into_iter().flatten();
+        let ports = names.filter_map(|name| self.ports.get(name));
+        let ends = ports.flat_map(|port| &port.endpoints).filter(|end| end.is_local && end.ready);
+        base::order::set(ends.map(|end| end.ip)).len()
+    }
+
     /// A port and its endpoints.
     pub fn port(&self, name: &PortName) -> Option<(&ServicePortInfo, &[EndpointInfo])> {
         self.ports.get(name).map(|port| (&port.info, port.endpoints.as_slice()))
@@ -285,6 +306,10 @@ impl Proxier {
             fresh.extend(names.iter().cloned());
             self.written.insert(key.clone(), names);
         }
+        match infos.iter().find_map(|info| info.health_check_node_port) {
+            Some(port) => self.health_checks.insert(key.clone(), port),
+            None => self.health_checks.remove(key),
+        };
         for info in infos {
             let endpoints = endpoints.remove(&info.name).unwrap_or_default();
             self.take_in(info, endpoints);

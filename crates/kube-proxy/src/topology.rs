@@ -1,5 +1,6 @@
 //! Which endpoints of a port this node may use (`pkg/proxy/topology.go`).
 
+use crate::config::ProxyConfig;
 use crate::endpoint::EndpointInfo;
 use crate::service::ServicePortInfo;
 
@@ -65,15 +66,13 @@ impl Reachable<'_> {
 pub fn categorize<'a>(
     endpoints: &'a [EndpointInfo],
     service: &ServicePortInfo,
-    zone: Option<&str>,
+    config: &ProxyConfig,
 ) -> Reachable<'a> {
     let mut reachable = Reachable::default();
-    let zone = zone_for_hints(endpoints, service, zone);
+    let near = Near::of(endpoints, service, config);
     let on_its_way_out = |e: &&EndpointInfo| e.serving && e.terminating;
     if service.uses_cluster_endpoints() {
-        let fits = |e: &&EndpointInfo| {
-            e.ready && zone.is_none_or(|zone| e.zone_hints().any(|hint| hint == zone))
-        };
+        let fits = |e: &&EndpointInfo| e.ready && near.allows(e);
         reachable.cluster = endpoints.iter().filter(fits).collect();
         if reachable.cluster.is_empty() {
             reachable.cluster = endpoints.iter().filter(on_its_way_out).collect();
@@ -97,7 +96,7 @@ pub fn categorize<'a>(
         reachable.has_any |= endpoints.iter().any(|e| e.ready || on_its_way_out(&e));
         return reachable;
     }
-    reachable.all = if zone.is_none() && !uses_terminating {
+    reachable.all = if near == Near::Anywhere && !uses_terminating {
         reachable.cluster.clone()
     } else {
         let both = reachable.cluster.iter().chain(&reachable.local);
@@ -106,20 +105,48 @@ pub fn categorize<'a>(
     reachable
 }
 
-/// The zone to keep to: only if the Service asks for it, this node has one, every endpoint has hints, and
-/// some endpoint is meant for it.
-fn zone_for_hints<'z>(
-    endpoints: &[EndpointInfo],
-    service: &ServicePortInfo,
-    zone: Option<&'z str>,
-) -> Option<&'z str> {
-    let zone = zone.filter(|_| service.uses_hints)?;
-    let mut ready = endpoints.iter().filter(|e| e.ready).peekable();
-    ready.peek()?;
-    let mut is_for_zone = false;
-    for endpoint in ready {
-        endpoint.zone_hints().next()?;
-        is_for_zone |= endpoint.zone_hints().any(|hint| hint == zone);
+/// What a node keeps to while endpoints are there for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Near<'a> {
+    /// Nothing: every endpoint will do.
+    Anywhere,
+    /// Endpoints that are meant for this node.
+    Node(&'a str),
+    /// Endpoints that are meant for this zone.
+    Zone(&'a str),
+}
+
+impl<'a> Near<'a> {
+    /// Only if the Service asks for it, every endpoint that is ready has hints, and some is meant for this node, or
+    /// else for its zone (`topologyModeFromHints`).
+    fn of(
+        endpoints: &[EndpointInfo],
+        service: &ServicePortInfo,
+        config: &'a ProxyConfig,
+    ) -> Near<'a> {
+        if !service.uses_hints {
+            return Near::Anywhere;
+        }
+        let near = [Some(Near::Node(&config.node_name)), config.zone.as_deref().map(Near::Zone)];
+        let is_followed = |near: &Near<'_>| {
+            let ready = || endpoints.iter().filter(|e| e.ready);
+            ready().all(|e| near.hints(e).next().is_some()) && ready().any(|e| near.allows(e))
+        };
+        near.into_iter().flatten().find(is_followed).unwrap_or(Near::Anywhere)
     }
-    is_for_zone.then_some(zone)
+
+    fn hints<'e>(self, endpoint: &'e EndpointInfo) -> Box<dyn Iterator<Item = &'e str> + 'e> {
+        match self {
+            Near::Anywhere => Box::new([].into_iter()),
+            Near::Node(_) => Box::new(endpoint.node_hints()),
+            Near::Zone(_) => Box::new(endpoint.zone_hints()),
+        }
+    }
+
+    fn allows(self, endpoint: &EndpointInfo) -> bool {
+        match self {
+            Near::Anywhere => true,
+            Near::Node(here) | Near::Zone(here) => self.hints(endpoint).any(|hint| hint == here),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use controllers::manager::Latencies;
 use kube_api::core::{Node, Pod, Service};
 use kube_api::discovery::EndpointSlice;
 use kube_api::networking::Ingress;
-use kube_api::{Api, ApiConfig, Change, KindId};
+use kube_api::{Api, ApiConfig, Change, Kind, KindId, MetaExt};
 use kube_proxy::Balancing;
 use netsim::exec::Notify;
 use netsim::{Cidr, Net, NsId};
@@ -123,6 +123,7 @@ impl Cluster {
                 pod_subnet: config.pod_subnet,
                 balancing,
                 mode: config.proxy_mode,
+                proxy: &config.proxy,
             };
             let mut runtime = NodeRuntime::new(&parts, name, net, &rng);
             runtime.kubelet.set_dns(cluster.dns.clone());
@@ -288,6 +289,11 @@ impl Cluster {
                 self.nodes.values_mut().for_each(|n| n.kubelet.observe_config(namespace, now));
             } else if change.of::<Service>().is_some() || change.of::<EndpointSlice>().is_some() {
                 self.nodes.values_mut().for_each(|node| node.proxy.observe(change, now));
+            }
+            if let Some(node) = change.new.as_ref().and_then(Node::of)
+                && let Some(runtime) = self.nodes.get_mut(node.metadata.name())
+            {
+                runtime.proxy.observe_node(node, now);
             }
             self.nodes.values_mut().for_each(|node| node.policy.observe(change, now));
             self.ingress.observe(change, now);

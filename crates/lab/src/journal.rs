@@ -25,6 +25,10 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// All of them.
+    pub const ALL: [Topic; 5] =
+        [Topic::Object, Topic::Endpoints, Topic::Rules, Topic::Request, Topic::World];
+
     /// A word for it.
     pub fn name(self) -> &'static str {
         match self {

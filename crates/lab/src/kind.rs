@@ -3,6 +3,8 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
+mod patches;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -10,6 +12,8 @@ use kube_api::node::{Node, NodeKind};
 use kube_api::yaml;
 use kube_proxy::Mode;
 use netsim::Cidr;
+
+pub use patches::{NodePortAddress, ProxyOptions};
 
 /// What a node is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub struct KindConfig {
     pub service_subnet: Cidr,
     /// What kube-proxy writes its rules for.
     pub proxy_mode: Mode,
+    /// How it does that.
+    pub proxy: ProxyOptions,
     /// Options that are accepted and have no effect here, by their path.
     pub without_effect: Vec<String>,
 }
@@ -73,6 +79,7 @@ impl Default for KindConfig {
             pod_subnet: Cidr::new(Ipv4Addr::new(10, 244, 0, 0), 16),
             service_subnet: Cidr::new(Ipv4Addr::new(10, 96, 0, 0), 16),
             proxy_mode: Mode::default(),
+            proxy: ProxyOptions::default(),
             without_effect: Vec::new(),
         }
     }
@@ -201,6 +208,7 @@ struct Reader {
     problems: Vec<String>,
     /// Well-formed, but not a value that there is.
     invalid: Option<String>,
+    proxy: ProxyOptions,
     without_effect: Vec<String>,
 }
 
@@ -270,8 +278,7 @@ impl Reader {
     }
 
     fn cluster(&mut self, node: &Node) -> KindConfig {
-        const IGNORED: [&str; 6] = [
-            "kubeadmConfigPatches",
+        const IGNORED: [&str; 5] = [
             "kubeadmConfigPatchesJSON6902",
             "containerdConfigPatches",
             "containerdConfigPatchesJSON6902",
@@ -291,12 +298,24 @@ impl Reader {
                     }
                 }
                 "networking" => self.networking(value, &mut config),
+                "kubeadmConfigPatches" => self.patches(value),
                 field if IGNORED.contains(&field) => self.without_effect.push(field.to_string()),
                 field => self.unknown(line, field, "v1alpha4.Cluster"),
             }
         }
         config.without_effect = std::mem::take(&mut self.without_effect);
+        config.proxy = std::mem::take(&mut self.proxy);
         config
+    }
+
+    fn patches(&mut self, node: &Node) {
+        for item in self.items(node, "[]string") {
+            let Some(text) = self.text(item) else { continue };
+            let read = patches::read(&text, &mut self.proxy, &mut self.without_effect);
+            if let Err(problem) = read {
+                self.invalid = Some(format!("kubeadmConfigPatches: {problem}"));
+            }
+        }
     }
 
     fn networking(&mut self, node: &Node, config: &mut KindConfig) {
@@ -330,8 +349,7 @@ impl Reader {
     }
 
     fn node(&mut self, node: &Node) -> NodeConfig {
-        const IGNORED: [&str; 3] =
-            ["extraMounts", "kubeadmConfigPatches", "kubeadmConfigPatchesJSON6902"];
+        const IGNORED: [&str; 2] = ["extraMounts", "kubeadmConfigPatchesJSON6902"];
         let mut config = NodeConfig::default();
         for (field, line, value) in self.entries(node, "v1alpha4.Node") {
             match field {
@@ -344,6 +362,7 @@ impl Reader {
                     }
                 },
                 "image" => config.image = self.text(value),
+                "kubeadmConfigPatches" => self.patches(value),
                 "labels" => {
                     for (key, _, value) in self.entries(value, "map[string]string") {
                         let text = self.text(value).unwrap_or_default();
@@ -494,6 +513,38 @@ nodes:
     fn what_has_no_effect_is_named() {
         let text = format!("{HEAD}featureGates: {{X: true}}\nnetworking: {{dnsSearch: [here]}}\n");
         assert_eq!(parse(&text).unwrap().without_effect, ["featureGates", "networking.dnsSearch"]);
+    }
+
+    #[test]
+    fn kube_proxy_s_options() {
+        let parsed = |options: &str| {
+            let patch = format!("kind: KubeProxyConfiguration\n{options}");
+            parse(&format!("{HEAD}kubeadmConfigPatches: [{patch:?}]\n"))
+        };
+        let options = "mode: iptables\niptables: {masqueradeAll: true, masqueradeBit: 10, localhostNodePorts: false}\nnodePortAddresses: [primary, 10.0.0.0/8]\n";
+        let config = parsed(options).unwrap();
+        let range = NodePortAddress::Range(Cidr::new(Ipv4Addr::new(10, 0, 0, 0), 8));
+        let expected = ProxyOptions {
+            masquerade_all: true,
+            masquerade_bit: Some(10),
+            localhost_node_ports: Some(false),
+            node_port_addresses: vec![NodePortAddress::Primary, range],
+        };
+        assert_eq!(config.proxy, expected);
+        assert_eq!(config.without_effect, ["kubeadmConfigPatches (KubeProxyConfiguration.mode)"]);
+        let error = |options: &str| parsed(options).unwrap_err().to_string();
+        expect![[r#"
+            ERROR: failed to create cluster: kubeadmConfigPatches: iptables.masqueradeBit: Invalid value: must be within the range [0, 31]
+            ERROR: failed to create cluster: kubeadmConfigPatches: nodePortAddresses: Invalid value: "here": must be a valid CIDR
+            ERROR: failed to create cluster: kubeadmConfigPatches: iptables.masqueradeAll: must be a boolean"#]]
+        .assert_eq(
+            &[
+                error("iptables: {masqueradeBit: 32}"),
+                error("nodePortAddresses: [here]"),
+                error("iptables: {masqueradeAll: 1}"),
+            ]
+            .join("\n"),
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use netsim::{Cidr, IfId, Net, NsId};
 
 use crate::KUBERNETES_VERSION;
 use crate::cni::portmap::HostPorts;
-use crate::kind::{NodeConfig, Role};
+use crate::kind::{NodeConfig, ProxyOptions, Role};
 use crate::kubelet::Kubelet;
 use crate::outage::Outage;
 use crate::policy::PolicyAgent;
@@ -65,6 +65,7 @@ pub(crate) struct NodeParts<'a> {
     pub(crate) pod_subnet: Cidr,
     pub(crate) balancing: Balancing,
     pub(crate) mode: Mode,
+    pub(crate) proxy: &'a ProxyOptions,
 }
 
 impl NodeRuntime {
@@ -74,8 +75,9 @@ impl NodeRuntime {
         let mut config = ProxyConfig::new(name, ip, AddrMask::prefix(subnet.addr, subnet.len));
         config.balancing = parts.balancing;
         config.mode = parts.mode;
+        parts.proxy.apply(&mut config);
         // For iptables, kube-proxy lets node ports answer on 127.0.0.1.
-        net.set_route_localnet(ns, parts.mode == Mode::Iptables);
+        net.set_route_localnet(ns, parts.mode == Mode::Iptables && config.localhost_node_ports);
         NodeRuntime {
             name: name.to_string(),
             ns,

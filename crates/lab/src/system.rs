@@ -39,6 +39,9 @@ pub(crate) fn create(api: &mut Api, api_server: Ipv4Addr, config: &KindConfig, n
         .replace("<first service address>", &address(1))
         .replace("<dns address>", &address(10))
         .replace("<api server>", &api_server.to_string())
+        .replace("<pod subnet>", &config.pod_subnet.to_string())
+        .replace("<proxy mode>", config.proxy_mode.name());
+    let text = config.proxy.fill_in(&text)
         .replace("<version>", KUBERNETES_VERSION);
     for document in yaml::documents(&text) {
         if config.proxy_mode == Mode::None && is_of_proxy(&document) {

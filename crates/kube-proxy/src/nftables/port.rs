@@ -59,7 +59,7 @@ pub(super) fn make(
     endpoints: &[EndpointInfo],
     is_there: IsThere<'_>,
 ) -> (PortRules, PortText) {
-    let reachable = topology::categorize(endpoints, info, config.zone.as_deref());
+    let reachable = topology::categorize(endpoints, info, config);
     let names = Names::new(&info.name);
     let mut targets = Vec::with_capacity(reachable.all.len());
     for endpoint in &reachable.all {

@@ -1,17 +1,17 @@
 //! What Kubernetes itself runs on a node, as far as the network sees it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 
-use base::Duration;
+use base::{Duration, Utc};
 use netsim::{Host, TcpListener};
 
 use super::web::{any, until_asked};
 use super::{Container, Program, repository};
 use crate::dns;
 use crate::grpc::{self, SERVING};
-use crate::http::Response;
-use crate::http::server::at_once;
+use crate::http::server::{Limits, at_once, serve_slowly};
+use crate::http::{Request, Response};
 use crate::log::Log;
 
 /// A program that keeps its ports open and answers health checks; what it does for the cluster is done by
@@ -22,7 +22,7 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
         "etcd" => &[2379, 2380],
         "kube-controller-manager" => &[10257],
         "kube-scheduler" => &[10259],
-        "kube-proxy" => &[10256],
+        "kube-proxy" => return Box::pin(kube_proxy(host, container, log)),
         "coredns/coredns" | "coredns" => return Box::pin(coredns(host, container, log)),
         _ => &[],
     };
@@ -34,6 +34,57 @@ pub fn program(host: Host, container: Container, log: Log) -> Program {
         }
         until_asked(&host, Duration::from_millis(50)).await
     })
+}
+
+/// kube-proxy's own ports: its health on 10256, for everybody, and which mode it works in on 10249, for its node
+/// (`cmd/kube-proxy/app/server.go`). What it does for the cluster is done elsewhere.
+async fn kube_proxy(host: Host, container: Container, log: Log) -> i32 {
+    let config = container.files.read("/var/lib/kube-proxy/config.conf").unwrap_or_default();
+    let config = String::from_utf8_lossy(&config).into_owned();
+    let mode = config.lines().find_map(|line| line.strip_prefix("mode: "));
+    let mode = mode.map_or("iptables", |mode| mode.trim().trim_matches('"')).to_string();
+    let now = Rc::new(host.clone());
+    let health = move |request: &Request| match request.path() {
+        "/healthz" | "/livez" => {
+            let time =
+                Utc::at(now.now()).rfc3339_micros().replace('T', " ").replace('Z', " +0000 UTC");
+            let body = format!(
+                "{{\"lastUpdated\": \"{time}\",\"currentTime\": \"{time}\", \"nodeEligible\": true}}"
+            );
+            let mut response = Response::new(200, "application/json", body);
+            response.headers.push("X-Content-Type-Options", "nosniff");
+            response
+        }
+        _ => not_found(),
+    };
+    let own = move |request: &Request| match request.path() {
+        "/healthz" => plain("ok"),
+        "/proxyMode" => plain(mode.as_str()),
+        "/metrics" => Response::new(501, PLAIN, "metrics are not supported by podwire\n"),
+        _ => not_found(),
+    };
+    let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 10249);
+    for (addr, handler) in [(any(10256), at_once(health)), (local, at_once(own))] {
+        let listener = match host.listen(addr) {
+            Ok(listener) => listener,
+            Err(error) => {
+                log.line(host.now(), format!("listen tcp {addr}: bind: {error}"));
+                return 1;
+            }
+        };
+        host.spawn(serve_slowly(host.clone(), listener, Limits::default(), handler));
+    }
+    until_asked(&host, Duration::from_millis(50)).await
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+fn plain(text: &str) -> Response {
+    Response::new(200, PLAIN, text)
+}
+
+fn not_found() -> Response {
+    Response::new(404, PLAIN, "404 page not found\n")
 }
 
 /// Answers health checks on these ports.
@@ -78,11 +129,9 @@ async fn coredns(host: Host, container: Container, log: Log) -> i32 {
 /// Over HTTP/1.1, and by gRPC as etcd does on the same port.
 async fn health(host: Host, listener: TcpListener) {
     let http = at_once(|request| match request.path() {
-        "/healthz" | "/livez" | "/readyz" | "/health" => {
-            Response::new(200, "text/plain; charset=utf-8", "ok")
-        }
-        "/ready" => Response::new(200, "text/plain; charset=utf-8", "OK"),
-        _ => Response::new(404, "text/plain; charset=utf-8", "404 page not found\n"),
+        "/healthz" | "/livez" | "/readyz" | "/health" => plain("ok"),
+        "/ready" => plain("OK"),
+        _ => not_found(),
     });
     grpc::serve(host, listener, Rc::new(|_| Ok(SERVING)), Some(http)).await;
 }

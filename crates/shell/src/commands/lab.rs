@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use ::lab::journal::Topic;
 use ::lab::outage::Outage;
 use ::lab::path::{Ending, Journey, PacketPath, Stay};
 use kube_proxy::Balancing;
@@ -20,9 +21,10 @@ const USAGE: &str = "Usage: lab status
        lab addon ingress        ingress-nginx, as it is installed on kind
        lab trace COMMAND…   the path of each packet that the command causes, and the rules that matched
        lab path [NUMBER]    the same of a request that was sent already; without a number, of the last
+       lab log [TOPIC]      what has happened: object, endpoints, rules, request, world
        lab seed";
 
-/// `lab status | set | fault | heal | trace | path | seed`
+/// `lab status | set | fault | heal | trace | path | log | seed`
 pub async fn run(ctx: Ctx) -> Exit {
     let words: Vec<&str> = ctx.args.iter().map(String::as_str).collect();
     let lab = &ctx.session.lab;
@@ -56,6 +58,11 @@ pub async fn run(ctx: Ctx) -> Exit {
                 Err(error) => ctx.fail(format!("lab: {error}"), 1).await,
             }
         }
+        ["log"] => log(&ctx, None).await,
+        ["log", name] => match Topic::ALL.into_iter().find(|topic| topic.name() == *name) {
+            Some(topic) => log(&ctx, Some(topic)).await,
+            None => ctx.fail(format!("lab: there is no topic {name:?}"), 1).await,
+        },
         ["trace", command @ ..] if !command.is_empty() => trace(&ctx).await,
         ["path"] => {
             let last = lab.requests(|all| all.iter().next_back().map(|request| request.cause));
@@ -92,6 +99,17 @@ async fn status(ctx: &Ctx) -> Exit {
     }
     let _ = writeln!(out, "fingerprint     {}", lab.journal(|journal| journal.fingerprint()));
     ctx.out(out).await?;
+    Ok(0)
+}
+
+/// The journal's lines, as many of them as are kept.
+async fn log(ctx: &Ctx, topic: Option<Topic>) -> Exit {
+    let text: String = ctx.session.lab.journal(|journal| {
+        let wanted =
+            journal.since(0).filter(|entry| topic.is_none_or(|topic| topic == entry.topic));
+        wanted.map(|entry| format!("{entry}\n")).collect()
+    });
+    ctx.out(text).await?;
     Ok(0)
 }
 

@@ -1,11 +1,13 @@
 //! When a node's rules follow: kube-proxy watches, waits a little, and syncs
 //! (`pkg/proxy/iptables/proxier.go`, the bounded-frequency runner).
 
+mod health;
+
 use std::rc::Rc;
 
 use base::tree::{BTreeMap, BTreeSet};
 use base::{Duration, Instant, Rng, order};
-use kube_api::core::Service;
+use kube_api::core::{Node, Service};
 use kube_api::discovery::{Endpoint, EndpointSlice};
 use kube_api::{AnyObject, Api, Change, Kind, MetaExt};
 use kube_proxy::canary::Canary;
@@ -14,11 +16,15 @@ use kube_proxy::jumps::install_jumps;
 use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, Sync, SyncReport};
 use netsim::{Net, NsId};
 
+use self::health::HealthChecks;
+
 /// Shortest time between two syncs (`minSyncPeriod`); what changes meanwhile is done in one.
 pub const MIN_SYNC: Duration = Duration::from_secs(1);
 /// A sync that comes so long after the last full one writes everything (`FullSyncPeriod`).
 const FULL_SYNC: Duration = Duration::from_secs(3600);
 
+/// The label that says which zone a node is in.
+const ZONE: &str = "topology.kubernetes.io/zone";
 /// How often it looks whether its chains are still there (`syncPeriod`).
 const SYNC_PERIOD: Duration = Duration::from_secs(30);
 /// How long a sync takes, besides what each rule takes.
@@ -27,7 +33,6 @@ const SYNC: Duration = Duration::from_micros(1_500);
 const SYNC_RULE: Duration = Duration::from_micros(20);
 
 /// kube-proxy of one node.
-#[derive(Debug)]
 pub struct NodeProxy {
     proxier: Proxier,
     ns: NsId,
@@ -45,6 +50,7 @@ pub struct NodeProxy {
     last_full: Instant,
     is_stopped: bool,
     canary: Canary,
+    health: HealthChecks,
 }
 
 /// A sync between its beginning and its end.
@@ -112,6 +118,7 @@ impl NodeProxy {
             last_full: now,
             is_stopped: false,
             canary: Canary::new("KUBE-PROXY-CANARY", SYNC_PERIOD, now),
+            health: HealthChecks::default(),
         }
     }
 
@@ -125,6 +132,16 @@ impl NodeProxy {
         let config = ProxyConfig { balancing, ..self.proxier.config().clone() };
         self.proxier.configure(config);
         self.ask(now);
+    }
+
+    /// Its node is, or is now, in this zone.
+    pub(crate) fn observe_node(&mut self, node: &Node, now: Instant) {
+        let zone = node.metadata.label(ZONE).map(str::to_string);
+        if self.proxier.config().zone != zone {
+            let config = ProxyConfig { zone, ..self.proxier.config().clone() };
+            self.proxier.configure(config);
+            self.ask(now + self.watch_delay);
+        }
     }
 
     /// Takes in what there is, as a process that begins lists everything before it watches.
@@ -190,6 +207,9 @@ impl NodeProxy {
         }
         // What is not written by now will not be.
         self.writing = None;
+        if is_stopped {
+            self.health.stop();
+        }
         self.is_stopped = is_stopped;
     }
 
@@ -241,6 +261,7 @@ impl NodeProxy {
             clean_stale(&mut self.proxier, netfilter, now);
             report
         })?;
+        self.health.sync(&self.proxier, net, self.ns);
         Some(SyncNews { report, ..news })
     }
 }
