@@ -199,8 +199,10 @@ impl Proxier {
 
     /// How many rules there are.
     pub fn rule_count(&self) -> usize {
-        if self.config.mode == Mode::Nftables {
-            return self.nftables_rule_count();
+        match self.config.mode {
+            Mode::Nftables => return self.nftables_rule_count(),
+            Mode::Ipvs => return self.ipvs.rule_count(),
+            _ => {}
         }
         let fixed = [iptables::head(&self.config), iptables::tail(&self.config)];
         let fixed: usize = fixed.iter().map(Plan::rule_count).sum();

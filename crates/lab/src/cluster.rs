@@ -357,6 +357,9 @@ fn sync_text(news: &SyncNews) -> String {
         None => parts.push("asked to sync".to_string()),
     }
     parts.push(format!("{} written", count(news.report.rules_written, "rule")));
+    if news.report.elements_changed > 0 {
+        parts.push(format!("{} changed", count(news.report.elements_changed, "element")));
+    }
     if !news.report.chains_deleted.is_empty() {
         parts.push(format!("{} deleted", count(news.report.chains_deleted.len(), "chain")));
     }

@@ -194,7 +194,7 @@ fn validate(config: &KindConfig) -> Result<(), KindError> {
         );
         return Err(KindError::Invalid(message));
     }
-    if matches!(config.proxy_mode, Mode::Nftables | Mode::Ipvs) {
+    if config.proxy_mode == Mode::Nftables {
         let mode = config.proxy_mode.name();
         return Err(KindError::Invalid(format!(
             "kubeProxyMode {mode} is not supported by podwire"

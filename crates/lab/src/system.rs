@@ -41,8 +41,7 @@ pub(crate) fn create(api: &mut Api, api_server: Ipv4Addr, config: &KindConfig, n
         .replace("<api server>", &api_server.to_string())
         .replace("<pod subnet>", &config.pod_subnet.to_string())
         .replace("<proxy mode>", config.proxy_mode.name());
-    let text = config.proxy.fill_in(&text)
-        .replace("<version>", KUBERNETES_VERSION);
+    let text = config.proxy.fill_in(&text).replace("<version>", KUBERNETES_VERSION);
     for document in yaml::documents(&text) {
         if config.proxy_mode == Mode::None && is_of_proxy(&document) {
             continue;

@@ -55,6 +55,8 @@ pub(crate) struct State {
     owners: BTreeMap<ServiceKey, PortName>,
     /// Servers that get nothing more, and are gone with their last connection.
     retiring: BTreeSet<Place>,
+    /// When to look at them.
+    look_at: Option<Instant>,
     /// The rules that were written last, and the tables' generations then.
     rules: String,
     written_at: [u64; 2],
@@ -100,6 +102,7 @@ impl Proxier {
             changed.iter().for_each(|name| state.sync_port(self, name, &mut work));
         }
         state.write_rules(self, &mut work);
+        state.look_later(now);
         state.has_synced = true;
         self.ipvs = state;
         work.report
@@ -119,14 +122,17 @@ impl Proxier {
         self.ipvs.counts.keys().filter_map(addr).collect()
     }
 
-    /// When it is to be looked at servers that were taken away; none of them is left otherwise.
-    pub fn ipvs_next_at(&self, now: Instant) -> Option<Instant> {
-        let minute = now.as_secs() / RETIRE_PERIOD + 1;
-        (!self.ipvs.retiring.is_empty()).then(|| Instant::from_secs(minute * RETIRE_PERIOD))
+    /// When it is to be looked at servers that were taken away, if there are any left.
+    pub fn ipvs_next_at(&self) -> Option<Instant> {
+        self.ipvs.look_at
     }
 
-    /// Deletes servers that were taken away and have lost their last connections (`tryDeleteRs`).
-    pub fn retire_servers(&mut self, netfilter: &mut Netfilter) {
+    /// Deletes servers that were taken away and have lost their last connections, if it is time for that
+    /// (`tryDeleteRs`).
+    pub fn retire_servers(&mut self, netfilter: &mut Netfilter, now: Instant) {
+        if self.ipvs.look_at.is_none_or(|at| at > now) {
+            return;
+        }
         let ipvs = netfilter.ipvs_mut();
         self.ipvs.retiring.retain(|(key, addr)| {
             let server = ipvs.servers(key).find(|server| server.addr == *addr);
@@ -137,6 +143,8 @@ impl Proxier {
             }
             !is_done
         });
+        self.ipvs.look_at = None;
+        self.ipvs.look_later(now);
     }
 
     /// The port that a virtual service is of.
@@ -203,6 +211,18 @@ fn sync_service(key: &ServiceKey, wanted: &Wanted, work: &mut Work<'_>) {
 }
 
 impl State {
+    /// Looks at servers that were taken away every so often, as long as there are any.
+    fn look_later(&mut self, now: Instant) {
+        let minute = now.as_secs() / RETIRE_PERIOD + 1;
+        let at = Instant::from_secs(minute * RETIRE_PERIOD);
+        self.look_at = (!self.retiring.is_empty()).then(|| self.look_at.unwrap_or(at));
+    }
+
+    /// How many rules there are.
+    pub(crate) fn rule_count(&self) -> usize {
+        self.rules.lines().filter(|line| line.starts_with("-A")).count()
+    }
+
     fn sync_all(&mut self, proxier: &Proxier, work: &mut Work<'_>) {
         let old: Vec<PortName> = self.ports.keys().cloned().collect();
         for name in old.iter().filter(|name| proxier.port(name).is_none()) {
@@ -283,7 +303,7 @@ impl State {
                 let _ = ipvs.remove_server(key, *addr);
             }
             let _ = ipvs.add_server(key, *addr, options, work.now);
-            work.report.rules_written += 1;
+            work.report.elements_changed += 1;
         }
         let wanted = order::set(wanted.iter().copied());
         for addr in there.keys().filter(|addr| !wanted.contains(*addr)) {
@@ -300,7 +320,7 @@ impl State {
                 let _ = ipvs.edit_server(key, *addr, quiet);
                 self.retiring.insert(place);
             }
-            work.report.rules_written += 1;
+            work.report.elements_changed += 1;
         }
     }
 
@@ -344,10 +364,10 @@ impl State {
         if is_foreign || text != self.rules {
             let is_new = text != self.rules;
             if is_new {
-                work.report.rules_written += text.lines().filter(|l| l.starts_with("-A")).count();
+                self.rules = text;
+                work.report.rules_written += self.rule_count();
             }
-            rules::write(work.netfilter, &text);
-            self.rules = text;
+            rules::write(work.netfilter, &self.rules);
         } else {
             rules::zero(work.netfilter);
         }

@@ -49,7 +49,7 @@ pub(super) fn of(
     port: &ServicePortInfo,
     endpoints: &[EndpointInfo],
 ) -> Wanted {
-    let reachable = topology::categorize(endpoints, port, config.zone.as_deref());
+    let reachable = topology::categorize(endpoints, port, config);
     let addrs = |endpoints: &[&EndpointInfo]| -> Vec<SocketAddrV4> {
         endpoints.iter().map(|endpoint| SocketAddrV4::new(endpoint.ip, endpoint.port)).collect()
     };

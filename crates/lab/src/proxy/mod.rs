@@ -2,6 +2,7 @@
 //! (`pkg/proxy/iptables/proxier.go`, the bounded-frequency runner).
 
 mod health;
+mod ipvs;
 
 use std::rc::Rc;
 
@@ -184,9 +185,14 @@ impl NodeProxy {
         self.ask(now + self.watch_delay);
     }
 
-    /// Asks for a sync at `at`, or when the last one is long enough ago.
+    fn is_ipvs(&self) -> bool {
+        self.proxier.config().mode == Mode::Ipvs
+    }
+
+    /// Asks for a sync at `at`, or when the last one is long enough ago; in ipvs mode at once.
     pub(crate) fn ask(&mut self, at: Instant) {
-        let at = self.last_sync.map_or(at, |last| at.max(last + MIN_SYNC));
+        let last = self.last_sync.filter(|_| !self.is_ipvs());
+        let at = last.map_or(at, |last| at.max(last + MIN_SYNC));
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
@@ -195,7 +201,12 @@ impl NodeProxy {
             return None;
         }
         let sync = self.writing.as_ref().map(|writing| writing.until).or(self.due);
-        sync.into_iter().chain([self.canary.next_at()]).min()
+        // The ipvs mode has no canary: it writes everything often enough.
+        let other = match self.is_ipvs() {
+            true => self.proxier.ipvs_next_at(),
+            false => Some(self.canary.next_at()),
+        };
+        sync.into_iter().chain(other).min()
     }
 
     /// Stops or starts the process. Stopped, it leaves its rules as they are.
@@ -203,6 +214,7 @@ impl NodeProxy {
         if self.is_stopped && !is_stopped {
             // A process that begins knows nothing of what its predecessor wrote.
             self.wants_full = true;
+            self.proxier.restart_ipvs();
             self.ask(now);
         }
         // What is not written by now will not be.
@@ -218,22 +230,38 @@ impl NodeProxy {
         if self.next_at().is_none_or(|due| due > now) {
             return None;
         }
-        if net.with_netfilter(self.ns, |netfilter| self.canary.look(netfilter, now)) == Some(true) {
+        let is_ipvs = self.is_ipvs();
+        let is_flushed = net.with_netfilter(self.ns, |netfilter| {
+            if is_ipvs {
+                self.proxier.retire_servers(netfilter, now);
+                return false;
+            }
+            self.canary.look(netfilter, now)
+        });
+        if is_flushed == Some(true) {
             self.wants_full = true;
             self.ask(now);
         }
         match self.writing.take() {
             Some(writing) if writing.until <= now => return self.end_sync(net, writing, now),
-            None if self.due.is_some_and(|due| due <= now) => self.begin_sync(now),
+            None if self.due.is_some_and(|due| due <= now) => self.begin_sync(net, now),
             writing => self.writing = writing,
         }
         None
     }
 
-    fn begin_sync(&mut self, now: Instant) {
+    fn begin_sync(&mut self, net: &Net, now: Instant) {
         self.due = None;
+        let mut period = FULL_SYNC;
+        if self.is_ipvs() {
+            period = kube_proxy::ipvs::SYNC_PERIOD;
+            self.due = Some(now + period);
+            let interface_addrs = ipvs::own_addresses(net, self.ns);
+            let config = ProxyConfig { interface_addrs, ..self.proxier.config().clone() };
+            self.proxier.configure(config);
+        }
         let is_first = self.last_sync.replace(now).is_none();
-        let full = std::mem::take(&mut self.wants_full) || now - self.last_full >= FULL_SYNC;
+        let full = std::mem::take(&mut self.wants_full) || now - self.last_full >= period;
         if full {
             self.last_full = now;
         }
@@ -253,14 +281,22 @@ impl NodeProxy {
 
     fn end_sync(&mut self, net: &Net, writing: Writing, now: Instant) -> Option<SyncNews> {
         let Writing { sync, news, .. } = writing;
+        let is_ipvs = self.is_ipvs();
         let report = net.with_netfilter(self.ns, |netfilter| {
-            if sync.is_full() {
-                install_jumps(netfilter, self.proxier.config());
-            }
-            let report = self.proxier.finish(netfilter, sync);
+            let report = if is_ipvs {
+                self.proxier.finish_ipvs(netfilter, sync, now)
+            } else {
+                if sync.is_full() {
+                    install_jumps(netfilter, self.proxier.config());
+                }
+                self.proxier.finish(netfilter, sync)
+            };
             clean_stale(&mut self.proxier, netfilter, now);
             report
         })?;
+        if is_ipvs {
+            ipvs::bind(net, self.ns, &self.proxier.ipvs_addresses());
+        }
         self.health.sync(&self.proxier, net, self.ns);
         Some(SyncNews { report, ..news })
     }
