@@ -1,4 +1,5 @@
-//! How long syncs take: `cargo run --release -p kube-proxy --example sync`.
+//! How long syncs take: `cargo run --release -p kube-proxy --example sync`. Arguments: how many Services, how many
+//! full syncs, how many changes, and the mode.
 
 #![allow(
     clippy::print_stdout,
@@ -16,7 +17,8 @@ use base::Rng;
 use kube_api::core::Service;
 use kube_api::discovery::EndpointSlice;
 use kube_proxy::jumps::install_jumps;
-use kube_proxy::{Proxier, ProxyConfig};
+use kube_proxy::nftables::Engine;
+use kube_proxy::{Mode, Proxier, ProxyConfig, SyncReport};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::rule::AddrMask;
 use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings};
@@ -77,16 +79,27 @@ fn ask(netfilter: &mut Netfilter) {
     let _ = netfilter.hook(&input, &mut Skb::new(packet), None);
 }
 
+fn sync(proxier: &mut Proxier, netfilter: &mut Netfilter, full: bool) -> SyncReport {
+    let now = base::Instant::ZERO;
+    match proxier.config().mode {
+        Mode::Nftables => proxier.sync_nftables(&mut Engine::new(netfilter, now), full, now),
+        _ => proxier.sync(netfilter, full),
+    }
+}
+
 fn main() {
+    let mode = std::env::args().nth(4).and_then(|name| Mode::parse(&name)).unwrap_or_default();
     let only = std::env::args().nth(1).and_then(|text| text.parse().ok());
     let sizes: Vec<usize> = only.map_or(vec![1000, 5000], |size| vec![size]);
     for (services, endpoints) in sizes.into_iter().map(|size| (size, 10)) {
         let (svc, slices) = objects(services, endpoints);
         let addr = "172.18.0.2".parse().unwrap();
-        let config =
-            ProxyConfig::new("node-1", addr, AddrMask::prefix("10.244.0.0".parse().unwrap(), 16));
+        let pods = AddrMask::prefix("10.244.0.0".parse().unwrap(), 16);
+        let config = ProxyConfig { mode, ..ProxyConfig::new("node-1", addr, pods) };
         let mut netfilter = Netfilter::new(Rng::new(1));
-        install_jumps(&mut netfilter, &config);
+        if mode == Mode::Iptables {
+            install_jumps(&mut netfilter, &config);
+        }
         let mut proxier = Proxier::new(config);
         let t = Instant::now();
         for service in &svc {
@@ -101,11 +114,11 @@ fn main() {
         }
         println!("{services}x{endpoints}: heard in {:?}", t.elapsed());
         let t = Instant::now();
-        let report = proxier.sync(&mut netfilter, true);
+        let report = sync(&mut proxier, &mut netfilter, true);
         println!("first sync {:?}, {} rules", t.elapsed(), report.rules_written);
         for _ in 0..std::env::args().nth(2).map_or(5, |n| n.parse().unwrap()) {
             let t = Instant::now();
-            proxier.sync(&mut netfilter, true);
+            sync(&mut proxier, &mut netfilter, true);
             println!("full sync {:?}", t.elapsed());
         }
         let mut smaller = (*slices[services / 2]).clone();
@@ -114,7 +127,7 @@ fn main() {
         for _ in 0..6 {
             let t = Instant::now();
             proxier.observe_slice(Some(&old), Some(&new));
-            let report = proxier.sync(&mut netfilter, false);
+            let report = sync(&mut proxier, &mut netfilter, false);
             println!("one changed {:?}, {} rules", t.elapsed(), report.rules_written);
             std::mem::swap(&mut old, &mut new);
         }
@@ -127,7 +140,7 @@ fn main() {
             let t = Instant::now();
             let is_there = round % 2 == 1;
             proxier.observe_service("default", &name, is_there.then_some(&other));
-            let report = proxier.sync(&mut netfilter, false);
+            let report = sync(&mut proxier, &mut netfilter, false);
             let synced = t.elapsed();
             ask(&mut netfilter);
             println!(

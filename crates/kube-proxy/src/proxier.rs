@@ -271,7 +271,7 @@ impl Proxier {
         for key in std::mem::take(&mut self.changed) {
             self.read_service(&key, &mut fresh, &mut changes.ports);
         }
-        let is_large = self.total_endpoints > LARGE_CLUSTER;
+        let is_large = self.total_endpoints > LARGE_CLUSTER && self.config.mode == Mode::Iptables;
         let is_stale = std::mem::take(&mut self.is_stale) || is_large != self.is_large;
         self.is_large = is_large;
         for name in &fresh {

@@ -23,7 +23,7 @@ use netfilter::text::parse::parse_addr_mask;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
-use support::{Fake, Kernel};
+use support::{Fake, Kernel, Ours};
 
 /// Reference data beside the checkout (`../shared`), or where `PODWIRE_SHARED` says.
 fn flows() -> Option<String> {
@@ -85,6 +85,7 @@ fn rules_are_those_of_a_real_kube_proxy() {
             proxier.observe_slice(None, Some(&Rc::new(slice)));
         }
         let mut fake = Fake::default();
+        fake.ours = Some(Rc::new(Ours::new()));
         let report = proxier.sync_nftables(&mut fake, false, Instant::ZERO);
         assert_eq!(report.error, None, "{name}");
         let (actual, expected) = (fake.dump(), case["nftRules"].as_str().unwrap().trim());
@@ -112,8 +113,11 @@ struct Node {
 }
 
 impl Node {
+    /// With the table of our own netfilter beside the one that the tests look at.
     fn new() -> Node {
-        Node::with(config())
+        let mut node = Node::with(config());
+        node.table.ours = Some(Rc::new(Ours::new()));
+        node
     }
 
     fn with(config: ProxyConfig) -> Node {

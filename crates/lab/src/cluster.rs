@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use base::{Duration, Instant, Rng};
 use controllers::ControlPlane;
+use controllers::events::{self, Severity};
 use controllers::manager::Latencies;
-use kube_api::core::{Node, Pod, Service};
+use kube_api::core::{EventSource, Node, Pod, Service};
 use kube_api::discovery::EndpointSlice;
 use kube_api::networking::Ingress;
 use kube_api::{Api, ApiConfig, Change, Kind, KindId, MetaExt};
@@ -121,6 +122,7 @@ impl Cluster {
                 ip: container.ip,
                 pod_cidr: container.pod_cidr,
                 pod_subnet: config.pod_subnet,
+                service_subnet: services,
                 balancing,
                 mode: config.proxy_mode,
                 proxy: &config.proxy,
@@ -307,11 +309,19 @@ impl Cluster {
 
     fn sync_rules(&mut self, journal: &mut Journal, now: Instant) {
         for node in self.nodes.values_mut() {
+            if node.proxy.has_begun() {
+                announce_proxy(&mut self.api, &node.name, now);
+            }
             if let Some(count) = node.policy.work(&self.api, &self.net, now) {
                 let text = format!("NetworkPolicies: {count} rules and addresses written");
                 journal.note(now, Topic::Rules, &node.name, text);
             }
             let Some(news) = node.proxy.work(&self.net, now) else { continue };
+            if let Some(error) = &news.report.error {
+                let error = error.lines().next().unwrap_or_default();
+                journal.complain(now, Topic::Rules, &node.name, format!("sync failed: {error}"));
+                continue;
+            }
             if news.report.is_empty() {
                 continue;
             }
@@ -341,6 +351,14 @@ impl Cluster {
     }
 }
 
+/// The event by which a kube-proxy says that it has begun (`cmd/kube-proxy/app/server.go`).
+fn announce_proxy(api: &mut Api, node: &str, now: Instant) {
+    let Some(object) = api.store().get::<Node>("", node) else { return };
+    let about = events::reference(&**object);
+    let from = EventSource { component: Some("kube-proxy".to_string()), host: None };
+    events::record(api, now, about, Severity::Normal, "Starting", "", from);
+}
+
 /// `2 Services, 3 endpoints changed, 14 rules written, 1.8 ms`
 fn sync_text(news: &SyncNews) -> String {
     let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
@@ -356,9 +374,10 @@ fn sync_text(news: &SyncNews) -> String {
         None if news.report.is_full => parts.push("full sync".to_string()),
         None => parts.push("asked to sync".to_string()),
     }
-    parts.push(format!("{} written", count(news.report.rules_written, "rule")));
-    if news.report.elements_changed > 0 {
-        parts.push(format!("{} changed", count(news.report.elements_changed, "element")));
+    let rules = count(news.report.rules_written, "rule");
+    match news.report.elements_changed {
+        0 => parts.push(format!("{rules} written")),
+        n => parts.push(format!("{rules}, {} written", count(n, "element"))),
     }
     if !news.report.chains_deleted.is_empty() {
         parts.push(format!("{} deleted", count(news.report.chains_deleted.len(), "chain")));

@@ -63,6 +63,7 @@ pub(crate) struct NodeParts<'a> {
     pub(crate) ip: Ipv4Addr,
     pub(crate) pod_cidr: Cidr,
     pub(crate) pod_subnet: Cidr,
+    pub(crate) service_subnet: Cidr,
     pub(crate) balancing: Balancing,
     pub(crate) mode: Mode,
     pub(crate) proxy: &'a ProxyOptions,
@@ -71,8 +72,9 @@ pub(crate) struct NodeParts<'a> {
 impl NodeRuntime {
     pub(crate) fn new(parts: &NodeParts<'_>, cluster: &str, net: &Net, rng: &Rng) -> NodeRuntime {
         let NodeParts { name, ns, eth0, ip, pod_cidr, .. } = *parts;
-        let subnet = parts.pod_subnet;
-        let mut config = ProxyConfig::new(name, ip, AddrMask::prefix(subnet.addr, subnet.len));
+        let mask = |subnet: Cidr| AddrMask::prefix(subnet.addr, subnet.len);
+        let mut config = ProxyConfig::new(name, ip, mask(parts.pod_subnet));
+        config.service_cidrs.push(mask(parts.service_subnet));
         config.balancing = parts.balancing;
         config.mode = parts.mode;
         parts.proxy.apply(&mut config);

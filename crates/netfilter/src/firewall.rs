@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use base::{Instant, Rng};
+use packet::ipv4::End;
 use packet::{Mac, Packet, protocol};
 
 use crate::conntrack::{ConnId, Conntrack, CtInfo, CtSlot, status};
@@ -16,6 +17,8 @@ use crate::hook::{Hook, TableName};
 use crate::iface::IfName;
 use crate::ipvs::{Handled, Ipvs};
 use crate::nat;
+use crate::nft::model::Kind;
+use crate::nft::{Asked, Ruleset};
 use crate::passage::Draft;
 use crate::table::{Policy, Table};
 use crate::trace::{HookEvent, HookTrace, TableVerdict};
@@ -129,6 +132,22 @@ pub enum DropReason {
         /// Number in the chain, from 1.
         number: u32,
     },
+    /// A rule of nftables dropped it.
+    NftRule {
+        /// Family and table.
+        table: Rc<str>,
+        /// Chain.
+        chain: Rc<str>,
+        /// Handle.
+        handle: u64,
+    },
+    /// The policy of a base chain of nftables dropped it.
+    NftPolicy {
+        /// Family and table.
+        table: Rc<str>,
+        /// Chain.
+        chain: Rc<str>,
+    },
     /// The policy of a built-in chain dropped it.
     Policy {
         /// Table.
@@ -159,6 +178,12 @@ impl fmt::Display for DropReason {
         match self {
             DropReason::Rule { table, chain, number } => {
                 write!(f, "rule {number} of chain {chain} in table {table}")
+            }
+            DropReason::NftRule { table, chain, handle } => {
+                write!(f, "rule with handle {handle} of chain {chain} in table {table}")
+            }
+            DropReason::NftPolicy { table, chain } => {
+                write!(f, "policy of chain {chain} in table {table}")
             }
             DropReason::Policy { table, hook } => write!(f, "policy of {hook} in table {table}"),
             DropReason::ConntrackFull => f.write_str("nf_conntrack: table full, dropping packet"),
@@ -201,6 +226,45 @@ pub enum Verdict {
 /// What looks at a packet at a hook lets it pass, or not.
 type Passed = Result<(), Verdict>;
 
+/// What is done at hooks besides asking base chains of nftables.
+#[derive(Clone, Copy)]
+enum Step {
+    Table(TableName),
+    Track,
+    Nat,
+    Ipvs,
+    Confirm,
+}
+
+/// The steps, and where and when they are.
+struct StepAt {
+    what: Step,
+    priority: i32,
+    hooks: &'static [Hook],
+}
+
+/// In the order of their priority (`enum nf_ip_hook_priorities`).
+const STEPS: [StepAt; 10] = [
+    StepAt {
+        what: Step::Table(TableName::Raw),
+        priority: -300,
+        hooks: &[Hook::Prerouting, Hook::Output],
+    },
+    StepAt { what: Step::Track, priority: -200, hooks: &[Hook::Prerouting, Hook::Output] },
+    StepAt { what: Step::Table(TableName::Mangle), priority: -150, hooks: &Hook::ALL },
+    StepAt { what: Step::Nat, priority: -100, hooks: &[Hook::Prerouting, Hook::Output] },
+    StepAt { what: Step::Ipvs, priority: -99, hooks: &[Hook::Output] },
+    StepAt {
+        what: Step::Table(TableName::Filter),
+        priority: 0,
+        hooks: &[Hook::Input, Hook::Forward, Hook::Output],
+    },
+    StepAt { what: Step::Ipvs, priority: 98, hooks: &[Hook::Input] },
+    StepAt { what: Step::Ipvs, priority: 99, hooks: &[Hook::Forward] },
+    StepAt { what: Step::Nat, priority: 100, hooks: &[Hook::Input, Hook::Postrouting] },
+    StepAt { what: Step::Confirm, priority: i32::MAX, hooks: &[Hook::Input, Hook::Postrouting] },
+];
+
 /// Netfilter of one namespace.
 #[derive(Debug)]
 pub struct Netfilter {
@@ -208,6 +272,7 @@ pub struct Netfilter {
     /// Rises with every edit of a table.
     pub(crate) version: u64,
     pub(crate) conntrack: Conntrack,
+    pub(crate) nft: Ruleset,
     stores: Stores,
     rng: Rng,
     is_tracking: bool,
@@ -222,6 +287,7 @@ impl Netfilter {
         Netfilter {
             tables: [const { None }; 4],
             conntrack: Conntrack::default(),
+            nft: Ruleset::default(),
             stores: Stores::default(),
             rng,
             is_tracking: false,
@@ -243,14 +309,33 @@ impl Netfilter {
         self.version += 1;
         let slot = &mut self.tables[name.index()];
         let result = edit(slot.get_or_insert_with(|| Table::new(name)));
-        // As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
-        // is never asked.
-        self.is_tracking =
-            self.ipvs.is_some() || self.tables.iter().flatten().any(Table::uses_conntrack);
+        self.begin_tracking();
         // From then on it is counted, until the setting is taken back.
         self.conntrack.settings.acct |=
             self.tables.iter_mut().flatten().any(Table::wants_accounting);
         self.is_idle = false;
+        result
+    }
+
+    /// As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
+    /// is never asked.
+    fn begin_tracking(&mut self) {
+        self.is_tracking = self.ipvs.is_some()
+            || self.tables.iter().flatten().any(Table::uses_conntrack)
+            || self.nft.uses_conntrack();
+    }
+
+    /// The tables of nftables.
+    pub fn nft(&self) -> &Ruleset {
+        &self.nft
+    }
+
+    /// Edits the tables of nftables.
+    pub fn edit_nft<R>(&mut self, edit: impl FnOnce(&mut Ruleset) -> R) -> R {
+        self.version += 1;
+        let result = edit(&mut self.nft);
+        self.begin_tracking();
+        self.is_idle &= self.nft.asked().is_empty();
         result
     }
 
@@ -342,6 +427,9 @@ impl Netfilter {
             self.send_virtual(skb, trace)?;
             self.settle(input.now);
         }
+        if !self.nft.asked().is_empty() {
+            return self.pass_both(input, skb, trace);
+        }
         if matches!(hook, Hook::Prerouting | Hook::Output) {
             self.ask(Raw, input, skb, trace)?;
             self.track(input, skb, trace)?;
@@ -365,6 +453,134 @@ impl Netfilter {
             }
             Hook::Prerouting | Hook::Forward => Ok(()),
         }
+    }
+
+    /// The same where there are base chains of nftables: each is asked before the first of the others whose
+    /// priority is greater.
+    fn pass_both(
+        &mut self,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Passed {
+        let hook = input.hook;
+        let mut next = self.nft.asked().iter().take_while(|asked| asked.hook < hook).count();
+        for step in STEPS.iter().filter(|step| step.hooks.contains(&hook)) {
+            self.ask_nft(&mut next, step.priority, input, skb, trace)?;
+            match step.what {
+                Step::Table(name) => self.ask(name, input, skb, trace)?,
+                Step::Track => self.track(input, skb, trace)?,
+                Step::Nat => self.run_nat(input, skb, trace)?,
+                Step::Ipvs => self.run_ipvs(input, skb, trace)?,
+                Step::Confirm => {
+                    self.draft.leave(input.oif);
+                    self.confirm(skb, input.now, trace)?;
+                }
+            }
+        }
+        self.ask_nft(&mut next, i32::MAX, input, skb, trace)
+    }
+
+    /// Asks the base chains of nftables, but for those that translate, from the `next` on to a priority.
+    fn ask_nft(
+        &mut self,
+        next: &mut usize,
+        before: i32,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Passed {
+        while let Some(asked) = self.nft.asked().get(*next).copied() {
+            if asked.hook != input.hook || asked.priority >= before {
+                break;
+            }
+            *next += 1;
+            if asked.kind != Kind::Nat {
+                self.run_chain(asked, input, skb, trace)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_chain(
+        &mut self,
+        asked: Asked,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Passed {
+        use crate::nft::walk::Walked;
+        let Some(table) = self.nft.tables.get_mut(asked.table) else { return Ok(()) };
+        let mut evals = trace.is_some().then(Vec::new);
+        let mut world = walk::World {
+            conntrack: &mut self.conntrack,
+            stores: &mut self.stores,
+            rng: &mut self.rng,
+            draft: &mut self.draft,
+        };
+        let walked =
+            crate::nft::walk::walk(table, asked.chain, input, skb, &mut world, evals.as_mut());
+        let place = || -> (Rc<str>, Rc<str>) {
+            let chain = table.chains.get(&asked.chain).map(|chain| chain.name.clone());
+            (format!("{} {}", table.family.name(), table.name).into(), chain.unwrap_or_default())
+        };
+        if let (Some(trace), Some(evals)) = (trace, evals) {
+            let verdict = match &walked {
+                Walked::Accepted => TableVerdict::Accepted,
+                Walked::Policy(policy) => TableVerdict::Policy(*policy),
+                Walked::Dropped(..) | Walked::Rejected(..) => TableVerdict::Dropped,
+            };
+            let (table, chain) = place();
+            trace.events.push(HookEvent::Nft { table, chain, evals, verdict });
+        }
+        match walked {
+            Walked::Accepted | Walked::Policy(Policy::Accept) => Ok(()),
+            Walked::Policy(Policy::Drop) => {
+                let (table, chain) = place();
+                Err(Verdict::Drop(DropReason::NftPolicy { table, chain }))
+            }
+            Walked::Dropped(chain, handle) => {
+                Err(Verdict::Drop(DropReason::NftRule { table: place().0, chain, handle }))
+            }
+            Walked::Rejected(chain, handle, with) => {
+                let table = place().0;
+                Err(Verdict::Reject(with, DropReason::NftRule { table, chain, handle }))
+            }
+        }
+    }
+
+    /// Asks everything that may decide about a new connection, until something has: the `nat` table and the
+    /// base chains of type `nat`, by their priority.
+    fn ask_nat(
+        &mut self,
+        (conn, end): (ConnId, End),
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Passed {
+        let priority =
+            if matches!(input.hook, Hook::Prerouting | Hook::Output) { -100 } else { 100 };
+        let has_table = self.table(TableName::Nat).is_some_and(|table| table.is_hooked(input.hook));
+        let mut was_table_asked = !has_table;
+        let mut next = 0;
+        while let Some(asked) = self.nft.asked().get(next).copied() {
+            next += 1;
+            if asked.hook != input.hook || asked.kind != Kind::Nat {
+                continue;
+            }
+            if !was_table_asked && asked.priority >= priority {
+                was_table_asked = true;
+                self.run_table(TableName::Nat, input, skb, trace)?;
+            }
+            if nat::is_decided(&self.conntrack, conn, end) {
+                return Ok(());
+            }
+            self.run_chain(asked, input, skb, trace)?;
+        }
+        if was_table_asked || nat::is_decided(&self.conntrack, conn, end) {
+            return Ok(());
+        }
+        self.run_table(TableName::Nat, input, skb, trace)
     }
 
     /// Takes a packet through a table, if there is one.
@@ -461,7 +677,7 @@ impl Netfilter {
         trace: &mut Option<&mut HookTrace>,
     ) -> Passed {
         let CtSlot::Tracked { conn, info } = skb.ct else { return Ok(()) };
-        if self.table(TableName::Nat).is_none() {
+        if self.table(TableName::Nat).is_none() && !self.nft.has_nat() {
             return Ok(());
         }
         let end = nat::end_at(input.hook);
@@ -474,7 +690,7 @@ impl Netfilter {
         let may_ask = is_related || info == CtInfo::New;
         let is_new = may_ask && !nat::is_decided(&self.conntrack, conn, end);
         if is_new {
-            self.ask(TableName::Nat, input, skb, trace)?;
+            self.ask_nat((conn, end), input, skb, trace)?;
             nat::decide_none(&mut self.conntrack, conn, end, &mut self.rng, input.now);
         } else if self
             .conntrack

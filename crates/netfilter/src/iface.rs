@@ -44,6 +44,12 @@ impl IfName {
         u128::from_le_bytes(self.0)
     }
 
+    /// The name as one number, its first letter highest.
+    #[inline]
+    pub(crate) fn value(&self) -> u128 {
+        u128::from_be_bytes(self.0)
+    }
+
     /// The name as two numbers, for mixing into a key.
     #[inline]
     pub(crate) fn words(&self) -> [u64; 2] {

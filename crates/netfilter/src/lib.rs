@@ -31,6 +31,7 @@ pub mod ipset;
 pub mod ipvs;
 mod memo;
 pub mod nat;
+pub mod nft;
 pub mod passage;
 mod plan;
 pub mod rule;

@@ -15,6 +15,7 @@ use crate::conntrack::Conntrack;
 use crate::ext::plain::Plain;
 use crate::ext::{Match, TargetExt};
 use crate::firewall::{HookInput, Skb};
+use crate::nft::field::{Ct, Meta, Place};
 use crate::plan::Shape;
 use crate::rule::{AddrMask, RuleSpec, Target, Wanted};
 use crate::table::ChainId;
@@ -163,6 +164,27 @@ impl Key {
             }
             _ => true,
         }
+    }
+
+    /// Adds the bits of what a rule of nftables looks at. `false`: it looks at something else.
+    pub(crate) fn add_place(&mut self, place: Place) -> bool {
+        let low = u64::from(u32::MAX);
+        match place {
+            Place::Network(96, 32) => self.0[0] |= low << 32,
+            Place::Network(128, 32) => self.0[0] |= low,
+            Place::Network(72, 8) | Place::Meta(Meta::L4proto) => self.0[1] |= PROTOCOL,
+            Place::Transport(_, bit @ (0 | 16), 16) => {
+                self.0[1] |= PROTOCOL;
+                self.add_ports(bit == 0, bit == 16);
+            }
+            Place::Meta(Meta::Mark) => self.0[2] = u64::MAX,
+            Place::Meta(Meta::Iif | Meta::Iifname) => self.0[3..5].fill(u64::MAX),
+            Place::Meta(Meta::Oif | Meta::Oifname) => self.0[5..7].fill(u64::MAX),
+            Place::Meta(Meta::Nfproto | Meta::Protocol) => {}
+            Place::Ct(Ct::State, _) => self.0[1] |= u64::from(u8::MAX),
+            _ => return false,
+        }
+        true
     }
 
     fn add_ports(&mut self, sport: bool, dport: bool) {

@@ -111,6 +111,11 @@ impl Draft {
         }
     }
 
+    /// Something is being noted.
+    pub(crate) fn is_open(&self) -> bool {
+        self.passage.is_some()
+    }
+
     /// The packet leaves by an interface.
     pub(crate) fn leave(&mut self, oif: IfName) {
         if let Some(passage) = &mut self.passage {

@@ -55,6 +55,17 @@ pub enum HookEvent {
         /// What came of it.
         verdict: TableVerdict,
     },
+    /// A base chain of nftables has looked at the packet.
+    Nft {
+        /// Its table, with the family: `ip kube-proxy`.
+        table: Rc<str>,
+        /// The chain.
+        chain: Rc<str>,
+        /// Its rules and those it led to, in the order in which they looked.
+        evals: Vec<NftEval>,
+        /// What came of it.
+        verdict: TableVerdict,
+    },
     /// One end of the packet was rewritten.
     Translated {
         /// Which end.
@@ -119,6 +130,63 @@ pub struct Eval {
     pub rule: Rc<RuleSpec>,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+/// One rule of nftables looked at one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NftEval {
+    /// The chain.
+    pub chain: Rc<str>,
+    /// The rule's number in its chain, from 1.
+    pub number: u32,
+    /// The rule's handle.
+    pub handle: u64,
+    /// The rule as `nft -s list` prints it.
+    pub rule: Rc<str>,
+    /// What came of it.
+    pub outcome: NftOutcome,
+}
+
+/// What came of the look of a rule of nftables at a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NftOutcome {
+    /// Not for this rule.
+    Missed {
+        /// The first part that did not fit.
+        part: Rc<str>,
+        /// What the packet had there; empty where it had nothing.
+        seen: Rc<str>,
+    },
+    /// It fits, and this was done, in plain words.
+    Matched {
+        /// What was done.
+        effect: Rc<str>,
+        /// The element of a map that said so.
+        element: Option<Rc<str>>,
+    },
+}
+
+impl NftOutcome {
+    /// It fits.
+    pub fn is_match(&self) -> bool {
+        matches!(self, NftOutcome::Matched { .. })
+    }
+
+    /// What came of it, in plain words.
+    pub fn sentence(&self) -> String {
+        match self {
+            NftOutcome::Missed { part, seen } if seen.is_empty() => {
+                format!("the packet has nothing that \"{part}\" could fit")
+            }
+            NftOutcome::Missed { part, seen } => {
+                format!("the packet has {seen}, the rule wants \"{part}\"")
+            }
+            NftOutcome::Matched { effect, element: None } => effect.to_string(),
+            NftOutcome::Matched { effect, element: Some(element) } => {
+                format!("found {element}: {effect}")
+            }
+        }
+    }
 }
 
 /// What came of a rule's look at a packet.
@@ -580,6 +648,18 @@ impl fmt::Display for HookEvent {
                     TableVerdict::Dropped => write!(f, "{table}: dropped"),
                     TableVerdict::Policy(policy) => write!(f, "{table}: policy {policy}"),
                 }
+            }
+            HookEvent::Nft { table, chain, evals, verdict } => {
+                for NftEval { chain, number, outcome, .. } in evals {
+                    writeln!(f, "{table} {chain} {number}: {}", outcome.sentence())?;
+                }
+                let verdict = match verdict {
+                    TableVerdict::Accepted => "accepted",
+                    TableVerdict::Dropped => "dropped",
+                    TableVerdict::Policy(Policy::Accept) => "policy accept",
+                    TableVerdict::Policy(Policy::Drop) => "policy drop",
+                };
+                write!(f, "{table} {chain}: {verdict}")
             }
             HookEvent::Translated { end, from, to, is_new } => {
                 let end = match end {

@@ -377,7 +377,7 @@ fn connmark(set: &SetConnmark, skb: &mut Skb, world: &mut World<'_>) -> Effect {
 
 /// Carries out a translating target: decides the translation of the packet's connection. `false`: it cannot
 /// be, and the packet is dropped.
-fn translate(
+pub(crate) fn translate(
     target: &NatTarget,
     head: &Head,
     input: &HookInput<'_>,

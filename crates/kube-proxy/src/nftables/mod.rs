@@ -10,13 +10,14 @@
 //! - `origin`: from a chain or element back to its Service.
 //!
 //! In `round-robin` mode `numgen inc` stands where upstream writes `numgen random`; that is the only difference.
-//! Base chains are those of v1.33 and before, and so elements of `@firewall-ips` have comments. v1.34 has made
+//! Base chains and comments are those of v1.31 (later versions write none in `@firewall-ips`). v1.34 has made
 //! `filter-output-pre-dnat` beside `filter-output`, which there is asked after translation: what a node itself
 //! sends to an external address of a Service with the policy Local and without endpoints on the node is dropped
 //! here, and reaches other nodes there.
 
 mod batch;
 mod elements;
+mod engine;
 mod fixed;
 mod names;
 mod origin;
@@ -33,6 +34,7 @@ use crate::sync::{Sync, SyncReport};
 
 use batch::Batch;
 use elements::Elements;
+pub use engine::Engine;
 pub(crate) use names::endpoint_chain;
 use port::PortRules;
 

@@ -1,6 +1,7 @@
 //! A table that understands what kube-proxy writes for `nft -f -`, as knftables' `Fake` does.
 
 mod kernel;
+mod ours;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::rc::Rc;
 use kube_proxy::nftables::Tables;
 
 pub(crate) use kernel::Kernel;
+pub(crate) use ours::Ours;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Container {
@@ -33,6 +35,8 @@ pub(crate) struct Fake {
     pub(crate) log: Vec<String>,
     /// Does everything, too.
     pub(crate) kernel: Option<Rc<Kernel>>,
+    /// So does this.
+    pub(crate) ours: Option<Rc<Ours>>,
 }
 
 const MISSING: &str = "Error: No such file or directory";
@@ -208,6 +212,11 @@ impl Tables for Fake {
             let result = kernel.run(lines);
             assert_eq!(result, Ok(()), "{lines}");
             assert_eq!(kernel.lines(), self.lines(), "{lines}");
+        }
+        if let Some(ours) = &self.ours {
+            let result = ours.run(lines);
+            assert_eq!(result, Ok(()), "{lines}");
+            assert_eq!(ours.lines(), self.lines(), "{lines}");
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use kube_api::{AnyObject, Api, Change, Kind, MetaExt};
 use kube_proxy::canary::Canary;
 use kube_proxy::conntrack::clean_stale;
 use kube_proxy::jumps::install_jumps;
+use kube_proxy::nftables::Engine;
 use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, Sync, SyncReport};
 use netsim::{Net, NsId};
 
@@ -26,7 +27,8 @@ const FULL_SYNC: Duration = Duration::from_secs(3600);
 
 /// The label that says which zone a node is in.
 const ZONE: &str = "topology.kubernetes.io/zone";
-/// How often it looks whether its chains are still there (`syncPeriod`).
+/// How often it looks whether its chains are still there, and how late it tries again what has failed
+/// (`syncPeriod`).
 const SYNC_PERIOD: Duration = Duration::from_secs(30);
 /// How long a sync takes, besides what each rule takes.
 const SYNC: Duration = Duration::from_micros(1_500);
@@ -50,6 +52,8 @@ pub struct NodeProxy {
     wants_full: bool,
     last_full: Instant,
     is_stopped: bool,
+    /// Its process has begun, and nobody has heard of it yet.
+    is_new: bool,
     canary: Canary,
     health: HealthChecks,
 }
@@ -118,6 +122,7 @@ impl NodeProxy {
             wants_full: true,
             last_full: now,
             is_stopped: false,
+            is_new: true,
             canary: Canary::new("KUBE-PROXY-CANARY", SYNC_PERIOD, now),
             health: HealthChecks::default(),
         }
@@ -201,10 +206,11 @@ impl NodeProxy {
             return None;
         }
         let sync = self.writing.as_ref().map(|writing| writing.until).or(self.due);
-        // The ipvs mode has no canary: it writes everything often enough.
-        let other = match self.is_ipvs() {
-            true => self.proxier.ipvs_next_at(),
-            false => Some(self.canary.next_at()),
+        // Only the iptables mode has a canary; the ipvs mode writes everything often enough.
+        let other = match self.proxier.config().mode {
+            Mode::Iptables => Some(self.canary.next_at()),
+            Mode::Ipvs => self.proxier.ipvs_next_at(),
+            Mode::Nftables | Mode::None => None,
         };
         sync.into_iter().chain(other).min()
     }
@@ -213,8 +219,10 @@ impl NodeProxy {
     pub(crate) fn set_stopped(&mut self, is_stopped: bool, now: Instant) {
         if self.is_stopped && !is_stopped {
             // A process that begins knows nothing of what its predecessor wrote.
+            self.proxier.restart_nftables();
             self.wants_full = true;
             self.proxier.restart_ipvs();
+            self.is_new = true;
             self.ask(now);
         }
         // What is not written by now will not be.
@@ -225,18 +233,25 @@ impl NodeProxy {
         self.is_stopped = is_stopped;
     }
 
+    /// Its process has begun since this was last asked.
+    pub(crate) fn has_begun(&mut self) -> bool {
+        let runs = !self.is_stopped && self.proxier.config().mode != Mode::None;
+        runs && std::mem::take(&mut self.is_new)
+    }
+
     /// Begins a sync or ends one, if it is time.
     pub(crate) fn work(&mut self, net: &Net, now: Instant) -> Option<SyncNews> {
         if self.next_at().is_none_or(|due| due > now) {
             return None;
         }
-        let is_ipvs = self.is_ipvs();
-        let is_flushed = net.with_netfilter(self.ns, |netfilter| {
-            if is_ipvs {
+        let mode = self.proxier.config().mode;
+        let is_flushed = net.with_netfilter(self.ns, |netfilter| match mode {
+            Mode::Iptables => self.canary.look(netfilter, now),
+            Mode::Ipvs => {
                 self.proxier.retire_servers(netfilter, now);
-                return false;
+                false
             }
-            self.canary.look(netfilter, now)
+            Mode::Nftables | Mode::None => false,
         });
         if is_flushed == Some(true) {
             self.wants_full = true;
@@ -281,21 +296,28 @@ impl NodeProxy {
 
     fn end_sync(&mut self, net: &Net, writing: Writing, now: Instant) -> Option<SyncNews> {
         let Writing { sync, news, .. } = writing;
-        let is_ipvs = self.is_ipvs();
+        let mode = self.proxier.config().mode;
         let report = net.with_netfilter(self.ns, |netfilter| {
-            let report = if is_ipvs {
-                self.proxier.finish_ipvs(netfilter, sync, now)
-            } else {
-                if sync.is_full() {
-                    install_jumps(netfilter, self.proxier.config());
+            let report = match mode {
+                Mode::Ipvs => self.proxier.finish_ipvs(netfilter, sync, now),
+                Mode::Nftables => {
+                    self.proxier.finish_nftables(&mut Engine::new(netfilter, now), sync, now)
                 }
-                self.proxier.finish(netfilter, sync)
+                Mode::Iptables | Mode::None => {
+                    if sync.is_full() {
+                        install_jumps(netfilter, self.proxier.config());
+                    }
+                    self.proxier.finish(netfilter, sync)
+                }
             };
             clean_stale(&mut self.proxier, netfilter, now);
             report
         })?;
-        if is_ipvs {
+        if mode == Mode::Ipvs {
             ipvs::bind(net, self.ns, &self.proxier.ipvs_addresses());
+        }
+        if report.error.is_some() {
+            self.ask(now + SYNC_PERIOD);
         }
         self.health.sync(&self.proxier, net, self.ns);
         Some(SyncNews { report, ..news })

@@ -1,7 +1,5 @@
 //! `-m nfacct`: counts in a named counter, and fits always.
 
-use base::tree::BTreeMap;
-
 use super::{Facts, Match};
 use crate::rule::Header;
 use crate::table::Counters;
@@ -13,29 +11,44 @@ use crate::trace::{Field, Miss, Seen};
 /// Longest name (`NFACCT_NAME_MAX` less the final zero).
 const NAME_MAX: usize = 31;
 
-/// The named counters of a namespace.
+/// The named counters of a namespace, in the order in which they were added.
 #[derive(Debug, Default)]
-pub struct Objects(BTreeMap<String, Counters>);
+pub struct Objects(Vec<(String, Counters)>);
 
 impl Objects {
-    /// A counter of this name, from zero, unless it is there.
-    pub fn add(&mut self, name: &str) {
-        self.0.entry(cut(name, NAME_MAX)).or_default();
+    /// Adds a counter. `false`: there is one of this name.
+    pub fn add(&mut self, name: &str, counters: Counters) -> bool {
+        let name = cut(name, NAME_MAX);
+        let is_new = self.get(&name).is_none();
+        if is_new {
+            self.0.push((name, counters));
+        }
+        is_new
     }
 
     /// What a counter has counted.
     pub fn get(&self, name: &str) -> Option<Counters> {
-        self.0.get(name).copied()
+        self.iter().find(|(known, _)| *known == name).map(|(_, counters)| counters)
     }
 
-    /// All counters, by name.
+    /// A counter, for changing.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Counters> {
+        self.0.iter_mut().find(|(known, _)| known == name).map(|(_, counters)| counters)
+    }
+
+    /// Takes counters away.
+    pub fn remove(&mut self, mut is_to_go: impl FnMut(&str) -> bool) {
+        self.0.retain(|(name, _)| !is_to_go(name));
+    }
+
+    /// All counters.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Counters)> {
         self.0.iter().map(|(name, counters)| (name.as_str(), *counters))
     }
 }
 
 pub(super) fn check(name: &str, facts: &mut Facts<'_>) -> Result<(), Miss> {
-    match facts.stores.nfacct.0.get_mut(name) {
+    match facts.stores.nfacct.get_mut(name) {
         Some(counters) => {
             counters.add(facts.head.total_len);
             Ok(())

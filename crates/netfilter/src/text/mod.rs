@@ -6,7 +6,8 @@
 //! - [`mod@save`]: `iptables-save`, `iptables -S`;
 //! - [`mod@list`]: `iptables -L`;
 //! - [`command`]: `iptables`, carried out;
-//! - [`mod@restore`]\: `iptables-restore`.
+//! - [`mod@restore`]\: `iptables-restore`;
+//! - [`nfacct`]: the command of that name.
 //!
 //! **Invariant:** total. Any text is a ruleset or an error that names the line.
 
@@ -15,6 +16,7 @@
 
 pub mod command;
 pub mod list;
+pub mod nfacct;
 pub(crate) mod options;
 pub mod parse;
 pub mod restore;

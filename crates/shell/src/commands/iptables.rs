@@ -1,10 +1,11 @@
-//! `iptables`, `iptables-save`, `iptables-restore`, `ipset` and `ipvsadm` in a namespace. Grammar and words are
-//! netfilter's: those of iptables 1.8.9, ipset 7.17 and ipvsadm 1.31.
+//! `iptables`, `iptables-save`, `iptables-restore`, `ipset`, `ipvsadm` and `nfacct` in a namespace. Grammar and words
+//! are netfilter's: those of iptables 1.8.9, ipset 7.17, ipvsadm 1.31 and nfacct 1.0.2.
 
 use base::calendar::Utc;
 use netfilter::ipset::command::ipset;
 use netfilter::ipvs::command::ipvsadm;
 use netfilter::text::command::{Output, iptables};
+use netfilter::text::nfacct::nfacct;
 use netfilter::text::save::{self, VERSION};
 use netfilter::text::{RestoreOptions, restore as put};
 use netfilter::{Netfilter, TableName};
@@ -50,6 +51,15 @@ pub async fn virtual_servers(ctx: Ctx) -> Exit {
     let input = String::from_utf8_lossy(&input);
     let now = ctx.host.now();
     let output = with_rules(&ctx, |netfilter| ipvsadm(netfilter, &ctx.args, &input, now));
+    say(&ctx, output).await
+}
+
+/// `nfacct COMMAND …`; `nfacct restore` reads its standard input.
+pub async fn accounts(ctx: Ctx) -> Exit {
+    let reads = ctx.args.first().is_some_and(|word| word == "restore");
+    let input = if reads { ctx.io.stdin.read_to_end().await } else { Vec::new() };
+    let input = String::from_utf8_lossy(&input);
+    let output = with_rules(&ctx, |netfilter| nfacct(netfilter, &ctx.args, &input));
     say(&ctx, output).await
 }
 

@@ -97,6 +97,7 @@ programs! {
     "hostname" => files::hostname,
     "ip" => ip::run,
     "ipset" => iptables::sets,
+    "nfacct" => iptables::accounts,
     "iptables" => iptables::run,
     "iptables-restore" => iptables::restore,
     "iptables-save" => iptables::save,
@@ -130,8 +131,8 @@ programs! {
 /// Programs that are on your machine only.
 const ON_MACHINE: [&str; 4] = ["docker", "kind", "kubectl", "lab"];
 /// Programs that containers of Pods do not have.
-const NOT_IN_PODS: [&str; 6] =
-    ["conntrack", "ipset", "iptables", "iptables-restore", "iptables-save", "ipvsadm"];
+const NOT_IN_PODS: [&str; 7] =
+    ["conntrack", "ipset", "iptables", "iptables-restore", "iptables-save", "ipvsadm", "nfacct"];
 
 /// The program of this name in a place.
 pub fn find(name: &str, place: &Place) -> Option<Program> {
