@@ -8,6 +8,8 @@ use base::{Duration, Instant, Rng};
 use expect_test::{Expect, expect};
 use netfilter::ext::addrtype::AddrType;
 use netfilter::ipvs::command::ipvsadm;
+use netfilter::nft::command::list_ruleset;
+use netfilter::nft::value::Style;
 use netfilter::text::{RestoreOptions, restore};
 use netfilter::trace::HookTrace;
 use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, Verdict};
@@ -780,5 +782,45 @@ fn a_set_of_address_port_and_network_fits_the_networks_in_it() {
     assert!(
         ipset("save x")
             .ends_with("add x 10.0.0.1,tcp:80,1.2.3.4\nadd x 10.0.0.1,tcp:80,10.0.0.0/8\n")
+    );
+}
+
+#[test]
+fn chains_of_nftables_stand_before_and_behind_the_virtual_servers() {
+    let mut world = World::new(WEB);
+    let chain = |name: &str, hook: &str, priority: i32| {
+        format!(
+            "chain {name} {{ type filter hook {hook} priority {priority}; tcp dport 80 counter; tcp dport 8080 counter; }}\n"
+        )
+    };
+    let rules = [
+        chain("early", "input", 97),
+        chain("late", "input", 99),
+        chain("before", "output", -100),
+        chain("behind", "output", -98),
+    ];
+    let rules = format!("table ip t {{\n{}}}\n", rules.concat());
+    netfilter::nft::command::load(&mut world.netfilter, &rules, world.now).unwrap();
+    // Somebody else's, and the director's own.
+    world.visit("10.9.0.1:4000", "10.96.0.10:80");
+    world.pass(tcp("192.168.0.1:4001", "10.96.0.10:80", tcp_flags::SYN), true).unwrap();
+    let list = list_ruleset(&world.netfilter, Style::default(), world.now);
+    let kept = |line: &&str| line.contains("chain") || line.contains("counter");
+    let counted: Vec<&str> = list.lines().filter(kept).map(str::trim).collect();
+    check(
+        &counted.join("\n"),
+        expect![[r#"
+        chain early {
+        tcp dport 80 counter packets 2 bytes 80
+        tcp dport 8080 counter packets 0 bytes 0
+        chain late {
+        tcp dport 80 counter packets 0 bytes 0
+        tcp dport 8080 counter packets 0 bytes 0
+        chain before {
+        tcp dport 80 counter packets 1 bytes 40
+        tcp dport 8080 counter packets 3 bytes 120
+        chain behind {
+        tcp dport 80 counter packets 0 bytes 0
+        tcp dport 8080 counter packets 3 bytes 120"#]],
     );
 }
