@@ -3,7 +3,7 @@
 //!
 //! In reading order:
 //! - [`time`]: [`Instant`], a point on the virtual clock;
-//! - [`calendar`]: [`Utc`], what the clocks of the world show;
+//! - [`calendar`]: [`Utc`], what the clocks of the world show; [`zones`]: what they show elsewhere;
 //! - [`rng`]: [`Rng`], one seed, forked by name;
 //! - [`order`]: sorting, and sorted maps from pairs, in little code;
 //! - [`Items`]: the items of a list that may be missing;
@@ -19,6 +19,7 @@ pub mod order;
 pub mod rng;
 pub mod time;
 pub mod tree;
+pub mod zones;
 
 pub use calendar::Utc;
 pub use items::Items;

@@ -1,6 +1,7 @@
 //! Schedules of CronJobs (`robfig/cron/v3`, `ParseStandard`).
 
 use base::Utc;
+use base::zones::Zone;
 
 /// How far ahead the next time is looked for.
 const YEARS: i64 = 5;
@@ -89,11 +90,32 @@ impl Schedule {
         fits && self.has(3, date.month)
     }
 
-    /// The first time after `after`, in seconds since 1970, on a clock that is so many seconds ahead of UTC.
-    pub fn next(&self, after: i64, ahead: i64) -> Option<i64> {
+    /// The first time after `after`, in seconds since 1970, on the clocks of a zone. A time that those skip when they
+    /// go forward does not come that day.
+    pub fn next(&self, after: i64, zone: Zone) -> Option<i64> {
         if let Some(every) = self.every {
             return Some(after + every);
         }
+        let mut from = after;
+        // The clocks change twice a year: it is a matter of one or two turns.
+        for _ in 0..4 {
+            let ahead = zone.ahead(from);
+            let next = self.next_on(from, ahead)?;
+            let then = zone.ahead(next);
+            if then == ahead {
+                return Some(next);
+            }
+            let other = self.next_on(from, then)?;
+            if zone.ahead(other) == then {
+                return Some(other);
+            }
+            from = next.max(other);
+        }
+        None
+    }
+
+    /// The same on a clock that is always so many seconds ahead of UTC.
+    fn next_on(&self, after: i64, ahead: i64) -> Option<i64> {
         let local = after.saturating_add(ahead);
         let first = (local.div_euclid(60) + 1) * 60;
         let mut midnight = first.div_euclid(86_400) * 86_400;
@@ -195,23 +217,10 @@ fn seconds(text: &str) -> Option<i64> {
     (digits.is_empty() && total > 0).then_some(total)
 }
 
-/// How many seconds a time zone is ahead of UTC. Those with a fixed offset are known, and no others: the
-/// tables of summer times would be half of the page.
-pub fn offset(zone: &str) -> Option<i64> {
-    match zone {
-        "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT" | "Zulu" | "Etc/Zulu" | "UCT" | "Etc/UCT"
-        | "Universal" | "Etc/Universal" | "Greenwich" | "Etc/Greenwich" => Some(0),
-        _ => {
-            // The sign is the wrong way round there: `Etc/GMT-2` is ahead of Greenwich (tzdata, `etcetera`).
-            let hours: i64 = zone.strip_prefix("Etc/GMT")?.parse().ok()?;
-            (-14..=12).contains(&hours).then_some(-hours * 3600)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base::zones;
 
     #[test]
     fn the_next_time() {
@@ -229,13 +238,24 @@ mod tests {
             ("@hourly", "2026-01-05T09:00:00Z", "2026-01-05T10:00:00Z"),
             ("@every 1m30s", "2026-01-05T09:00:00Z", "2026-01-05T09:01:30Z"),
         ] {
-            let found = Schedule::parse(schedule).unwrap().next(at(after), 0);
+            let found = Schedule::parse(schedule).unwrap().next(at(after), zones::UTC);
             assert_eq!(found, Some(at(next)), "{schedule} after {after}");
         }
         let daily = Schedule::parse("0 0 * * *").unwrap();
-        let east = daily.next(at("2026-01-05T09:00:00Z"), 2 * 3600);
+        let zone = |name: &str| zones::find(name).unwrap();
+        let east = daily.next(at("2026-01-05T09:00:00Z"), zone("Etc/GMT-2"));
         assert_eq!(east, Some(at("2026-01-05T22:00:00Z")));
-        assert_eq!(Schedule::parse("0 0 31 feb *").unwrap().next(0, 0), None);
+        assert_eq!(Schedule::parse("0 0 31 feb *").unwrap().next(0, zones::UTC), None);
+        for (schedule, after, next) in [
+            ("30 9 * * *", "2026-01-05T09:00:00Z", "2026-01-06T08:30:00Z"),
+            ("30 9 * * *", "2026-03-28T09:00:00Z", "2026-03-29T07:30:00Z"),
+            // There is no half past two that day.
+            ("30 2 * * *", "2026-03-28T09:00:00Z", "2026-03-30T00:30:00Z"),
+            ("30 9 * * *", "2026-10-24T09:00:00Z", "2026-10-25T08:30:00Z"),
+        ] {
+            let found = Schedule::parse(schedule).unwrap().next(at(after), zone("Europe/Berlin"));
+            assert_eq!(found, Some(at(next)), "{schedule} after {after}");
+        }
     }
 
     #[test]
@@ -256,12 +276,5 @@ mod tests {
         ] {
             assert_eq!(Schedule::parse(text), Err(error.to_string()), "{text}");
         }
-    }
-
-    #[test]
-    fn zones() {
-        let known = [("UTC", 0), ("Etc/GMT-2", 7200), ("Etc/GMT+5", -18_000)];
-        assert!(known.iter().all(|(zone, ahead)| offset(zone) == Some(*ahead)));
-        assert_eq!((offset("Europe/Berlin"), offset("Etc/GMT+99")), (None, None));
     }
 }

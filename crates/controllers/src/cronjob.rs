@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
+use base::zones::{self, Zone};
 use base::{Duration, Instant, Utc};
 use kube_api::batch::{CronJob, CronJobSpec, CronJobStatus, Job};
 use kube_api::object::{instant, time};
 use kube_api::{Api, Change, DeleteOptions, Kind, MetaExt, Time};
 
 use crate::control::Owner;
-use crate::cron::{self, Schedule};
+use crate::cron::Schedule;
 use crate::events::{self, Severity};
 use crate::job;
 use crate::queue::{Key, WorkQueue};
@@ -101,11 +102,11 @@ impl Sync<'_> {
         if self.cron.metadata.is_terminating() || self.spec.suspend == Some(true) {
             return None;
         }
-        let zone = self.spec.time_zone.clone().unwrap_or_else(|| "UTC".to_string());
-        let Some(ahead) = cron::offset(&zone) else {
-            let message = format!(
-                "invalid timeZone: {zone:?}: time zones without a fixed offset are not supported by podwire"
-            );
+        let name = self.spec.time_zone.as_deref();
+        let Some(zone) = name.map_or(Some(zones::UTC), zones::find) else {
+            let name = name.unwrap_or_default();
+            let message =
+                format!("invalid timeZone: {name:?}: this time zone is not supported by podwire");
             self.tell(api, Severity::Warning, "UnknownTimeZone", &message);
             return None;
         };
@@ -117,10 +118,10 @@ impl Sync<'_> {
                 return None;
             }
         };
-        if let Some(due) = self.most_recent(api, &schedule, ahead) {
+        if let Some(due) = self.most_recent(api, &schedule, zone) {
             self.start(api, due);
         }
-        let next = schedule.next(self.last().max(unix(self.now)), ahead)?;
+        let next = schedule.next(self.last().max(unix(self.now)), zone)?;
         Some(instant(&Time(next)) + DELTA)
     }
 
@@ -131,14 +132,14 @@ impl Sync<'_> {
     }
 
     /// The latest time that has come since the last one (`mostRecentScheduleTime`).
-    fn most_recent(&self, api: &mut Api, schedule: &Schedule, ahead: i64) -> Option<i64> {
+    fn most_recent(&self, api: &mut Api, schedule: &Schedule, zone: Zone) -> Option<i64> {
         let now = unix(self.now);
         let mut at = self.last();
         if let Some(seconds) = self.spec.starting_deadline_seconds {
             at = at.max(now.saturating_sub(seconds));
         }
         let (mut found, mut missed) = (None, 0);
-        while let Some(next) = schedule.next(at, ahead).filter(|next| *next <= now) {
+        while let Some(next) = schedule.next(at, zone).filter(|next| *next <= now) {
             found = Some(next);
             at = next;
             missed += 1;

@@ -30,6 +30,16 @@ impl Indexes {
         self.0.insert(index)
     }
 
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many of the others are among them.
+    pub(crate) fn count_of(&self, others: &Indexes) -> usize {
+        others.0.iter().filter(|index| self.0.contains(index)).count()
+    }
+
     pub(crate) fn contains(&self, index: i32) -> bool {
         self.0.contains(&index)
     }

@@ -7,7 +7,7 @@
 //! - [`scheduler`]: Pods to nodes; [`affinity`]: which nodes a Pod wants;
 //! - [`disruption`]: how many Pods may be missing; [`hpa`]: how many there are to be;
 //! - [`endpointslice`]: Services to the addresses of their Pods, in slices and in `Endpoints`;
-//! - [`nodelifecycle`]: nodes that are not heard of, and Pods that must leave;
+//! - [`nodelifecycle`]: nodes that are not heard of, and Pods that must leave; [`podgc`]: Pods whose node is gone;
 //! - [`volumes`]: claims to volumes;
 //! - [`cleanup`]: what has lost its owner; [`namespaces`]: what each has, and how it ends;
 //! - [`queue`]: work that waits for its time; [`events`]: what people read about it all;
@@ -33,6 +33,7 @@ pub mod job;
 pub mod manager;
 pub mod namespaces;
 pub mod nodelifecycle;
+pub mod podgc;
 pub mod pods;
 pub mod queue;
 pub mod replicaset;

@@ -15,6 +15,7 @@ use crate::hpa::Autoscalers;
 use crate::job::Jobs;
 use crate::namespaces::Namespaces;
 use crate::nodelifecycle::NodeLifecycle;
+use crate::podgc::PodGc;
 use crate::replicaset::ReplicaSets;
 use crate::scheduler::Scheduler;
 use crate::statefulset::StatefulSets;
@@ -60,6 +61,7 @@ pub struct ControlPlane {
     namespaces: Namespaces,
     cleanup: Cleanup,
     node_lifecycle: NodeLifecycle,
+    pod_gc: PodGc,
     volumes: Volumes,
 }
 
@@ -83,6 +85,7 @@ impl ControlPlane {
             namespaces: Namespaces::new(latencies.workloads),
             cleanup: Cleanup::new(latencies.workloads),
             node_lifecycle: NodeLifecycle::new(latencies.workloads),
+            pod_gc: PodGc::default(),
             volumes: Volumes::new(latencies.workloads),
         }
     }
@@ -105,6 +108,7 @@ impl ControlPlane {
                 | self.endpoint_slices.work(api, now)
                 | self.cleanup.work(api, now)
                 | self.node_lifecycle.work(api, now)
+                | self.pod_gc.work(api, now)
                 | self.mirror.work(api, now)
                 | self.volumes.work(api, now)
                 | self.namespaces.work(api, now);
@@ -130,6 +134,7 @@ impl ControlPlane {
             self.endpoint_slices.observe(change, store, now);
             self.mirror.observe(change, now);
             self.node_lifecycle.observe(change, now);
+            self.pod_gc.observe(change, store, now);
             self.volumes.observe(change, api, now);
             self.namespaces.observe(change, store, now);
             self.cleanup.observe(change, store, now);
@@ -160,6 +165,7 @@ impl ControlPlane {
             self.namespaces.next_at(),
             self.cleanup.next_at(),
             self.node_lifecycle.next_at(),
+            self.pod_gc.next_at(),
             self.volumes.next_at(),
         ]
         .into_iter()

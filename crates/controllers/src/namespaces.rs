@@ -17,6 +17,9 @@ const RECONCILE_SECS: u64 = 10;
 
 const ABOUT_ROOT_CA: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
+/// Stands for the certificate of whoever has signed the API server's.
+pub const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----\npodwire does not speak TLS: there is no certificate here.\n-----END CERTIFICATE-----\n";
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Task {
     /// See that it has what every namespace has.
@@ -111,7 +114,7 @@ fn furnish(api: &mut Api, namespace: &str, now: Instant) {
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "kube-root-ca.crt", "namespace": namespace,
             "annotations": {"kubernetes.io/description": ABOUT_ROOT_CA}},
-        "data": {"ca.crt": "-----BEGIN CERTIFICATE-----\npodwire does not speak TLS: there is no certificate here.\n-----END CERTIFICATE-----\n"},
+        "data": {"ca.crt": ROOT_CA},
     });
     for (kind, value) in [("ServiceAccount", account), ("ConfigMap", bundle)] {
         let Some(kind) = api.store().kinds().find("v1", kind).map(|kind| kind.id) else { continue };

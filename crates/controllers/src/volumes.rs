@@ -1,10 +1,11 @@
 //! Claims to volumes: claims are bound to volumes that fit, and the volumes of local-path, which is kind's
 //! storage class, are made when the first Pod that wants them has its node
-//! (`pkg/controller/volume/persistentvolume`, rancher.io/local-path).
+//! (`pkg/controller/volume/persistentvolume`, rancher.io/local-path). Neither goes while it is in use.
 
 use base::{Duration, Instant, Items as _};
-use kube_api::core::{ObjectReference, Pod};
+use kube_api::core::{ObjectReference, Pod, Volume};
 use kube_api::quantity::Quantity;
+use kube_api::workloads::{PROTECTED_CLAIM, PROTECTED_VOLUME};
 use kube_api::{AnyObject, Api, Change, DeleteOptions, Kind, KindId, MetaExt};
 use serde_json::{Value, json};
 
@@ -24,6 +25,8 @@ enum Task {
     Make { namespace: String, name: String, node: String },
     /// A claim is gone, and its volume may go.
     Release { volume: String },
+    /// A volume is to go, and does when no claim holds it.
+    Free { volume: String },
     /// A volume has come: look at all claims.
     All,
 }
@@ -68,12 +71,18 @@ impl Volumes {
                     self.queue.add(Task::Release { volume }, at);
                 }
             }
-        } else if kind == volumes && change.old.is_none() {
-            self.queue.add(Task::All, at);
+        } else if kind == volumes {
+            if change.new.is_some() && object.meta().is_terminating() {
+                self.queue.add(Task::Free { volume: object.name().to_string() }, at);
+            } else if change.old.is_none() {
+                self.queue.add(Task::All, at);
+            }
         } else if let Some(pod) = change.of::<Pod>() {
             let was = change.old.as_ref().and_then(Pod::of);
             let had_node = was.is_some_and(|was| crate::pods::node_name(was).is_some());
-            if change.new.is_some() && crate::pods::node_name(pod).is_some() && !had_node {
+            let is_placed = change.new.is_some() && crate::pods::node_name(pod).is_some();
+            // A claim may be wanted from now on, or not any more.
+            if change.new.is_none() || (is_placed && !had_node) {
                 for name in claims_of(pod) {
                     let namespace = pod.metadata.namespace().to_string();
                     self.queue.add(Task::Claim { namespace, name }, at);
@@ -90,6 +99,12 @@ impl Volumes {
                 Task::Claim { namespace, name } => self.claim(api, &namespace, &name, now),
                 Task::Make { namespace, name, node } => make(api, &namespace, &name, &node, now),
                 Task::Release { volume } => release(api, &volume, now),
+                Task::Free { volume } => {
+                    let found = get(api, "PersistentVolume", "", &volume);
+                    if let Some(value) = found.filter(|v| text(v, "/status/phase") != "Bound") {
+                        unprotect(api, "PersistentVolume", value, PROTECTED_VOLUME);
+                    }
+                }
                 Task::All => {
                     for claim in all(api, "PersistentVolumeClaim") {
                         if text(&claim, "/status/phase") != "Bound" {
@@ -106,9 +121,13 @@ impl Volumes {
 
     fn claim(&mut self, api: &mut Api, namespace: &str, name: &str, now: Instant) {
         let Some(mut claim) = get(api, "PersistentVolumeClaim", namespace, name) else { return };
-        if text(&claim, "/status/phase") == "Bound"
-            || !text(&claim, "/metadata/deletionTimestamp").is_empty()
-        {
+        if !text(&claim, "/metadata/deletionTimestamp").is_empty() {
+            if consumer(api, namespace, name).is_none() {
+                unprotect(api, "PersistentVolumeClaim", claim, PROTECTED_CLAIM);
+            }
+            return;
+        }
+        if text(&claim, "/status/phase") == "Bound" {
             return;
         }
         let classes = all(api, "StorageClass");
@@ -197,15 +216,16 @@ impl Volumes {
     }
 }
 
+/// The claim that a volume is.
+pub(crate) fn claim_of(volume: &Volume) -> Option<&str> {
+    let name = volume.rest.get("persistentVolumeClaim")?.get("claimName")?.as_str()?;
+    Some(name).filter(|name| !name.is_empty())
+}
+
 /// The claims that a Pod's volumes name.
 fn claims_of(pod: &Pod) -> Vec<String> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.items());
-    let claim = |volume: &kube_api::core::Volume| {
-        let value = kube_api::types::to_value(volume);
-        let name = text(&value, "/persistentVolumeClaim/claimName").to_string();
-        (!name.is_empty()).then_some(name)
-    };
-    volumes.filter_map(claim).collect()
+    volumes.filter_map(claim_of).map(str::to_string).collect()
 }
 
 /// The node of the first Pod that uses a claim and has one.
@@ -354,16 +374,24 @@ fn make(api: &mut Api, namespace: &str, name: &str, node: &str, now: Instant) {
     bind(api, claim, created.to_value());
 }
 
+/// Nobody uses it any more, and it is to go (`pkg/controller/volume/{pvcprotection,pvprotection}`).
+fn unprotect(api: &mut Api, kind: &str, mut value: Value, finalizer: &str) {
+    if let Some(all) = value.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut) {
+        all.retain(|known| known != finalizer);
+    }
+    put(api, kind, value);
+}
+
 /// The claim of a volume is gone: what was made for it goes, too; another waits for somebody to free it.
 fn release(api: &mut Api, name: &str, now: Instant) {
     let Some(mut volume) = get(api, "PersistentVolume", "", name) else { return };
-    if text(&volume, "/spec/persistentVolumeReclaimPolicy") == "Delete" {
+    let is_made_for_it = text(&volume, "/spec/persistentVolumeReclaimPolicy") == "Delete";
+    volume["status"] = json!({"phase": "Released"});
+    put(api, "PersistentVolume", volume);
+    if is_made_for_it {
         let id = api.store().kinds().find("v1", "PersistentVolume").map(|info| info.id);
         if let Some(id) = id {
             let _ = api.delete(id, "", name, DeleteOptions::default(), now);
         }
-        return;
     }
-    volume["status"] = json!({"phase": "Released"});
-    put(api, "PersistentVolume", volume);
 }

@@ -292,3 +292,84 @@ fn what_every_namespace_has_comes_back() {
     let spec = service.unwrap().spec.as_ref().unwrap();
     assert_eq!(spec.cluster_ip.as_deref(), Some("10.96.0.1"));
 }
+
+#[test]
+fn pods_go_when_their_node_has_been_missing_for_a_while() {
+    let mut cluster = Cluster::new();
+    let node = kube_api::core::Node::id();
+    cluster.create("{apiVersion: v1, kind: Node, metadata: {name: one}}").unwrap();
+    for (name, on) in [("a", "one"), ("b", "nowhere")] {
+        cluster
+            .create(&format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{nodeName: {on}, containers: [{{name: c, image: nginx}}]}}}}"
+            ))
+            .unwrap();
+    }
+    let names = |cluster: &Cluster| {
+        let pods = cluster.api.store().list::<Pod>();
+        pods.map(|pod| pod.metadata.name().to_string()).collect::<Vec<_>>().join(" ")
+    };
+    cluster.pass(59_000);
+    assert_eq!(names(&cluster), "a b");
+    cluster.pass(2_000);
+    assert_eq!(names(&cluster), "a");
+    cluster.api.delete(node, "", "one", DeleteOptions::default(), cluster.now).unwrap();
+    cluster.pass(40_000);
+    // Another one of its name is as good.
+    cluster.create("{apiVersion: v1, kind: Node, metadata: {name: one}}").unwrap();
+    cluster.pass(120_000);
+    assert_eq!(names(&cluster), "a");
+    cluster.api.delete(node, "", "one", DeleteOptions::default(), cluster.now).unwrap();
+    cluster.pass(60_000);
+    assert_eq!(names(&cluster), "");
+}
+
+#[test]
+fn a_claim_stays_while_a_pod_uses_it_and_a_volume_while_a_claim_does() {
+    let mut cluster = Cluster::new();
+    cluster.create("{apiVersion: v1, kind: Node, metadata: {name: one}}").unwrap();
+    cluster.create("{apiVersion: v1, kind: PersistentVolume, metadata: {name: disk}, spec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Gi}, hostPath: {path: /x}}}").unwrap();
+    cluster.create("{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], storageClassName: '', resources: {requests: {storage: 1Gi}}}}").unwrap();
+    cluster.create("{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {nodeName: one, volumes: [{name: v, persistentVolumeClaim: {claimName: data}}], containers: [{name: c, image: nginx}]}}").unwrap();
+    cluster.pass(100);
+    let kind =
+        |kind: &str, cluster: &Cluster| cluster.api.store().kinds().find("v1", kind).unwrap().id;
+    let state = |cluster: &Cluster| {
+        let one = |of: &str, namespace: &str, name: &str| {
+            let found = cluster.api.store().get_any(kind(of, cluster), namespace, name);
+            match found {
+                None => format!("{name} gone"),
+                Some(object) => {
+                    let value = object.to_value();
+                    let phase = value["status"]["phase"].as_str().unwrap().to_string();
+                    let going = if object.meta().is_terminating() { " going" } else { "" };
+                    format!("{name} {phase}{going} {}", value["metadata"]["finalizers"])
+                }
+            }
+        };
+        let claim = one("PersistentVolumeClaim", "default", "data");
+        format!("{claim}\n{}", one("PersistentVolume", "", "disk"))
+    };
+    let delete = |cluster: &mut Cluster, of: &str, namespace: &str, name: &str| {
+        let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
+        let (id, now) = (kind(of, cluster), cluster.now);
+        cluster.api.delete(id, namespace, name, options, now).unwrap();
+        cluster.pass(100);
+        state(cluster)
+    };
+    let protected = delete(&mut cluster, "PersistentVolume", "", "disk");
+    expect![[r#"
+        data Bound ["kubernetes.io/pvc-protection"]
+        disk Bound going ["kubernetes.io/pv-protection"]"#]]
+    .assert_eq(&protected);
+    let claimed = delete(&mut cluster, "PersistentVolumeClaim", "default", "data");
+    expect![[r#"
+        data Bound going ["kubernetes.io/pvc-protection"]
+        disk Bound going ["kubernetes.io/pv-protection"]"#]]
+    .assert_eq(&claimed);
+    let free = delete(&mut cluster, "Pod", "default", "a");
+    expect![[r#"
+        data gone
+        disk gone"#]]
+    .assert_eq(&free);
+}

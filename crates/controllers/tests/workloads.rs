@@ -194,7 +194,9 @@ fn claims_of_a_stateful_set_stay_when_its_pods_go() {
     let volumes = kube_api::to_value(&*cluster.get::<Pod>("db-0"))["spec"]["volumes"].clone();
     check(
         volumes.to_string(),
-        expect![[r#"[{"name":"data","persistentVolumeClaim":{"claimName":"data-db-0"}}]"#]],
+        expect![[
+            r#"[{"name":"data","persistentVolumeClaim":{"claimName":"data-db-0"}},{"name":"kube-api-access-jrtgz","projected":{"defaultMode":420,"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},{"configMap":{"items":[{"key":"ca.crt","path":"ca.crt"}],"name":"kube-root-ca.crt"}},{"downwardAPI":{"items":[{"fieldRef":{"apiVersion":"v1","fieldPath":"metadata.namespace"},"path":"namespace"}]}}]}}]"#
+        ]],
     );
     cluster.apply(&stateful_set(0, "one", claims));
     cluster.pass(10_000);
@@ -767,4 +769,69 @@ fn an_autoscaler_keeps_its_limits_and_finds_no_metrics() {
             Warning FailedComputeMetricsReplicas invalid metrics (1 invalid out of 1), first error is: failed to get cpu resource metric value: failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)"#]],
     );
     assert_eq!(cluster.api.store().list::<Pod>().count(), 2);
+}
+
+#[test]
+fn numbers_of_a_job_fail_each_for_themselves() {
+    let mut cluster = Cluster::new(2);
+    let job = "apiVersion: batch/v1
+kind: Job
+metadata: {name: each}
+spec:
+  completions: 3
+  parallelism: 3
+  completionMode: Indexed
+  backoffLimitPerIndex: 1
+  template:
+    metadata: {labels: {ends: bad}}
+    spec: {restartPolicy: Never, containers: [{name: c, image: busybox}]}
+";
+    cluster.apply(job);
+    cluster.pass(30_000);
+    check(
+        cluster.job("each"),
+        expect![[r#"
+        succeeded null null failed 6 "0-2"
+        FailureTarget FailedIndexes: Job has failed indexes
+        Failed FailedIndexes: Job has failed indexes"#]],
+    );
+    // One number too many ends all.
+    let more =
+        job.replace("each", "few").replace("  template", "  maxFailedIndexes: 0\n  template");
+    cluster.apply(&more);
+    cluster.pass(30_000);
+    check(
+        cluster.job("few"),
+        expect![[r#"
+        succeeded null null failed 6 "0-2"
+        FailureTarget MaxFailedIndexesExceeded: Job has exceeded the specified maximal number of failed indexes
+        Failed MaxFailedIndexesExceeded: Job has exceeded the specified maximal number of failed indexes"#]],
+    );
+}
+
+#[test]
+fn a_job_is_done_when_those_that_matter_have_succeeded() {
+    let mut cluster = Cluster::new(2);
+    cluster.apply(
+        "apiVersion: batch/v1
+kind: Job
+metadata: {name: lead}
+spec:
+  completions: 4
+  parallelism: 1
+  completionMode: Indexed
+  successPolicy: {rules: [{succeededIndexes: \"2-3\"}, {succeededIndexes: \"0-2\", succeededCount: 2}]}
+  template:
+    metadata: {labels: {ends: ok}}
+    spec: {restartPolicy: Never, containers: [{name: c, image: busybox}]}
+",
+    );
+    cluster.pass(30_000);
+    check(
+        cluster.job("lead"),
+        expect![[r#"
+        succeeded 2 "0,1" failed null null
+        SuccessCriteriaMet SuccessPolicy: Matched rules at index 1
+        Complete SuccessPolicy: Matched rules at index 1"#]],
+    );
 }

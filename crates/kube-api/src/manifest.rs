@@ -38,8 +38,12 @@ pub enum Validate {
 pub struct Options<'a> {
     /// `-n`, when it was given.
     pub namespace: Option<&'a str>,
+    /// Where objects go that name no namespace; `default` when it is empty.
+    pub fallback: &'a str,
     /// `--validate`
     pub validate: Validate,
+    /// Only kinds and names are wanted: nothing else of a document is looked at.
+    pub names_only: bool,
 }
 
 /// A document of a file, as an object of a known kind.
@@ -238,9 +242,16 @@ impl Reader<'_> {
         let namespace = match (kind.is_namespaced, given.is_empty()) {
             (false, _) => String::new(),
             (true, false) => given,
-            (true, true) => self.options.namespace.unwrap_or("default").to_string(),
+            (true, true) => match (self.options.namespace, self.options.fallback) {
+                (Some(namespace), _) => namespace.to_string(),
+                (None, "") => "default".to_string(),
+                (None, fallback) => fallback.to_string(),
+            },
         };
-        let decoded = self.api.decoded(kind.id, &node);
+        let decoded = match self.options.names_only {
+            true => Decoded { value: Value::Null, problems: Vec::new() },
+            false => self.api.decoded(kind.id, &node),
+        };
         let mut warnings = Vec::new();
         if let Some(status) = self.refusal(&kind, &decoded) {
             if self.options.validate == Validate::Strict || decoded.has_wrong_type() {

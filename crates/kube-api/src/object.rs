@@ -14,7 +14,8 @@ use crate::kinds::{KindId, KindInfo};
 use crate::meta::{ObjectMeta, OwnerReference};
 use crate::networking::{Ingress, IngressClass, NetworkPolicy};
 use crate::policy::PodDisruptionBudget;
-use crate::shape::Mismatch;
+use crate::schema::Type;
+use crate::shape::{Mismatch, fit};
 use crate::types::{self, Field, Metadata, MicroTime, Resource, Time, Typed};
 
 /// A kind that the engine knows by its type.
@@ -171,6 +172,10 @@ pub struct Dynamic {
 
 impl Dynamic {
     fn from_value(info: &KindInfo, value: Value) -> Result<Dynamic, Mismatch> {
+        let value = match (info.type_name, &info.custom) {
+            (Some(name), None) => fit(value, Type::Object(name))?,
+            _ => value,
+        };
         let mut body = match value {
             Value::Object(body) => body,
             _ => Map::new(),

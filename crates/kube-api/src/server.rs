@@ -178,8 +178,10 @@ impl Api {
     ) -> Result<AnyObject, Status> {
         let info = self.info(&object);
         self.settle_namespace(&info, &mut object)?;
+        let mut has_access = false;
         if let AnyObject::Pod(pod) = &mut object {
             workloads::settle_priority(&self.store, Rc::make_mut(pod))?;
+            has_access = workloads::settle_account(&self.store, pod)?;
         }
         self.settle_name(&info, &mut object);
         if self.store.get_any(info.id, object.namespace(), object.name()).is_some() {
@@ -204,8 +206,14 @@ impl Api {
         meta.deletion_timestamp = None;
         meta.deletion_grace_period_seconds = None;
         crd::accept(&mut object, now);
-        if let AnyObject::Job(job) = &mut object {
-            workloads::select_by_uid(Rc::make_mut(job));
+        workloads::protect(&info, &mut object);
+        match &mut object {
+            AnyObject::Job(job) => workloads::select_by_uid(Rc::make_mut(job)),
+            AnyObject::Pod(pod) if has_access => {
+                let end = self.rng.fork(pod.metadata.uid()).letters(NAME_LETTERS, 5);
+                workloads::give_access(Rc::make_mut(pod), &end);
+            }
+            _ => {}
         }
         Ok(self.put(object, held))
     }

@@ -1,5 +1,6 @@
 //! A JSON value made to fit the shape of its type, as the API server's decoder makes it fit: unknown fields
-//! and nulls go, what every object of a type has is there, stamps are in their one form.
+//! and nulls go, and so does what is empty and could as well have been left out; what every object of a type has is
+//! there, stamps are in their one form.
 //!
 //! [`mod@crate::decode`] does the same for a manifest that a person has written, and tells everything that is
 //! wrong and where; this is for values that programs have put together, and stops at the first.
@@ -90,7 +91,9 @@ fn object(
     for field in Schema::get().fields(name).unwrap_or_default() {
         let given = values.remove(field.name).filter(|value| !value.is_null());
         let value = match given {
-            Some(value) => Some(fit(value, field.ty)?),
+            Some(value) => Some(fit(value, field.ty)?).filter(|value| {
+                field.is_required || !is_left_out(value, field.ty, name, field.name)
+            }),
             None if field.is_required => nothing(field.ty)?,
             None => None,
         };
@@ -99,6 +102,55 @@ fn object(
         }
     }
     Ok(fitted)
+}
+
+/// Types, each with its fields of one word that are left out when they say nothing: in upstream's types they are no
+/// pointers, so nobody can tell whether somebody has written `""`, `0` or `false` there, or nothing at all.
+const PLAIN: &str = "
+meta/v1.ObjectMeta name generateName namespace
+core/v1.PodSpec hostNetwork hostPID hostIPC hostname subdomain nodeName serviceAccountName serviceAccount schedulerName priorityClassName restartPolicy dnsPolicy
+core/v1.Container image imagePullPolicy workingDir stdin stdinOnce tty terminationMessagePath terminationMessagePolicy
+core/v1.ContainerPort name hostPort hostIP protocol
+core/v1.EnvVar value
+core/v1.EnvFromSource prefix
+core/v1.VolumeMount readOnly subPath subPathExpr
+core/v1.Probe initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold
+core/v1.HTTPGetAction path host scheme
+core/v1.TCPSocketAction host
+core/v1.Toleration key operator value effect
+core/v1.EmptyDirVolumeSource medium
+core/v1.SecretVolumeSource secretName
+core/v1.ServiceSpec clusterIP type sessionAffinity loadBalancerIP externalName externalTrafficPolicy healthCheckNodePort publishNotReadyAddresses
+core/v1.ServicePort name protocol nodePort
+core/v1.NodeSpec unschedulable podCIDR providerID
+core/v1.PersistentVolumeClaimSpec volumeName
+core/v1.PersistentVolumeSpec storageClassName persistentVolumeReclaimPolicy
+core/v1.ReplicationControllerSpec minReadySeconds
+core/v1.Secret type
+apps/v1.DeploymentSpec minReadySeconds paused
+apps/v1.DeploymentStrategy type
+apps/v1.ReplicaSetSpec minReadySeconds
+apps/v1.DaemonSetSpec minReadySeconds
+apps/v1.StatefulSetSpec minReadySeconds podManagementPolicy serviceName
+batch/v1.CronJobSpec concurrencyPolicy
+scheduling/v1.PriorityClass globalDefault description
+";
+
+/// Whether an optional field says nothing (`omitempty`).
+fn is_left_out(value: &Value, ty: Type, type_name: &str, field: &str) -> bool {
+    let says_nothing = match value {
+        Value::Array(items) => return items.is_empty(),
+        Value::Object(fields) => return fields.is_empty() && matches!(ty, Type::Map(_)),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(is_on) => !is_on,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Null => true,
+    };
+    says_nothing
+        && PLAIN.lines().any(|line| {
+            let mut words = line.split(' ');
+            words.next() == Some(type_name) && words.any(|known| known == field)
+        })
 }
 
 /// What stands for a field that every object of its type has, where it was left out. There is no such time.

@@ -481,7 +481,7 @@ fn pods_that_are_alike_become_alike() {
     let pod = |name: &str, image: &str| -> kube_api::core::Pod {
         kube_api::from_value(serde_json::json!({
             "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
-            "spec": {"hostAliases": [{"ip": "10.0.0.1"}], "containers": [{"name": "c", "image": image,
+            "spec": {"hostAliases": [{"ip": "10.0.0.1"}], "automountServiceAccountToken": false, "containers": [{"name": "c", "image": image,
                 "ports": [{"containerPort": 80}], "resources": {"limits": {"cpu": "1"}}}]},
         }))
         .unwrap()
@@ -515,4 +515,64 @@ fn a_part_of_an_object_is_what_the_whole_has_there() {
     for name in ["containers", "nodeName", "hostAliases", "setHostnameAsFQDN", "volumes", "nope"] {
         assert_eq!(kube_api::types::part(&spec, name).as_ref(), whole.get(name), "{name}");
     }
+}
+
+#[test]
+fn a_pod_can_talk_to_the_api_server_unless_it_or_its_account_says_otherwise() {
+    let mut api = api();
+    let pod = |name: &str, more: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{{more}containers: [{{name: a, image: nginx}}]}}\n"
+        )
+    };
+    let account = |name: &str, more: &str| {
+        format!("---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}}}\n{more}")
+    };
+    let own = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: own}\nspec:\n  containers:\n  - {name: a, image: nginx}\n  - name: b\n    image: nginx\n    volumeMounts: [{name: mine, mountPath: /var/run/secrets/kubernetes.io/serviceaccount}]\n  volumes: [{name: mine, emptyDir: {}}]\n";
+    let text = [
+        account("silent", "automountServiceAccountToken: false\n"),
+        pod("plain", ""),
+        pod("quiet", "automountServiceAccountToken: false, "),
+        pod("silent", "serviceAccountName: silent, "),
+        pod("loud", "serviceAccountName: silent, automountServiceAccountToken: true, "),
+        pod("lost", "serviceAccountName: nobody, "),
+        own.to_string(),
+    ]
+    .concat();
+    let told = apply(&mut api, &text);
+    let mut shown = String::new();
+    for pod in api.store().list::<kube_api::core::Pod>() {
+        let value = kube_api::to_value(&**pod);
+        let volumes: Vec<&str> = value["spec"]["volumes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|volume| volume["name"].as_str())
+            .collect();
+        let mounts: Vec<String> = value["spec"]["containers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|container| container["volumeMounts"].to_string())
+            .collect();
+        shown.push_str(&format!("{} {volumes:?} {mounts:?}\n", pod.metadata.name()));
+    }
+    expect![[r#"
+        serviceaccount/silent ok
+        pod/plain ok
+        pod/quiet ok
+        pod/silent ok
+        pod/loud ok
+        Error from server (Forbidden): pods "lost" is forbidden: error looking up service account default/nobody: serviceaccount "nobody" not found
+        pod/own ok
+
+        loud ["kube-api-access-tpzpz"] ["[{\"mountPath\":\"/var/run/secrets/kubernetes.io/serviceaccount\",\"name\":\"kube-api-access-tpzpz\",\"readOnly\":true}]"]
+        own ["mine", "kube-api-access-kmbsf"] ["[{\"mountPath\":\"/var/run/secrets/kubernetes.io/serviceaccount\",\"name\":\"kube-api-access-kmbsf\",\"readOnly\":true}]", "[{\"mountPath\":\"/var/run/secrets/kubernetes.io/serviceaccount\",\"name\":\"mine\"}]"]
+        plain ["kube-api-access-qb27r"] ["[{\"mountPath\":\"/var/run/secrets/kubernetes.io/serviceaccount\",\"name\":\"kube-api-access-qb27r\",\"readOnly\":true}]"]
+        quiet [] ["null"]
+        silent [] ["null"]
+    "#]].assert_eq(&format!("{told}\n\n{shown}"));
+    let plain = api.store().get::<kube_api::core::Pod>("default", "plain").unwrap();
+    let volume = &kube_api::to_value(&**plain)["spec"]["volumes"][0]["projected"];
+    assert_eq!(volume["sources"][0]["serviceAccountToken"]["expirationSeconds"], 3607);
 }

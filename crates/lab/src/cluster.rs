@@ -38,6 +38,8 @@ pub struct Cluster {
     pub name: String,
     /// What it was made from.
     pub config: KindConfig,
+    /// The namespace that kubectl's context of it names.
+    pub context_namespace: Option<String>,
     /// Its objects.
     pub api: Api,
     pub(crate) net: Net,
@@ -92,6 +94,7 @@ impl Cluster {
         let mut cluster = Cluster {
             name: name.to_string(),
             config: config.clone(),
+            context_namespace: None,
             api: Api::new(api_config, rng.fork("api")),
             net: net.clone(),
             control_plane: ControlPlane::new(&Latencies::default(), rng.fork("controllers")),
@@ -335,6 +338,7 @@ impl Cluster {
     /// A node becomes known to the API server and to the other nodes.
     fn join(&mut self, joining: Joining, now: Instant) {
         let Joining { mut runtime, object } = joining;
+        runtime.object.clone_from(&object);
         let Ok(object) = self.api.create_typed(object, now) else { return };
         if runtime.role == Role::ControlPlane {
             system::create_static_pods(&mut self.api, &object, now);

@@ -47,8 +47,12 @@ pub struct NodeRuntime {
     pub(crate) host_ports: HostPorts,
     /// What keeps traffic out that no NetworkPolicy allows.
     pub(crate) policy: PolicyAgent,
+    /// As what its kubelet made it known.
+    pub(crate) object: Node,
     /// When it was made; its heartbeats count from there.
     pub(crate) joined: Instant,
+    /// When it was last switched on or off.
+    pub(crate) switched: Instant,
     /// What has happened to it, and the last heartbeat that was heard.
     pub(crate) outage: Option<Outage>,
     pub(crate) silent: Option<Instant>,
@@ -96,7 +100,9 @@ impl NodeRuntime {
                 parts.mode == Mode::Ipvs,
                 rng.fork(&format!("policy/{name}")),
             ),
+            object: Node::default(),
             joined: net.now(),
+            switched: net.now(),
             outage: None,
             silent: None,
         }

@@ -135,6 +135,9 @@ impl Cluster {
                 if is_on { self.net.apply_fault(fault) } else { self.net.heal_fault(&fault) };
             done.map_err(|_| OutageError::AsItIs)?;
         }
+        if outage == Outage::Power {
+            node.switched = now;
+        }
         if is_on {
             node.outage = Some(outage);
             let silent = last_beat(node.joined, RENEW, now);
@@ -169,7 +172,18 @@ impl Cluster {
             }
         }
         if !is_on {
+            self.register(name, outage, now);
             self.post_ready(name, outage, now);
+        }
+    }
+
+    /// A kubelet that begins makes its node known if nobody knows it (any more), and at no other time.
+    fn register(&mut self, name: &str, outage: Outage, now: Instant) {
+        let Some(node) = self.nodes.get(name).filter(|_| outage != Outage::Network) else { return };
+        let (object, joined) = (node.object.clone(), node.joined);
+        // Who is known already stays as it is.
+        if self.api.create_typed(object, now).is_ok() {
+            self.renew_lease(name, last_beat(joined, RENEW, now), now);
         }
     }
 
@@ -266,7 +280,24 @@ impl Cluster {
     }
 }
 
+/// Whether a node's container runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Power {
+    /// When the container was made.
+    pub made: Instant,
+    /// Since when it has been as it is.
+    pub since: Instant,
+    /// It does not run.
+    pub is_off: bool,
+}
+
 impl NodeRuntime {
+    /// Whether its container runs.
+    pub fn power(&self) -> Power {
+        let is_off = self.outage == Some(Outage::Power);
+        Power { made: self.joined, since: self.switched, is_off }
+    }
+
     /// What is wrong with it.
     pub fn outage(&self) -> Option<Outage> {
         self.outage

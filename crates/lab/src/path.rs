@@ -4,9 +4,10 @@ use base::tree::BTreeMap;
 use std::net::SocketAddrV4;
 
 use base::Instant;
+use netfilter::Hook;
 use netfilter::ext::Match;
-use netfilter::trace::{Effect, Eval, HookEvent, Outcome};
-use netfilter::{Hook, TableName};
+use netfilter::text::save::append_line;
+use netfilter::trace::{Effect, Eval, HookEvent, NftEval, Outcome};
 use netsim::{Cause, Net, NsId, PacketId, Step, StepKind};
 use packet::ipv4::End;
 use packet::{L4, Packet, tcp_flags};
@@ -125,15 +126,69 @@ pub enum Ending {
     Open,
 }
 
-/// A rule that matched.
+/// A rule that looked at a packet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Matched<'a> {
+pub struct Asked<'a> {
     /// At which hook.
     pub hook: Hook,
     /// In which table.
-    pub table: TableName,
+    pub table: &'a str,
     /// The rule and what it did.
-    pub eval: &'a Eval,
+    pub rule: AskedRule<'a>,
+}
+
+/// A rule and what came of its look at a packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AskedRule<'a> {
+    /// Of iptables.
+    Iptables(&'a Eval),
+    /// Of nftables.
+    Nftables(&'a NftEval),
+}
+
+impl<'a> AskedRule<'a> {
+    /// The chain it stands in.
+    pub fn chain(self) -> &'a str {
+        match self {
+            AskedRule::Iptables(eval) => &eval.chain,
+            AskedRule::Nftables(eval) => &eval.chain,
+        }
+    }
+
+    /// Its number in the chain, from 1.
+    pub fn number(self) -> u32 {
+        match self {
+            AskedRule::Iptables(eval) => eval.number,
+            AskedRule::Nftables(eval) => eval.number,
+        }
+    }
+
+    /// It fits.
+    pub fn is_match(self) -> bool {
+        match self {
+            AskedRule::Iptables(eval) => matches!(eval.outcome, Outcome::Matched(_)),
+            AskedRule::Nftables(eval) => eval.outcome.is_match(),
+        }
+    }
+
+    /// The rule as its tool prints it: `-A INPUT -j DROP`, or `chain: ip daddr @cluster-ips drop`.
+    pub fn line(self) -> String {
+        match self {
+            AskedRule::Iptables(eval) => append_line(&eval.chain, &eval.rule),
+            AskedRule::Nftables(eval) => format!("{}: {}", eval.chain, eval.rule),
+        }
+    }
+
+    /// What came of it, in plain words.
+    pub fn words(self) -> String {
+        match self {
+            AskedRule::Iptables(eval) => match eval.outcome {
+                Outcome::Matched(effect) => effect.words(&eval.rule),
+                Outcome::Missed(miss) => miss.sentence(&eval.rule),
+            },
+            AskedRule::Nftables(eval) => eval.outcome.sentence(),
+        }
+    }
 }
 
 /// One end of a packet was rewritten.
@@ -183,12 +238,12 @@ impl Stay {
 
     /// The policies that keep the packet out, if that is why it is lost: `NetworkPolicy default/deny-all`.
     pub fn denied_by(&self) -> Option<String> {
-        let last = self.matched().last()?;
-        let is_drop = matches!(last.eval.outcome, Outcome::Matched(Effect::Dropped));
-        if !is_drop || !last.eval.chain.starts_with("KUBE-POD-FW-") {
+        let AskedRule::Iptables(last) = self.matched().last()?.rule else { return None };
+        let is_drop = matches!(last.outcome, Outcome::Matched(Effect::Dropped));
+        if !is_drop || !last.chain.starts_with("KUBE-POD-FW-") {
             return None;
         }
-        let comment = last.eval.rule.matches.iter().find_map(|matched| match matched {
+        let comment = last.rule.matches.iter().find_map(|matched| match matched {
             Match::Comment(text) => Some(text.as_str()),
             _ => None,
         })?;
@@ -206,22 +261,32 @@ impl Stay {
         })
     }
 
-    /// The rules that matched, in order.
-    pub fn matched(&self) -> impl Iterator<Item = Matched<'_>> {
+    /// The rules that looked at the packet, in order.
+    pub fn asked(&self) -> impl Iterator<Item = Asked<'_>> {
         self.hook_events().flat_map(|(hook, event)| {
-            let (table, evals): (TableName, &[Eval]) = match event {
-                HookEvent::Table { table, evals, .. } => (*table, evals),
-                _ => (TableName::Raw, &[]),
+            let (table, rules): (&str, Vec<AskedRule<'_>>) = match event {
+                HookEvent::Table { table, evals, .. } => {
+                    (table.name(), evals.iter().map(AskedRule::Iptables).collect())
+                }
+                HookEvent::Nft { table, evals, .. } => {
+                    (&**table, evals.iter().map(AskedRule::Nftables).collect())
+                }
+                _ => ("", Vec::new()),
             };
-            let fits = |eval: &&Eval| matches!(eval.outcome, Outcome::Matched(_));
-            evals.iter().filter(fits).map(move |eval| Matched { hook, table, eval })
+            rules.into_iter().map(move |rule| Asked { hook, table, rule })
         })
+    }
+
+    /// The rules that matched, in order.
+    pub fn matched(&self) -> impl Iterator<Item = Asked<'_>> {
+        self.asked().filter(|asked| asked.rule.is_match())
     }
 
     /// How many rules looked at the packet.
     pub fn rules_asked(&self) -> usize {
         let count = |event: &HookEvent| match event {
             HookEvent::Table { evals, .. } => evals.len(),
+            HookEvent::Nft { evals, .. } => evals.len(),
             _ => 0,
         };
         self.hook_events().map(|(_, event)| count(event)).sum()

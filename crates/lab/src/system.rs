@@ -13,13 +13,15 @@ use crate::KUBERNETES_VERSION;
 use crate::kind::KindConfig;
 
 /// The namespaces of a new cluster.
-const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+const NAMESPACES: [&str; 5] =
+    ["default", "kube-node-lease", "kube-public", "kube-system", "local-path-storage"];
 
 /// Images that are part of a node's own image.
-pub(crate) const IMAGES: [&str; 7] = [
+pub(crate) const IMAGES: [&str; 8] = [
     "registry.k8s.io/coredns/coredns:v1.13.1",
     "registry.k8s.io/kube-proxy:v1.35.0",
     "docker.io/kindest/kindnetd:v20250512-df8de77b",
+    "docker.io/kindest/local-path-provisioner:v20250214-acbabc1a",
     "registry.k8s.io/etcd:3.6.6-0",
     "registry.k8s.io/kube-apiserver:v1.35.0",
     "registry.k8s.io/kube-controller-manager:v1.35.0",
@@ -38,6 +40,7 @@ pub(crate) fn create(api: &mut Api, api_server: Ipv4Addr, config: &KindConfig, n
     let text = include_str!("system.yaml")
         .replace("<first service address>", &address(1))
         .replace("<dns address>", &address(10))
+        .replace("<services>", &services.to_string())
         .replace("<api server>", &api_server.to_string())
         .replace("<pod subnet>", &config.pod_subnet.to_string())
         .replace("<proxy mode>", config.proxy_mode.name());

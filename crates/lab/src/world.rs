@@ -230,6 +230,15 @@ impl Lab {
         self.state.borrow().current.clone()
     }
 
+    /// That is the cluster from now on. `false`: there is none of this name.
+    pub fn set_current(&self, name: &str) -> bool {
+        let is_there = self.clusters().iter().any(|known| known == name);
+        if is_there {
+            self.state.borrow_mut().current = Some(name.to_string());
+        }
+        is_there
+    }
+
     /// Looks at a cluster, or does something in it; `None` when there is no such cluster.
     pub fn with<R>(&self, cluster: &str, act: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
         self.state.borrow_mut().clusters.get_mut(cluster).map(act)

@@ -551,10 +551,7 @@ fn what_is_dropped_names_the_policy() {
     expect!["kind-worker: dropped by NetworkPolicy default/deny-all"].assert_eq(&told);
     let stay = journey.packets[0].stays.last().unwrap();
     assert!(matches!(stay.ending(), Ending::Lost(_)));
-    let rules: Vec<String> = stay
-        .matched()
-        .map(|matched| netfilter::text::save::append_line(&matched.eval.chain, &matched.eval.rule))
-        .collect();
+    let rules: Vec<String> = stay.matched().map(|matched| matched.rule.line()).collect();
     expect![[r#"
         -A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
         -A FORWARD -m comment --comment "kube-router netpol" -j KUBE-ROUTER-FORWARD

@@ -12,7 +12,6 @@ use kube_api::core::Pod;
 use kube_api::{Api, DeleteOptions, Kind, MetaExt, yaml};
 use lab::path::Ending;
 use lab::{Lab, Options, Outcome, Place, World};
-use netfilter::trace::Outcome as RuleOutcome;
 use programs::http::Headers;
 use programs::http::client::{Ask, connect, fetch};
 
@@ -155,7 +154,8 @@ fn a_new_lab_has_a_running_cluster() {
             kube-proxy-h8f7w 172.18.0.2 1/1 Running kind-control-plane
             kube-proxy-jzs26 172.18.0.3 1/1 Running kind-worker
             kube-proxy-lbp4w 172.18.0.4 1/1 Running kind-worker2
-            kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane"#]],
+            kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            local-path-provisioner-65d94bd548-tvsmv 10.244.0.4 1/1 Running kind-control-plane"#]],
     );
     let journal: Vec<String> =
         world.lab().journal(|journal| journal.since(0).map(|entry| entry.to_string()).collect());
@@ -167,12 +167,14 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:00.000 000 object: Namespace kube-node-lease created
             00:00:00.000 000 object: Namespace kube-public created
             00:00:00.000 000 object: Namespace kube-system created
+            00:00:00.000 000 object: Namespace local-path-storage created
             00:00:00.000 000 object: Service default/kubernetes created
             00:00:00.000 000 endpoints: default/kubernetes is served by 172.18.0.2
             00:00:00.000 000 object: Service kube-system/kube-dns created
             00:00:00.000 000 object: Deployment kube-system/coredns created
             00:00:00.000 000 object: DaemonSet kube-system/kube-proxy created
             00:00:00.000 000 object: DaemonSet kube-system/kindnet created
+            00:00:00.000 000 object: Deployment local-path-storage/local-path-provisioner created
             00:00:00.000 000 object: Node kind-control-plane created
             00:00:00.000 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane created
             00:00:00.000 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane created
@@ -185,14 +187,17 @@ fn a_new_lab_has_a_running_cluster() {
             00:00:00.015 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 goes to kind-control-plane
             00:00:00.020 000 object: Pod kube-system/coredns-6d57ff9f69-nj624 created
             00:00:00.020 000 object: Pod kube-system/coredns-6d57ff9f69-mdr2j created
+            00:00:00.020 000 object: Pod local-path-storage/local-path-provisioner-65d94bd548-tvsmv created
             00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-mdr2j goes to kind-control-plane
             00:00:00.025 000 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-nj624 goes to kind-control-plane
+            00:00:00.025 000 object kind-control-plane: Pod local-path-storage/local-path-provisioner-65d94bd548-tvsmv goes to kind-control-plane
             00:00:00.400 000 object kind-control-plane: Pod kube-system/etcd-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-apiserver-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-controller-manager-kind-control-plane is ready at 172.18.0.2
             00:00:00.400 000 object kind-control-plane: Pod kube-system/kube-scheduler-kind-control-plane is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kindnet-dwd76 is ready at 172.18.0.2
             00:00:00.415 000 object kind-control-plane: Pod kube-system/kube-proxy-h8f7w is ready at 172.18.0.2
+            00:00:00.425 000 object kind-control-plane: Pod local-path-storage/local-path-provisioner-65d94bd548-tvsmv is ready at 10.244.0.4
             00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-mdr2j is ready at 10.244.0.2
             00:00:00.425 060 object kind-control-plane: Pod kube-system/coredns-6d57ff9f69-nj624 is ready at 10.244.0.3
             00:00:00.445 000 endpoints: kube-system/kube-dns is served by 10.244.0.2, 10.244.0.3
@@ -249,7 +254,8 @@ fn the_story() {
             kube-proxy-h8f7w 172.18.0.2 1/1 Running kind-control-plane
             kube-proxy-jzs26 172.18.0.3 1/1 Running kind-worker
             kube-proxy-lbp4w 172.18.0.4 1/1 Running kind-worker2
-            kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane"#]],
+            kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            local-path-provisioner-65d94bd548-tvsmv 10.244.0.4 1/1 Running kind-control-plane"#]],
     );
     let answers = [0; 4].map(|_| ask(&world, &me, "127.0.0.1", 30007));
     check(
@@ -309,7 +315,8 @@ fn the_story() {
             kube-proxy-h8f7w 172.18.0.2 1/1 Running kind-control-plane
             kube-proxy-jzs26 172.18.0.3 1/1 Running kind-worker
             kube-proxy-lbp4w 172.18.0.4 1/1 Running kind-worker2
-            kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane"#]],
+            kube-scheduler-kind-control-plane 172.18.0.2 1/1 Running kind-control-plane
+            local-path-provisioner-65d94bd548-tvsmv 10.244.0.4 1/1 Running kind-control-plane"#]],
     );
     let answers = [0; 4].map(|_| ask(&world, &me, "127.0.0.1", 30007));
     check(
@@ -434,11 +441,9 @@ fn the_path_of_a_request() {
             };
             say(format!("- {} ({came}): {} rules asked, {ended}", stay.place, stay.rules_asked()));
             for matched in stay.matched() {
-                let eval = matched.eval;
-                let RuleOutcome::Matched(effect) = eval.outcome else { continue };
-                let words = effect.words(&eval.rule);
-                let (hook, table) = (matched.hook, matched.table);
-                say(format!("-- {hook} {table} {} {}: {words}", eval.chain, eval.number));
+                let (hook, table, rule) = (matched.hook, matched.table, matched.rule);
+                let (chain, number, words) = (rule.chain(), rule.number(), rule.words());
+                say(format!("-- {hook} {table} {chain} {number}: {words}"));
             }
             for rewritten in stay.rewritten() {
                 say(format!("-- {} becomes {}", rewritten.from, rewritten.to));

@@ -570,7 +570,7 @@ impl Netfilter {
             }
             if !was_table_asked && asked.priority >= priority {
                 was_table_asked = true;
-                self.run_table(TableName::Nat, input, skb, trace)?;
+                self.ask(TableName::Nat, input, skb, trace)?;
             }
             if nat::is_decided(&self.conntrack, conn, end) {
                 return Ok(());
@@ -580,7 +580,7 @@ impl Netfilter {
         if was_table_asked || nat::is_decided(&self.conntrack, conn, end) {
             return Ok(());
         }
-        self.run_table(TableName::Nat, input, skb, trace)
+        self.ask(TableName::Nat, input, skb, trace)
     }
 
     /// Takes a packet through a table, if there is one.

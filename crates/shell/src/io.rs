@@ -145,6 +145,9 @@ impl PipeReader {
 pub enum Output {
     /// The terminal.
     Terminal(Rc<dyn Terminal>),
+    /// The terminal, by way of somebody who passes it on (`kubectl exec` without `-t`): a program in a container sees a
+    /// pipe.
+    Passed(Rc<dyn Terminal>),
     /// The next command of a pipeline.
     Pipe(PipeWriter),
     /// A variable: `$(…)`.
@@ -162,7 +165,7 @@ impl Output {
     pub async fn write(&self, bytes: impl AsRef<[u8]>) -> Result<(), Closed> {
         let bytes = bytes.as_ref();
         match self {
-            Output::Terminal(terminal) => terminal.show(bytes),
+            Output::Terminal(terminal) | Output::Passed(terminal) => terminal.show(bytes),
             Output::Pipe(pipe) => return pipe.write(bytes).await,
             Output::Capture(into) => into.borrow_mut().extend_from_slice(bytes),
             // The file was there when it was opened; a disk that is full by now is not told of.
@@ -175,7 +178,20 @@ impl Output {
 
     /// It is shown to somebody, and not passed on or kept.
     pub fn is_terminal(&self) -> bool {
+        matches!(self, Output::Terminal(_) | Output::Passed(_))
+    }
+
+    /// It is a terminal for the program itself, too.
+    pub fn is_tty(&self) -> bool {
         matches!(self, Output::Terminal(_))
+    }
+
+    /// The same for a program that has no terminal of its own.
+    pub(crate) fn passed_on(self) -> Output {
+        match self {
+            Output::Terminal(terminal) => Output::Passed(terminal),
+            other => other,
+        }
     }
 
     /// The file at `path`, emptied first unless `append`.

@@ -3,12 +3,12 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
-use lab::path::{Ending, Journey, Matched, PacketKind, PacketPath, Stay, ends};
+use lab::path::{AskedRule, Ending, Journey, PacketKind, PacketPath, Stay, ends};
 use lab::{Place, Request};
-use netfilter::Target;
 use netfilter::ext::{Match, TargetExt};
 use netfilter::text::save::append_line;
-use netfilter::trace::{Effect, HookEvent, Outcome};
+use netfilter::trace::{Effect, HookEvent, NftOutcome, Outcome};
+use netfilter::{RuleSpec, Target};
 use netsim::StepKind;
 use netsim::trace::Routed;
 
@@ -104,7 +104,7 @@ pub struct Chain {
     /// `PREROUTING`
     pub hook: &'static str,
     /// `nat`
-    pub table: &'static str,
+    pub table: String,
     /// Its name.
     pub name: String,
     /// The rules.
@@ -287,23 +287,9 @@ fn changes(stay: &Stay) -> Vec<Change> {
 }
 
 fn marks(stay: &Stay) -> Vec<(f64, bool)> {
-    let events = stay.steps.iter().flat_map(|step| match &step.kind {
-        StepKind::Hook(trace) => trace.events.as_slice(),
-        _ => &[],
-    });
-    let evals: Vec<_> = events
-        .filter_map(|event| match event {
-            HookEvent::Table { evals, .. } => Some(evals),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    let all = evals.len().max(1) as f64;
-    let fits = evals.iter().enumerate().filter_map(|(at, eval)| match eval.outcome {
-        Outcome::Matched(effect) => Some((at as f64 / all, effect == Effect::Translated)),
-        Outcome::Missed(_) => None,
-    });
-    fits.collect()
+    let all = stay.rules_asked().max(1) as f64;
+    let fits = stay.asked().enumerate().filter(|(_, asked)| asked.rule.is_match());
+    fits.map(|(at, asked)| (at as f64 / all, tone(asked.rule) == Tone::Rewrites)).collect()
 }
 
 /// Which end of a packet was rewritten: `source` or `destination`.
@@ -324,31 +310,30 @@ fn route(stay: &Stay) -> Option<String> {
 fn chains(stay: &Stay) -> Vec<Chain> {
     let mut chains: Vec<Chain> = Vec::new();
     for matched in stay.matched() {
-        let (hook, table) = (matched.hook.chain(), matched.table.name());
-        let name = &*matched.eval.chain;
+        let (hook, table, name) = (matched.hook.chain(), matched.table, matched.rule.chain());
         let is_same = |last: &Chain| last.hook == hook && last.table == table && last.name == name;
         if !chains.last().is_some_and(is_same) {
-            chains.push(Chain { hook, table, name: name.to_string(), rules: Vec::new() });
+            let (table, name) = (table.to_string(), name.to_string());
+            chains.push(Chain { hook, table, name, rules: Vec::new() });
         }
         if let Some(chain) = chains.last_mut() {
-            chain.rules.push(line(&matched));
+            chain.rules.push(line(matched.rule));
         }
     }
     chains
 }
 
-fn line(matched: &Matched<'_>) -> Line {
-    let eval = matched.eval;
-    let Outcome::Matched(effect) = eval.outcome else {
-        return Line {
-            number: eval.number,
-            text: String::new(),
-            comment: String::new(),
-            effect: String::new(),
-            tone: Tone::Plain,
-        };
+fn line(rule: AskedRule<'_>) -> Line {
+    let (text, comment) = match rule {
+        AskedRule::Iptables(eval) => without_comments(&eval.rule),
+        AskedRule::Nftables(eval) => (eval.rule.to_string(), String::new()),
     };
-    let mut rule = (*eval.rule).clone();
+    Line { number: rule.number(), text, comment, effect: rule.words(), tone: tone(rule) }
+}
+
+/// A rule as it would be typed, and what it says of itself.
+fn without_comments(rule: &RuleSpec) -> (String, String) {
+    let mut rule = rule.clone();
     let mut comments = Vec::new();
     rule.matches.retain(|m| match m {
         Match::Comment(text) => {
@@ -358,19 +343,30 @@ fn line(matched: &Matched<'_>) -> Line {
         _ => true,
     });
     let text = append_line("", &rule);
-    let will_rewrite = matches!(&rule.target, Target::Ext(TargetExt::Nat(_)));
-    let tone = match effect {
-        Effect::Translated => Tone::Rewrites,
-        Effect::Dropped | Effect::Rejected => Tone::Loses,
-        _ if will_rewrite => Tone::Rewrites,
-        _ => Tone::Plain,
-    };
-    Line {
-        number: eval.number,
-        text: text.trim_start_matches("-A").trim().to_string(),
-        comment: comments.join(" "),
-        effect: effect.words(&eval.rule),
-        tone,
+    (text.trim_start_matches("-A").trim().to_string(), comments.join(" "))
+}
+
+fn tone(rule: AskedRule<'_>) -> Tone {
+    match rule {
+        AskedRule::Iptables(eval) => match (eval.outcome, &eval.rule.target) {
+            (Outcome::Matched(Effect::Dropped | Effect::Rejected), _) => Tone::Loses,
+            (Outcome::Matched(Effect::Translated), _) => Tone::Rewrites,
+            (Outcome::Matched(_), Target::Ext(TargetExt::Nat(_))) => Tone::Rewrites,
+            _ => Tone::Plain,
+        },
+        AskedRule::Nftables(eval) => match &eval.outcome {
+            NftOutcome::Matched { effect, .. } => {
+                let begins = |words: &[&str]| words.iter().any(|word| effect.starts_with(word));
+                if begins(&["dnat", "snat", "masquerade", "redirect"]) {
+                    Tone::Rewrites
+                } else if begins(&["dropped", "refused"]) {
+                    Tone::Loses
+                } else {
+                    Tone::Plain
+                }
+            }
+            NftOutcome::Missed { .. } => Tone::Plain,
+        },
     }
 }
 

@@ -1,6 +1,8 @@
 //! Jobs to Pods that end (`pkg/controller/job`), and the end of Jobs that are done
-//! (`pkg/controller/ttlafterfinished`). [`policy`]: what a Pod's failure means for its Job.
+//! (`pkg/controller/ttlafterfinished`). [`policy`]: what a Pod's failure means for its Job, and which successes are
+//! enough; [`per_index`]: Jobs whose numbers fail each for themselves.
 
+mod per_index;
 mod policy;
 
 use base::tree::{BTreeMap, BTreeSet};
@@ -20,6 +22,7 @@ use crate::indexes::Indexes;
 use crate::pods;
 use crate::queue::{Key, WorkQueue};
 
+use per_index::Failures;
 use policy::{Policy, policy};
 
 /// Keeps a Pod until it has been counted.
@@ -158,6 +161,8 @@ struct Counted {
     /// A rule says that the Job has failed.
     verdict: Option<String>,
     has_new_failure: bool,
+    /// The last failure of each number, where those are counted each for itself.
+    failures: Failures,
 }
 
 impl Sync {
@@ -205,6 +210,9 @@ impl Sync {
         let mut done = Indexes::parse(self.status.completed_indexes.as_deref().unwrap_or_default());
         let waits_for_end = self.spec.pod_replacement_policy.as_deref() == Some("Failed");
         let (mut succeeded, mut ready) = (0, 0);
+        if self.is_per_index() {
+            counted.failures = Failures::of(&all);
+        }
         for pod in all {
             let (has_ended, is_going) = (pods::has_ended(&pod), pod.metadata.is_terminating());
             if !has_ended && is_going {
@@ -247,7 +255,8 @@ impl Sync {
         match policy(&self.spec, pod) {
             Some(Policy::Ignore) => return,
             Some(Policy::FailJob(message)) => counted.verdict = Some(message),
-            None => {}
+            Some(Policy::FailIndex) => self.count_for_index(pod, true),
+            None => self.count_for_index(pod, false),
         }
         counted.has_new_failure = true;
         self.status.failed = some(self.status.failed.unwrap_or(0) + 1);
@@ -270,10 +279,18 @@ impl Sync {
             let message = mark.message.clone().unwrap_or_default();
             match mark.type_.as_str() {
                 "SuccessCriteriaMet" => {
-                    return Some(("SuccessCriteriaMet", "CompletionsReached", message));
+                    let by_policy = mark.reason.as_deref() == Some("SuccessPolicy");
+                    let reason = if by_policy { "SuccessPolicy" } else { "CompletionsReached" };
+                    return Some(("SuccessCriteriaMet", reason, message));
                 }
                 "FailureTarget" => {
-                    let known = ["BackoffLimitExceeded", "DeadlineExceeded", "PodFailurePolicy"];
+                    let known = [
+                        "BackoffLimitExceeded",
+                        "DeadlineExceeded",
+                        "PodFailurePolicy",
+                        "MaxFailedIndexesExceeded",
+                        "FailedIndexes",
+                    ];
                     let reason = known.into_iter().find(|r| mark.reason.as_deref() == Some(r));
                     return Some(("FailureTarget", reason.unwrap_or_default(), message));
                 }
@@ -293,6 +310,13 @@ impl Sync {
                 return of("DeadlineExceeded", "Job was active longer than specified deadline");
             }
             self.wait_until(deadline);
+        }
+        if let Some((reason, message)) = self.failed_indexes(counted) {
+            return of(reason, message);
+        }
+        let done = Indexes::parse(self.status.completed_indexes.as_deref().unwrap_or_default());
+        if let Some(message) = policy::success(&self.spec, &done) {
+            return Some(("SuccessCriteriaMet", "SuccessPolicy", message));
         }
         let succeeded = self.status.succeeded.unwrap_or(0);
         let is_complete = match self.spec.completions {
@@ -404,7 +428,8 @@ impl Sync {
         let wanted = if self.is_suspended() {
             0
         } else if let Some(completions) = self.spec.completions {
-            usize::try_from(completions - succeeded).unwrap_or(0).min(self.parallelism())
+            let left = completions - succeeded - count(self.given_up().len());
+            usize::try_from(left).unwrap_or(0).min(self.parallelism())
         } else if succeeded > 0 {
             active
         } else {
@@ -433,7 +458,8 @@ impl Sync {
         if missing == 0 {
             return;
         }
-        if let Some(until) = self.backoff().filter(|until| *until > self.now) {
+        let until = self.backoff().filter(|until| *until > self.now && !self.is_per_index());
+        if let Some(until) = until {
             return self.wait_until(until);
         }
         self.create(api, counted, missing);
@@ -454,9 +480,12 @@ impl Sync {
             while created < goal {
                 let index = indexes.as_ref().map(|all| all.get(created).copied());
                 let pod = match index {
-                    Some(None) => return,
-                    Some(Some(index)) => self.pod(Some(index)),
-                    None => self.pod(None),
+                    Some(None) => {
+                        self.status.active = some(count(counted.active.len() + created));
+                        return;
+                    }
+                    Some(Some(index)) => self.pod(Some(index), &counted.failures),
+                    None => self.pod(None, &counted.failures),
                 };
                 if self.owner.create_pod(api, pod, self.now).is_err() {
                     self.wait_until(self.now + Duration::from_secs(1));
@@ -471,24 +500,44 @@ impl Sync {
     }
 
     /// The lowest numbers that nobody works on and that are not done.
-    fn indexes(&self, counted: &Counted, missing: usize) -> Option<Vec<i32>> {
+    fn indexes(&mut self, counted: &Counted, missing: usize) -> Option<Vec<i32>> {
         if !self.is_indexed() {
             return None;
         }
         let done = Indexes::parse(self.status.completed_indexes.as_deref().unwrap_or_default());
         let busy: BTreeSet<i32> =
             base::order::set(counted.active.iter().filter_map(|pod| index_of(pod)));
-        let free = (0..self.completions()).filter(|i| !busy.contains(i) && !done.contains(*i));
-        Some(free.take(missing).collect())
+        let given_up = self.given_up();
+        let (mut free, mut later) = (Vec::new(), None);
+        for index in 0..self.completions() {
+            if free.len() == missing {
+                break;
+            }
+            if busy.contains(&index) || done.contains(index) || given_up.contains(index) {
+                continue;
+            }
+            match counted.failures.until(index).filter(|until| *until > self.now) {
+                Some(until) => later = later.into_iter().chain([until]).min(),
+                None => free.push(index),
+            }
+        }
+        if let Some(later) = later {
+            self.wait_until(later);
+        }
+        Some(free)
     }
 
-    fn pod(&self, index: Option<i32>) -> Pod {
+    fn pod(&self, index: Option<i32>, failures: &Failures) -> Pod {
         let mut pod = self.owner.pod(&self.spec.template);
         pod.metadata.finalizers = Some(vec![TRACKING.to_string()]);
         let Some(index) = index else { return pod };
         let text = index.to_string();
         pod.metadata.generate_name = Some(format!("{}-{index}-", self.owner.name));
-        pod.metadata.annotations.get_or_insert_default().insert(INDEX.to_string(), text.clone());
+        let annotations = pod.metadata.annotations.get_or_insert_default();
+        annotations.insert(INDEX.to_string(), text.clone());
+        if self.is_per_index() {
+            annotations.insert(per_index::FAILURES.to_string(), failures.next(index).to_string());
+        }
         pod.metadata.labels.get_or_insert_default().insert(INDEX.to_string(), text);
         let spec = pod.spec.get_or_insert_default();
         spec.hostname = Some(format!("{}-{index}", self.owner.name));

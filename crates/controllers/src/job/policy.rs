@@ -6,12 +6,15 @@ use kube_api::batch::JobSpec;
 use kube_api::core::Pod;
 use serde_json::Value;
 
+use crate::indexes::Indexes;
 use crate::pods;
 
 /// What a rule says about a Pod that has failed.
 pub(super) enum Policy {
     Ignore,
     FailJob(String),
+    /// Of an indexed Job its number is given up.
+    FailIndex,
 }
 
 /// The first rule that fits decides (`matchPodFailurePolicy`).
@@ -34,10 +37,29 @@ pub(super) fn policy(spec: &JobSpec, pod: &Pod) -> Option<Policy> {
         return match action {
             "Ignore" => Some(Policy::Ignore),
             "FailJob" => Some(Policy::FailJob(message)),
+            "FailIndex" => Some(Policy::FailIndex),
             _ => None,
         };
     }
     None
+}
+
+/// Whether enough numbers of an indexed Job have succeeded, by the first rule that fits (`success_policy.go`).
+pub(super) fn success(spec: &JobSpec, done: &Indexes) -> Option<String> {
+    let rules = spec.rest.get("successPolicy")?.get("rules")?.as_array()?;
+    let fits = |rule: &Value| {
+        let wanted = rule.get("succeededIndexes").and_then(Value::as_str).map(Indexes::parse);
+        let count = rule.get("succeededCount").and_then(Value::as_u64);
+        let count = count.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        match (wanted, count) {
+            (Some(wanted), Some(count)) => done.count_of(&wanted) >= count,
+            (Some(wanted), None) => done.count_of(&wanted) == wanted.len(),
+            (None, Some(count)) => done.len() >= count,
+            (None, None) => false,
+        }
+    };
+    let at = rules.iter().position(fits)?;
+    Some(format!("Matched rules at index {at}"))
 }
 
 fn exit_code(rule: &Value, pod: &Pod) -> Option<(String, i32)> {

@@ -56,9 +56,7 @@ fn find<'a>(api: &'a Api, plural: &str, namespace: &str, name: &str) -> Option<&
 pub(super) fn volumes(api: &Api, pod: &Pod) -> Result<Volumes, String> {
     let mut tied = Vec::new();
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.items()) {
-        let value = kube_api::to_value(volume);
-        let name = value.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str);
-        let Some(name) = name else { continue };
+        let Some(name) = crate::volumes::claim_of(volume) else { continue };
         let namespace = pod.metadata.namespace();
         let Some(claim) = find(api, "persistentvolumeclaims", namespace, name) else {
             return Err(format!("persistentvolumeclaim {name:?} not found"));

@@ -101,6 +101,26 @@ impl Cluster {
         }
     }
 
+    /// What a Job says about itself.
+    pub(crate) fn job(&self, name: &str) -> String {
+        let job = self.api.store().get::<kube_api::batch::Job>("default", name).unwrap();
+        let value = kube_api::to_value(&**job);
+        let status = &value["status"];
+        let mut lines = vec![format!(
+            "succeeded {} {} failed {} {}",
+            status["succeeded"],
+            status["completedIndexes"],
+            status["failed"],
+            status["failedIndexes"]
+        )];
+        for condition in status["conditions"].as_array().into_iter().flatten() {
+            let [kind, reason, message] =
+                ["type", "reason", "message"].map(|field| condition[field].as_str().unwrap());
+            lines.push(format!("{kind} {reason}: {message}"));
+        }
+        lines.join("\n")
+    }
+
     pub(crate) fn kubelet(&mut self) {
         let pods: Vec<Rc<Pod>> = self.api.store().list::<Pod>().cloned().collect();
         for pod in pods {

@@ -5,7 +5,7 @@
 use base::tree::BTreeMap;
 
 use super::meta::{LabelSelector, ObjectMeta};
-use super::{IntOrString, Quantity, Rest, Time};
+use super::{IntOrString, Projected, Quantity, Rest, Time};
 
 objects! { "core/v1", "v1";
 
@@ -513,6 +513,7 @@ objects! { "core/v1", "v1";
     struct Volume {
         empty_dir: Option<EmptyDirVolumeSource> = "emptyDir",
         name: String = "name",
+        projected: Option<Projected> = "projected",
         rest: Rest = "",
     }
 

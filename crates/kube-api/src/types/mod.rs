@@ -2,7 +2,7 @@
 //! reads or writes.
 //!
 //! - [`field`]: what a field can be; reading and writing, once for all types;
-//! - [`mod@time`]: [`Time`], [`MicroTime`]; [`scalar`]: [`IntOrString`], [`Quantity`];
+//! - [`mod@time`]: [`Time`], [`MicroTime`]; [`scalar`]: [`IntOrString`], [`Quantity`]; [`Projected`];
 //! - [`meta`], [`core`], [`apps`], [`batch`], [`discovery`], [`networking`], [`policy`]: the types, by API group.
 //!
 //! **Invariant:** nothing gets lost. A field that has no place of its own is kept in the type's `rest`, and
@@ -119,10 +119,12 @@ pub mod field;
 pub mod meta;
 pub mod networking;
 pub mod policy;
+mod projected;
 pub mod scalar;
 pub mod time;
 
 pub use field::{Field, Object, part};
+pub use projected::Projected;
 pub use scalar::{IntOrString, Quantity};
 pub use time::{MicroTime, Time};
 

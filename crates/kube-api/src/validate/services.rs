@@ -138,8 +138,34 @@ fn addresses(checker: &mut Checker, spec: &Value) {
     }
     for (index, ip) in list(spec, "externalIPs").iter().enumerate() {
         let field = format!("externalIPs[{index}]");
-        checker.form(&field, ip.as_str().unwrap_or_default(), Form::Ip);
+        let ip = ip.as_str().unwrap_or_default();
+        checker.form(&field, ip, Form::Ip);
+        not_special(checker, &field, ip);
     }
+}
+
+/// Addresses that mean something else on every machine are no addresses of a Service (`ValidateNonSpecialIP`).
+fn not_special(checker: &mut Checker, field: &str, ip: &str) {
+    let Ok(addr) = ip.parse::<std::net::IpAddr>() else { return };
+    let (link_local, is_multicast) = match addr {
+        std::net::IpAddr::V4(v4) => (v4.is_link_local(), v4.octets().starts_with(&[224, 0, 0])),
+        std::net::IpAddr::V6(v6) => {
+            let [first, ..] = v6.segments();
+            (first & 0xffc0 == 0xfe80, first & 0xff0f == 0xff02)
+        }
+    };
+    let what = if addr.is_unspecified() {
+        format!("may not be unspecified ({ip})")
+    } else if addr.is_loopback() {
+        "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_string()
+    } else if link_local {
+        "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_string()
+    } else if is_multicast {
+        "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_string()
+    } else {
+        return;
+    };
+    checker.invalid(field, &ip.into(), &what);
 }
 
 /// The same node port and protocol twice, the same port and protocol twice.
@@ -234,6 +260,11 @@ pub(super) fn subset(checker: &mut Checker, subset: &Value) {
     if list(subset, "addresses").is_empty() && list(subset, "notReadyAddresses").is_empty() {
         checker.required("", "must specify `addresses` or `notReadyAddresses`");
     }
+    for name in ["addresses", "notReadyAddresses"] {
+        for (index, address) in list(subset, name).iter().enumerate() {
+            not_special(checker, &format!("{name}[{index}].ip"), text(address, "ip"));
+        }
+    }
     let ports = list(subset, "ports");
     for (index, port) in ports.iter().enumerate() {
         if ports.len() > 1 && text(port, "name").is_empty() {
@@ -271,6 +302,7 @@ pub(super) fn slice(checker: &mut Checker, slice: &Value) {
             if (kind == "IPv4" && is_six) || (kind == "IPv6" && is_four) {
                 checker.invalid(&field, &address.into(), &format!("must be an {kind} address"));
             }
+            not_special(checker, &field, address);
         }
     }
     let mut names: Vec<&str> = Vec::new();

@@ -189,8 +189,15 @@ fn stateful_set(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
 
 fn job(old: &Value, new: &Value, errors: &mut Vec<FieldError>) {
     let is_indexed = text(at(new, "spec"), "completionMode") == "Indexed";
+    let of = |job: &'_ Value, field: &str| at(job, field).clone();
+    let completions = of(new, "spec.completions");
     if !is_indexed {
         same(old, new, "spec.completions", IMMUTABLE, errors);
+    } else if completions != of(old, "spec.completions")
+        && completions != of(new, "spec.parallelism")
+    {
+        let what = "can only be modified in tandem with spec.parallelism";
+        errors.push(FieldError::invalid("spec.completions", shown(&completions), what));
     }
     same(old, new, "spec.template", IMMUTABLE, errors);
 }

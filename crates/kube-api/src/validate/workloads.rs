@@ -368,6 +368,11 @@ pub(super) fn cron_job(checker: &mut Checker, cron_job: &Value) {
                 }
             }
         }
+        if let Some(zone) = spec.get("timeZone")
+            && let Some(what) = wrong_zone(zone.as_str().unwrap_or_default())
+        {
+            checker.invalid("timeZone", zone, &what);
+        }
         checker.at_least("startingDeadlineSeconds", spec, 0);
         let policy = text(spec, "concurrencyPolicy");
         if !["Allow", "Forbid", "Replace"].contains(&policy) {
@@ -382,6 +387,19 @@ pub(super) fn cron_job(checker: &mut Checker, cron_job: &Value) {
     let name = cron_job.get("metadata").map_or("", |meta| text(meta, "name"));
     if name.len() > 52 {
         checker.invalid("metadata.name", &name.into(), "must be no more than 52 characters");
+    }
+}
+
+/// What is wrong with the name of a time zone (`validateTimeZone`). One that is missing in the table only may be right.
+fn wrong_zone(name: &str) -> Option<String> {
+    match name {
+        "" => Some("timeZone must be nil or non-empty string".to_string()),
+        name if name.eq_ignore_ascii_case("local") => Some(
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+                .to_string(),
+        ),
+        name if base::zones::find(name).is_some() || base::zones::has_area(name) => None,
+        name => Some(format!("unknown time zone {name}")),
     }
 }
 

@@ -7,6 +7,7 @@ use base::{Duration, Instant, Items as _};
 use controllers::events::Severity;
 use kube_api::MetaExt;
 use kube_api::core::Container as Spec;
+use kube_api::types::Projected;
 use programs::{Mount, Volume};
 use serde_json::Value;
 
@@ -19,11 +20,16 @@ pub(super) struct Mounted {
     volume: Volume,
     /// What of it is the Pod's, where it is the node's disk.
     base: String,
-    /// It shows objects of the API, cannot be written, and follows their changes.
+    /// It shows objects of the API and cannot be written.
     is_of_api: bool,
+    /// Those objects change, and so does what it shows.
+    follows: bool,
 }
 
 type Content = BTreeMap<String, Rc<[u8]>>;
+
+/// Stands for an account's token.
+const TOKEN: &str = "podwire does not sign tokens\n";
 
 /// How often a kubelet looks at a Pod without being told to (`--sync-frequency`).
 const SYNC: Duration = Duration::from_secs(60);
@@ -55,25 +61,18 @@ fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> + u
 }
 
 impl Job<'_> {
-    fn volumes_of_pod(&self) -> Vec<Value> {
-        let volumes = self.pod.spec.as_ref().and_then(|spec| json(spec, "/volumes"));
-        match volumes {
-            Some(Value::Array(volumes)) => volumes,
-            _ => Vec::new(),
-        }
-    }
-
     /// Mounts all volumes. `false`: one of them cannot be had, and will be tried again.
     pub(super) fn mount_volumes(&mut self) -> bool {
         if self.worker.are_volumes_there {
             return true;
         }
-        for volume in self.volumes_of_pod() {
-            let name = word(&volume, "name").to_string();
+        let pod = self.pod.clone();
+        for volume in pod.spec.iter().flat_map(|spec| spec.volumes.items()) {
+            let name = volume.name.clone();
             if self.worker.volumes.contains_key(&name) {
                 continue;
             }
-            match self.mount(&volume) {
+            match self.mount(volume) {
                 Ok(mounted) => {
                     self.worker.volumes.insert(name, mounted);
                 }
@@ -105,15 +104,23 @@ impl Job<'_> {
         true
     }
 
-    fn mount(&self, volume: &Value) -> Result<Mounted, NoVolume> {
+    fn mount(&self, volume: &kube_api::core::Volume) -> Result<Mounted, NoVolume> {
         let on_disk = |path: &str| Mounted {
             volume: self.disk.clone(),
             base: path.trim_matches('/').to_string(),
             is_of_api: false,
+            follows: false,
         };
-        if let Some(content) = self.content(volume).map_err(NoVolume::Failed)? {
+        let of_api = |content: Content, follows: bool| {
             let volume = Volume::of(content);
-            return Ok(Mounted { volume, base: String::new(), is_of_api: true });
+            Ok(Mounted { volume, base: String::new(), is_of_api: true, follows })
+        };
+        if volume.projected == Some(Projected::ApiAccess) {
+            return of_api(self.api_access(), false);
+        }
+        let volume = &kube_api::to_value(volume);
+        if let Some(content) = self.content(volume).map_err(NoVolume::Failed)? {
+            return of_api(content, true);
         }
         if let Some(path) = volume.get("hostPath") {
             return Ok(on_disk(word(path, "path")));
@@ -125,12 +132,26 @@ impl Job<'_> {
         match fields.filter(|field| *field != "name").map(String::as_str).next() {
             None | Some("emptyDir" | "ephemeral") => {
                 let volume = Volume::default();
-                Ok(Mounted { volume, base: String::new(), is_of_api: false })
+                Ok(Mounted { volume, base: String::new(), is_of_api: false, follows: false })
             }
             Some(kind) => {
                 Err(NoVolume::Failed(format!("{kind} volumes are not supported by podwire")))
             }
         }
+    }
+
+    /// What it takes to talk to the API server, as every Pod has it: the same in all Pods of a namespace, and there
+    /// from the beginning.
+    fn api_access(&self) -> Content {
+        let mut content = Content::new();
+        for (path, text) in [
+            ("ca.crt", controllers::namespaces::ROOT_CA),
+            ("namespace", self.pod.metadata.namespace()),
+            ("token", TOKEN),
+        ] {
+            content.insert(path.to_string(), Rc::from(text.as_bytes()));
+        }
+        content
     }
 
     /// Where a claim's volume is on the node's disk.
@@ -181,8 +202,7 @@ impl Job<'_> {
                 } else if let Some(source) = source.get("downwardAPI") {
                     self.downward(source, &mut content)?;
                 } else if let Some(source) = source.get("serviceAccountToken") {
-                    let text = "podwire does not sign tokens\n";
-                    content.insert(word(source, "path").to_string(), Rc::from(text.as_bytes()));
+                    content.insert(word(source, "path").to_string(), Rc::from(TOKEN.as_bytes()));
                 }
             }
         } else {
@@ -242,9 +262,10 @@ impl Job<'_> {
 
     /// What has changed in the API is changed in the files, too. What has gone from there stays.
     pub(super) fn refresh_volumes(&mut self) {
-        for volume in self.volumes_of_pod() {
-            let Ok(Some(content)) = self.content(&volume) else { continue };
-            if let Some(mounted) = self.worker.volumes.get(word(&volume, "name")) {
+        for volume in self.pod.spec.iter().flat_map(|spec| spec.volumes.items()) {
+            let mounted = self.worker.volumes.get(&volume.name).filter(|mounted| mounted.follows);
+            let Some(mounted) = mounted else { continue };
+            if let Ok(Some(content)) = self.content(&kube_api::to_value(volume)) {
                 mounted.volume.replace(content);
             }
         }
@@ -282,6 +303,6 @@ impl Job<'_> {
 impl super::worker::Worker {
     /// One of its volumes shows objects of the API.
     pub(super) fn follows_api(&self) -> bool {
-        self.volumes.values().any(|mounted| mounted.is_of_api)
+        self.volumes.values().any(|mounted| mounted.follows)
     }
 }

@@ -444,10 +444,11 @@ impl<'a> Edit<'a> {
                 if !is_same {
                     return Err(Failure::kernel(EXISTS, spec.span));
                 }
-                // These may change, and what is not said is none (`nf_tables_newset`).
+                // These may change, and times that are not said are none (`nf_tables_newset`).
                 let (table, handle) = (table.handle, known.handle);
                 let limits = |set: &Set| (set.timeout, set.gc_interval, set.size);
-                let (old, new) = (limits(known), limits(&spec.set));
+                let (old, mut new) = (limits(known), limits(&spec.set));
+                new.2 = new.2.or(old.2);
                 if old != new {
                     self.undo.push(Undo::Limits(table, handle, old));
                     self.set_limits(table, handle, new);

@@ -1,17 +1,18 @@
 //! `docker`: the containers that kind's nodes are. Words are those of Docker 28.
 
+use ::lab::outage::{Outage, OutageError};
 use ::lab::{Lab, Place};
 use base::Duration;
 
 use super::Ctx;
-use super::exec::{ExecError, INTERACTIVE, exec, is_interactive};
+use super::exec::{ExecError, INTERACTIVE, Stdio, exec, is_interactive};
 use crate::flags::{Args, Flag, switch, value};
 use crate::io::Exit;
 use crate::tabwriter;
 
 const START: Duration = Duration::from_millis(30);
 
-/// `docker ps | exec`
+/// `docker ps | exec | stop | start | restart`
 pub async fn run(ctx: Ctx) -> Exit {
     ctx.host.sleep(START).await;
     let command = ctx.args.first().cloned().unwrap_or_default();
@@ -22,11 +23,17 @@ pub async fn run(ctx: Ctx) -> Exit {
             ps(&ctx, args.get(1..).unwrap_or_default()).await
         }
         "exec" => run_in_container(&ctx, &args).await,
-        "" => ctx.fail("Usage:  docker COMMAND\n\nCommands here: ps, exec", 1).await,
+        "stop" | "start" | "restart" | "kill" => switch_power(&ctx, &command, &args).await,
+        "" => {
+            let text =
+                "Usage:  docker COMMAND\n\nCommands here: ps, exec, start, stop, restart, kill";
+            ctx.fail(text, 1).await
+        }
         "attach" | "build" | "commit" | "compose" | "cp" | "create" | "images" | "inspect"
-        | "kill" | "load" | "login" | "logs" | "network" | "pause" | "pull" | "push"
-        | "restart" | "rm" | "run" | "start" | "stats" | "stop" | "system" | "top" | "unpause"
-        | "version" | "volume" => ctx.unsupported(&format!("'docker {command}'")).await,
+        | "load" | "login" | "logs" | "network" | "pause" | "pull" | "push" | "rm" | "run"
+        | "stats" | "system" | "top" | "unpause" | "version" | "volume" => {
+            ctx.unsupported(&format!("'docker {command}'")).await
+        }
         other => {
             let text = format!(
                 "docker: unknown command: docker {other}\n\nRun 'docker --help' for more information"
@@ -44,6 +51,18 @@ struct Container {
     ports: String,
     /// For how long it has been there.
     age: Duration,
+    /// Since when it has been running, or not, and which of the two.
+    since: Duration,
+    is_off: bool,
+}
+
+impl Container {
+    fn status(&self) -> String {
+        match self.is_off {
+            true => format!("Exited (130) {} ago", human(self.since)),
+            false => format!("Up {}", human(self.since)),
+        }
+    }
 }
 
 fn containers(lab: &Lab) -> Vec<Container> {
@@ -51,17 +70,15 @@ fn containers(lab: &Lab) -> Vec<Container> {
     let nodes = names.iter().flat_map(|cluster| {
         let nodes = lab.with(cluster, |c| {
             let all = c.nodes().map(|node| {
-                let object = c.api.store().get::<kube_api::core::Node>("", &node.name);
-                let created = object.and_then(|node| node.metadata.creation_timestamp.as_ref());
-                let is_first = created.is_some() && node.name.ends_with("-control-plane");
-                (node.name.clone(), created.map(kube_api::object::instant), is_first)
+                let is_first = node.name.ends_with("-control-plane");
+                (node.name.clone(), node.power(), is_first)
             });
             all.collect::<Vec<_>>()
         });
         nodes.unwrap_or_default().into_iter().map(|node| (cluster.as_str(), node))
     });
     let container =
-        |(cluster, (name, created, is_first)): (&str, (String, Option<base::Instant>, bool))| {
+        |(cluster, (name, power, is_first)): (&str, (String, ::lab::outage::Power, bool))| {
             let ports = lab.machine(|machine| {
                 let own = machine.published().iter().filter(|p| p.container == name);
                 let port = |p: &::lab::machine::Published| {
@@ -74,10 +91,13 @@ fn containers(lab: &Lab) -> Vec<Container> {
                     is_first.then(|| format!("127.0.0.1:{}->6443/tcp", api_port(lab, cluster)));
                 own.map(port).chain(api).collect::<Vec<_>>().join(", ")
             });
-            let age = created.map_or(Duration::ZERO, |created| lab.now().since(created));
+            let (age, since) = (lab.now().since(power.made), lab.now().since(power.since));
+            let is_off = power.is_off;
+            let ports = if is_off { String::new() } else { ports };
             let id = base::Rng::new(lab.seed()).fork(&format!("container/{name}")).next_u64();
             let image = super::kind::NODE_IMAGE.split('@').next().unwrap_or_default().to_string();
-            Container { id: format!("{:012x}", id >> 16), name, image, ports, age }
+            let id = format!("{:012x}", id >> 16);
+            Container { id, name, image, ports, age, since, is_off }
         };
     let mut all: Vec<Container> = nodes.map(container).collect();
     all.reverse();
@@ -120,7 +140,8 @@ async fn ps(ctx: &Ctx, args: &[String]) -> Exit {
         Ok(args) => args,
         Err(error) => return ctx.fail(error.to_string(), 125).await,
     };
-    let containers = containers(&ctx.session.lab);
+    let mut containers = containers(&ctx.session.lab);
+    containers.retain(|container| args.is_on("all") || !container.is_off);
     if args.is_on("quiet") {
         for container in &containers {
             ctx.out(format!("{}\n", container.id)).await?;
@@ -133,7 +154,7 @@ async fn ps(ctx: &Ctx, args: &[String]) -> Exit {
                 .replace("{{.Names}}", &c.name)
                 .replace("{{.Ports}}", &c.ports)
                 .replace("{{.Image}}", &c.image)
-                .replace("{{.Status}}", &format!("Up {}", human(c.age)))
+                .replace("{{.Status}}", &c.status())
                 .replace("{{.ID}}", &c.id);
             if line.contains("{{") {
                 return ctx.unsupported("this --format").await;
@@ -144,8 +165,7 @@ async fn ps(ctx: &Ctx, args: &[String]) -> Exit {
     }
     let mut table = "CONTAINER ID\tIMAGE\tCOMMAND\tCREATED\tSTATUS\tPORTS\tNAMES\n".to_string();
     for c in &containers {
-        let age = human(c.age);
-        let (created, status) = (format!("{age} ago"), format!("Up {age}"));
+        let (created, status) = (format!("{} ago", human(c.age)), c.status());
         let command = "\"/usr/local/bin/entr…\"";
         let row = [c.id.as_str(), &c.image, command, &created, &status, &c.ports, &c.name];
         table.push_str(&format!("{}\n", row.join("\t")));
@@ -154,10 +174,66 @@ async fn ps(ctx: &Ctx, args: &[String]) -> Exit {
     Ok(0)
 }
 
+/// `docker stop | start | restart | kill CONTAINER…`: a node loses its power, or has it again.
+async fn switch_power(ctx: &Ctx, command: &str, args: &[String]) -> Exit {
+    const FLAGS: &[Flag] =
+        &[value("time").short('t'), value("timeout"), value("signal").short('s')];
+    let args = match Args::parse(args, &[FLAGS]) {
+        Ok(args) => args,
+        Err(error) => return ctx.fail(error.to_string(), 125).await,
+    };
+    if args.words.is_empty() {
+        let text = format!(
+            "docker: 'docker {command}' requires at least 1 argument\n\nUsage:  docker {command} [OPTIONS] CONTAINER [CONTAINER...]"
+        );
+        return ctx.fail(text, 1).await;
+    }
+    let lab = &ctx.session.lab;
+    let mut code = 0;
+    for word in &args.words {
+        let Some(found) = find(lab, word) else {
+            let text = format!("Error response from daemon: No such container: {word}\n");
+            ctx.err(text).await?;
+            code = 1;
+            continue;
+        };
+        let steps: &[bool] = match command {
+            "start" => &[false],
+            "restart" => &[true, false],
+            _ => &[true],
+        };
+        for is_off in steps {
+            // It takes its time to go down, and to come up.
+            ctx.host.sleep(Duration::from_millis(700)).await;
+            match lab.set_outage(&found.name, Outage::Power, *is_off) {
+                Ok(()) => {}
+                Err(OutageError::AsItIs) if command == "kill" => {
+                    let name = &found.name;
+                    let text = format!(
+                        "Error response from daemon: cannot kill container: {name}: container {name} is not running\n"
+                    );
+                    ctx.err(text).await?;
+                    code = 1;
+                }
+                Err(OutageError::AsItIs) => {}
+                Err(error) => return ctx.fail(format!("docker: {error}"), 1).await,
+            }
+        }
+        ctx.out(format!("{word}\n")).await?;
+    }
+    Ok(code)
+}
+
+/// A container by its name, or the beginning of its id.
+fn find(lab: &Lab, word: &str) -> Option<Container> {
+    let is_it = |c: &Container| c.name == word || (word.len() > 3 && c.id.starts_with(word));
+    containers(lab).into_iter().find(is_it)
+}
+
 /// `docker exec [-it] CONTAINER COMMAND…`: options end where the container's name begins.
 async fn run_in_container(ctx: &Ctx, args: &[String]) -> Exit {
     let mut words = args.iter();
-    let mut with_stdin = false;
+    let mut stdio = Stdio::default();
     let container = loop {
         let Some(word) = words.next() else {
             return ctx
@@ -165,8 +241,10 @@ async fn run_in_container(ctx: &Ctx, args: &[String]) -> Exit {
                 .await;
         };
         match word.as_str() {
-            "-i" | "--interactive" | "-it" | "-ti" => with_stdin = true,
-            "-t" | "--tty" | "--privileged" => {}
+            "-i" | "--interactive" => stdio.with_stdin = true,
+            "-t" | "--tty" => stdio.with_tty = true,
+            "-it" | "-ti" => stdio = Stdio { with_stdin: true, with_tty: true },
+            "--privileged" => {}
             option if option.starts_with('-') => {
                 return ctx.unsupported(&format!("'docker exec {option}'")).await;
             }
@@ -174,11 +252,7 @@ async fn run_in_container(ctx: &Ctx, args: &[String]) -> Exit {
         }
     };
     let argv: Vec<String> = words.cloned().collect();
-    let known = containers(&ctx.session.lab);
-    let found = known
-        .iter()
-        .find(|c| c.name == container || (container.len() > 3 && c.id.starts_with(&container)));
-    let Some(found) = found else {
+    let Some(found) = find(&ctx.session.lab, &container) else {
         return ctx
             .fail(format!("Error response from daemon: No such container: {container}"), 1)
             .await;
@@ -186,10 +260,15 @@ async fn run_in_container(ctx: &Ctx, args: &[String]) -> Exit {
     if argv.is_empty() {
         return ctx.fail("docker: 'docker exec' requires at least 2 arguments\n\nUsage:  docker exec [OPTIONS] CONTAINER COMMAND [ARG...]", 1).await;
     }
-    if is_interactive(ctx, &argv, with_stdin) {
+    if is_interactive(ctx, &argv, stdio.with_stdin) {
         return ctx.unsupported(INTERACTIVE).await;
     }
-    match exec(ctx, &Place::Node(found.name.clone()), None, &argv, with_stdin).await {
+    let place = Place::Node(found.name.clone());
+    let done = match found.is_off {
+        true => Err(ExecError::Gone),
+        false => exec(ctx, &place, None, &argv, stdio).await,
+    };
+    match done {
         Ok(code) => Ok(code),
         Err(ExecError::Gone) => {
             let name = &found.name;

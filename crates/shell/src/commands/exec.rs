@@ -38,6 +38,13 @@ pub(crate) enum ExecError {
     NotFound(String),
 }
 
+/// `-i` and `-t`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stdio {
+    pub(crate) with_stdin: bool,
+    pub(crate) with_tty: bool,
+}
+
 /// Runs `argv` in `place` with the input and output of `ctx`, and gives its exit code. In a Pod it runs in
 /// a container.
 pub(crate) async fn exec(
@@ -45,10 +52,13 @@ pub(crate) async fn exec(
     place: &Place,
     container: Option<&Rc<Container>>,
     argv: &[String],
-    with_stdin: bool,
+    Stdio { with_stdin, with_tty }: Stdio,
 ) -> Result<i32, ExecError> {
     let name = argv.first().cloned().unwrap_or_default();
     let mut io = ctx.io.clone();
+    if !with_tty {
+        io.stdout = io.stdout.passed_on();
+    }
     if !with_stdin {
         io.stdin = Input::Null;
     }

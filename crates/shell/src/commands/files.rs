@@ -222,7 +222,7 @@ pub async fn ls(ctx: Ctx) -> Exit {
             let size = ctx.session.files.read(path).map(|content| content.len()).unwrap_or(4096);
             let mode = if is_directory { "drwxr-xr-x" } else { "-rw-r--r--" };
             ctx.out(format!("{mode} 1 you you {size:>8} {name}\n")).await?;
-        } else if ctx.io.stdout.is_terminal() && !letters.has('1') {
+        } else if ctx.io.stdout.is_tty() && !letters.has('1') {
             let last = names.last().is_some_and(|(last, _)| last == name);
             ctx.out(format!("{name}{}", if last { "\n" } else { "  " })).await?;
         } else {
@@ -355,7 +355,11 @@ pub async fn sleep(ctx: Ctx) -> Exit {
 pub async fn date(ctx: Ctx) -> Exit {
     let now = Utc::at(ctx.host.now());
     match ctx.args.iter().find(|arg| *arg != "-u") {
-        None => ctx.out(format!("{}\n", now.ctime().trim_end())).await?,
+        None => {
+            let text = now.ctime();
+            let (day, year) = text.trim_end().rsplit_once(' ').unwrap_or_default();
+            ctx.out(format!("{day} UTC {year}\n")).await?;
+        }
         Some(format) if format == "+%s" => {
             let secs = base::calendar::EPOCH_UNIX_SECS + ctx.host.now().as_secs();
             ctx.out(format!("{secs}\n")).await?;

@@ -189,13 +189,8 @@ fn tell_stay(stay: &Stay, out: &mut String) {
     };
     let _ = writeln!(out, "     {}: {came}{} rules asked, {ended}", stay.place, stay.rules_asked());
     for matched in stay.matched() {
-        let _ = writeln!(
-            out,
-            "       {} {} {}",
-            matched.hook,
-            matched.table,
-            netfilter::text::save::append_line(&matched.eval.chain, &matched.eval.rule)
-        );
+        let rule = matched.rule.line();
+        let _ = writeln!(out, "       {} {} {rule}", matched.hook, matched.table);
     }
     for change in stay.rewritten() {
         let _ = writeln!(out, "       {:?}: {} becomes {}", change.end, change.from, change.to);

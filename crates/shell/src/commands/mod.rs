@@ -4,7 +4,7 @@
 //! - [`curl`], [`wget`] with [`url`], [`nc`]: a request, a connection, as packets;
 //! - [`dig`], [`nslookup`]: names;
 //! - [`crate::kubectl`]; [`kind`]; [`docker`]: clusters and their containers;
-//! - [`iptables`], [`conntrack`], [`ip`]: what a network namespace has;
+//! - [`iptables`], [`nft`], [`conntrack`], [`ip`]: what a network namespace has;
 //! - [`lab`]: what only this world has.
 
 pub mod conntrack;
@@ -20,6 +20,7 @@ pub mod iptables;
 pub mod kind;
 pub mod lab;
 pub mod nc;
+pub mod nft;
 pub mod nslookup;
 pub mod sed;
 mod url;
@@ -107,6 +108,7 @@ programs! {
     "lab" => lab::run,
     "ls" => files::ls,
     "nc" => nc::run,
+    "nft" => nft::run,
     "nslookup" => nslookup::run,
     "printf" => files::printf,
     "pwd" => files::pwd,
@@ -131,8 +133,16 @@ programs! {
 /// Programs that are on your machine only.
 const ON_MACHINE: [&str; 4] = ["docker", "kind", "kubectl", "lab"];
 /// Programs that containers of Pods do not have.
-const NOT_IN_PODS: [&str; 7] =
-    ["conntrack", "ipset", "iptables", "iptables-restore", "iptables-save", "ipvsadm", "nfacct"];
+const NOT_IN_PODS: [&str; 8] = [
+    "conntrack",
+    "ipset",
+    "iptables",
+    "iptables-restore",
+    "iptables-save",
+    "ipvsadm",
+    "nfacct",
+    "nft",
+];
 
 /// The program of this name in a place.
 pub fn find(name: &str, place: &Place) -> Option<Program> {

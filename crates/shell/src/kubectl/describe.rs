@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use base::calendar::Utc;
 use kube_api::core::Event;
 use kube_api::object::instant;
-use kube_api::{AnyObject, KindInfo};
+use kube_api::{AnyObject, KindInfo, Time};
 use serde_json::Value;
 
 use self::pod::describe_pod;
@@ -123,7 +123,8 @@ fn line(out: &mut String, name: &str, value: impl AsRef<str>) {
 
 /// `Mon, 05 Jan 2026 09:01:00 +0000`
 fn stamp(v: &View<'_>, pointer: &str) -> String {
-    v.moment(pointer).map_or("<unknown>".to_string(), |time| Utc::at(time).rfc1123z())
+    let time = v.at(pointer).and_then(Value::as_str).and_then(Time::parse);
+    time.map_or("<unknown>".to_string(), |time| Utc::from_unix(time.0, 0).rfc1123z())
 }
 
 /// Kinds without a description of their own: their fields, as the generic describer prints them.

@@ -1,6 +1,7 @@
 //! `kubectl diff`: what applying would change, as `diff -u -N` prints it (`kubectl/pkg/cmd/diff`).
 
 use kube_api::object::time;
+use kube_api::patch::LAST_APPLIED;
 use kube_api::{Patch, Status};
 use serde_json::Value;
 
@@ -97,7 +98,11 @@ fn states(
                 api.patch(kind, namespace, name, &patch, &request)?
             }
         };
-        Ok((live.map(|live| live.to_value()), Some(merged.to_value())))
+        let (live, mut merged) = (live.map(|live| live.to_value()), merged.to_value());
+        if !on_server {
+            keep_note(live.as_ref(), &mut merged);
+        }
+        Ok((live, Some(merged)))
     })?;
     let shows_managers = args.is_on("show-managed-fields");
     Ok(states.map(|(live, merged): States| {
@@ -108,6 +113,22 @@ fn states(
         }
         (live, merged)
     }))
+}
+
+/// What would be noted as applied is not part of what is compared.
+fn keep_note(live: Option<&Value>, merged: &mut Value) {
+    let note = live.and_then(|live| live.pointer("/metadata/annotations")?.get(LAST_APPLIED));
+    let all = merged.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    let Some(all) = all else { return };
+    match note {
+        Some(note) => all.insert(LAST_APPLIED.to_string(), note.clone()),
+        None => all.remove(LAST_APPLIED),
+    };
+    if all.is_empty()
+        && let Some(meta) = merged.pointer_mut("/metadata").and_then(Value::as_object_mut)
+    {
+        meta.remove("annotations");
+    }
 }
 
 /// Secrets are not shown, only whether they change (`masker`).

@@ -84,6 +84,12 @@ impl Format {
                     Format::JsonPath(template(text)?)
                 } else if let Some(spec) = output.strip_prefix("custom-columns=") {
                     Format::Columns(custom_columns(spec)?)
+                } else if output == "jsonpath" {
+                    return Err(error("template format specified but no template given"));
+                } else if output == "custom-columns" {
+                    return Err(error(
+                        "custom-columns format specified but no custom columns given",
+                    ));
                 } else if output.starts_with("go-template") || output.starts_with("jsonpath-") {
                     return Err(Fail::Message(format!(
                         "kubectl: -o {output} is not supported by podwire"
@@ -364,7 +370,10 @@ fn row_of(kube: &Kube<'_>, change: &Change, targets: &[Target], filter: &Filter)
         let everywhere = kube.all_namespaces || object.namespace().is_empty();
         targets.iter().any(is_meant)
             && (everywhere || object.namespace() == kube.namespace)
-            && filter.fits(object)
+            && targets
+                .iter()
+                .filter(|t| t.kind.id == object.kind())
+                .any(|t| filter.fits(&t.kind, object))
     };
     let (old, new) = (change.old.as_ref().filter(fits), change.new.as_ref().filter(fits));
     let event = match (old, new) {

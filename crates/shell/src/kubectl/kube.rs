@@ -75,11 +75,12 @@ impl<'a> Kube<'a> {
             None => lab.current().ok_or_else(|| Fail::Message(REFUSED.to_string()))?,
         };
         let namespace = args.get("namespace").map(str::to_string);
+        let of_context = lab.with(&cluster, |cluster| cluster.context_namespace.clone()).flatten();
         Ok(Kube {
             ctx,
             cluster,
             has_namespace: namespace.is_some(),
-            namespace: namespace.unwrap_or_else(|| "default".to_string()),
+            namespace: namespace.or(of_context).unwrap_or_else(|| "default".to_string()),
             all_namespaces: args.is_on("all-namespaces"),
         })
     }
@@ -168,6 +169,9 @@ impl<'a> Kube<'a> {
         if kinds.iter().any(|kind| kind.plural == "endpoints" && kind.group.is_empty()) {
             let text = "Warning: v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\n";
             return self.err(text).await;
+        }
+        if kinds.iter().any(|kind| kind.plural == "componentstatuses") {
+            return self.err("Warning: v1 ComponentStatus is deprecated in v1.19+\n").await;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::kube::{Fail, Kube, error};
 use super::output::{Told, change_all};
+use super::rollout::CHANGE_CAUSE;
 use super::target::objects;
 use crate::flags::Args;
 
@@ -76,7 +77,7 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args, what: What) -> Result<i32,
     let code = change_all(kube, &mut told, &found, &mut |_, value| {
         let mut fields = current(value, what);
         let before = fields.clone();
-        apply(&mut fields, &changes, overwrites)?;
+        apply(&mut fields, &changes, overwrites, what)?;
         let is_same = fields == before;
         let shrinks = text_len(&fields) < text_len(&before);
         super::scale::set(value, "/metadata", what.field(), Value::Object(fields));
@@ -130,18 +131,28 @@ fn apply(
     fields: &mut Map<String, Value>,
     changes: &Changes<'_>,
     overwrites: bool,
+    what: What,
 ) -> Result<(), Fail> {
     let mut taken = Vec::new();
     for (key, value) in &changes.put {
+        // The reason of a change is always another one.
+        let is_free = overwrites || (what == What::Annotations && *key == CHANGE_CAUSE);
         let old = fields.get(*key).and_then(Value::as_str).filter(|old| old != value);
-        if let (Some(old), false) = (old, overwrites) {
-            taken.push(format!("'{key}' already has a value ({old}), and --overwrite is false"));
+        if let (Some(old), false) = (old, is_free) {
+            let end = if what == What::Labels { ", and --overwrite is false" } else { "" };
+            taken.push(format!("'{key}' already has a value ({old}){end}"));
         }
     }
-    match taken.as_slice() {
-        [] => {}
-        [one] => return Err(error(one)),
-        many => return Err(error(format!("[{}]", many.join(", ")))),
+    match (taken.as_slice(), what) {
+        ([], _) => {}
+        (taken, What::Annotations) => {
+            return Err(error(format!(
+                "--overwrite is false but found the following declared annotation(s): {}",
+                taken.join("; ")
+            )));
+        }
+        ([one], _) => return Err(error(one)),
+        (many, _) => return Err(error(format!("[{}]", many.join(", ")))),
     }
     for (key, value) in &changes.put {
         fields.insert(key.to_string(), (*value).into());

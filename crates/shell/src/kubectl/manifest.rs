@@ -66,6 +66,22 @@ pub(crate) async fn read(
     kube: &Kube<'_>,
     args: &Args,
 ) -> Result<Vec<Result<Manifest, Wrong>>, Fail> {
+    read_as(kube, args, false).await
+}
+
+/// What `-f` names; nothing else of the manifests is looked at.
+pub(crate) async fn read_names(
+    kube: &Kube<'_>,
+    args: &Args,
+) -> Result<Vec<Result<Manifest, Wrong>>, Fail> {
+    read_as(kube, args, true).await
+}
+
+async fn read_as(
+    kube: &Kube<'_>,
+    args: &Args,
+    names_only: bool,
+) -> Result<Vec<Result<Manifest, Wrong>>, Fail> {
     if args.get("kustomize").is_some() {
         return Err(kube.unsupported("-k (kustomize)"));
     }
@@ -80,7 +96,7 @@ pub(crate) async fn read(
         }
     };
     let namespace = kube.has_namespace.then_some(kube.namespace.as_str());
-    let options = Options { namespace, validate };
+    let options = Options { namespace, fallback: &kube.namespace, validate, names_only };
     let mut manifests = Vec::new();
     for path in args.all("filename") {
         if path.starts_with("http://") || path.starts_with("https://") {

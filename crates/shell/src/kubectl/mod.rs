@@ -143,6 +143,7 @@ const ROLLOUT: &[Flag] = &[
     value("timeout"),
     value("revision"),
     value("to-revision"),
+    optional("dry-run", "unchanged"),
     value("filename").short('f'),
 ];
 const DRAIN: &[Flag] = &[
@@ -248,7 +249,7 @@ const INFO: &[Flag] = &[
 
 /// Flags of kubectl's verbs that are not here.
 const REAL: &str = "all-pods allow-missing-template-keys append-hash as as-group as-uid cache-dir certificate-authority \
-    client-certificate client-key concurrent disable-compression disable-eviction edit error expires filename \
+    client-certificate client-key concurrent disable-compression disable-eviction dry-run edit error expires filename \
     ignore-errors insecure-skip-tls-verify insecure-skip-tls-verify-backend interactive keep-annotations kustomize \
     leave-stdin-open limit-bytes local match-server-version max-log-requests openapi-patch override-type overrides \
     pod-running-timeout privileged profile prune-whitelist raw recursive save-config selector server server-print \

@@ -11,7 +11,7 @@ use programs::Log;
 
 use super::kube::{Fail, Kube, error};
 use super::target::{Filter, Target, find, targets};
-use crate::commands::exec::{ExecError, INTERACTIVE, exec as exec_in, is_interactive};
+use crate::commands::exec::{ExecError, INTERACTIVE, Stdio, exec as exec_in, is_interactive};
 use crate::flags::Args;
 
 /// A Pod by its name, or one of a workload's; and of how many.
@@ -236,6 +236,12 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         return Err(error("you must specify at least one command for the container"));
     }
     let (pod, _) = pod(kube, word)?;
+    if controllers::pods::has_ended(&pod) {
+        let phase = controllers::pods::phase(&pod);
+        return Err(error(format!(
+            "cannot exec into a container in a completed pod; current phase is {phase}"
+        )));
+    }
     // Here it is the API server that looks for the container.
     let container = match container(kube, args, &pod).await {
         Err(Fail::Message(text)) => {
@@ -262,7 +268,8 @@ pub(crate) async fn exec(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     }
     let runs = kube.cluster(|cluster| cluster.container(namespace, name, &container))?;
     let Some(runs) = runs else { return Err(not_found(&container)) };
-    match exec_in(kube.ctx, &place, Some(&runs), &argv, args.is_on("stdin")).await {
+    let stdio = Stdio { with_stdin: args.is_on("stdin"), with_tty: args.is_on("tty") };
+    match exec_in(kube.ctx, &place, Some(&runs), &argv, stdio).await {
         Ok(0) => Ok(0),
         Ok(code) => {
             kube.err(format!("command terminated with exit code {code}\n")).await?;

@@ -6,18 +6,19 @@
 use controllers::deployment::{TEMPLATE_HASH, revision_of, sets_of};
 use controllers::history;
 use kube_api::object::time;
-use kube_api::{AnyObject, KindInfo, MetaExt};
+use kube_api::{AnyObject, KindInfo, MetaExt, Request};
 use serde_json::Value;
 
 use super::describe::workloads::template;
 use super::kube::{Fail, Kube, error};
-use super::scale::{change, set};
+use super::output::DryRun;
+use super::scale::{change, change_as, set};
 use super::table::View;
 use super::target::chosen;
 use crate::flags::Args;
 use crate::tabwriter;
 
-const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
+pub(super) const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 
 /// `kubectl rollout status | history | restart | undo | pause | resume`
 pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
@@ -360,6 +361,12 @@ async fn undo(
         });
     };
     let name = kind.object_name(object.name());
+    let dry_run = DryRun::of(args)?;
+    if dry_run == DryRun::Client {
+        let mut text = String::new();
+        template(Some(&found.template), &mut text);
+        return kube.out(format!("{name} will roll back to {text}{}\n", dry_run.suffix())).await;
+    }
     let to = without_hash(&found.template);
     let value = object.to_value();
     if value.pointer("/spec/template").map(without_hash).as_ref() == Some(&to) {
@@ -372,7 +379,8 @@ async fn undo(
     let cause = found.cause.clone().map_or(Value::Null, Value::String);
     let has_cause =
         value.pointer("/metadata/annotations").is_some_and(|a| a.get(CHANGE_CAUSE).is_some());
-    change(kube, object, |value| {
+    let request = Request::new("kubectl-rollout", kube.now()).dry(dry_run == DryRun::Server);
+    change_as(kube, object, &request, |value| {
         set(value, "/spec", "template", to);
         if !cause.is_null() {
             set(value, "/metadata/annotations", CHANGE_CAUSE, cause);
@@ -384,5 +392,5 @@ async fn undo(
             annotations.remove(CHANGE_CAUSE);
         }
     })?;
-    kube.out(format!("{name} rolled back\n")).await
+    kube.out(format!("{name} rolled back{}\n", dry_run.suffix())).await
 }

@@ -1,4 +1,5 @@
-//! The columns of workloads and budgets in `kubectl get` (`pkg/printers/internalversion/printers.go`).
+//! The columns of workloads and budgets in `kubectl get`, and of kinds that are only kept
+//! (`pkg/printers/internalversion/printers.go`).
 
 use base::{Duration, Instant};
 use kube_api::{AnyObject, MetaExt};
@@ -19,7 +20,10 @@ pub(super) fn heads(plural: &str) -> Option<(&'static str, &'static str)> {
             ("NAME MIN_AVAILABLE MAX_UNAVAILABLE ALLOWED_DISRUPTIONS AGE", "")
         }
         "priorityclasses" => ("NAME VALUE GLOBAL-DEFAULT AGE PREEMPTIONPOLICY", ""),
-        _ => return None,
+        "resourcequotas" => ("NAME REQUEST LIMIT AGE", ""),
+        "componentstatuses" => ("NAME STATUS MESSAGE ERROR", ""),
+        "rolebindings" | "clusterrolebindings" => ("NAME ROLE AGE", "USERS,GROUPS,SERVICEACCOUNTS"),
+        plural => (plain(plural)?.0, ""),
     })
 }
 
@@ -90,9 +94,84 @@ pub(super) fn row(
             age.to_string(),
             v.text_or("/preemptionPolicy", "PreemptLowerPriority"),
         ]),
-        _ => return None,
+        "resourcequotas" => {
+            cells.extend(quota(v));
+            cells.push(age.to_string());
+        }
+        "componentstatuses" => {
+            let is_well = v.text("/conditions/0/status") == "True";
+            let status = if is_well { "Healthy" } else { "Unhealthy" };
+            let (message, error) = (v.text("/conditions/0/message"), v.text("/conditions/0/error"));
+            cells.extend([status.to_string(), message, error]);
+        }
+        "rolebindings" | "clusterrolebindings" => {
+            let role = format!("{}/{}", v.text("/roleRef/kind"), v.text("/roleRef/name"));
+            cells.extend([role, age.to_string()]);
+            wide = subjects(v);
+        }
+        plural => plain_cells(v, age, plain(plural)?.1, &mut cells),
     }
     Some((cells, wide))
+}
+
+/// Kinds whose cells are fields: heads, and where the cells between name and age are; `#` stands for how many there are,
+/// `@` for when the object was made. The age comes last, unless that is said.
+const PLAIN: &str = "
+serviceaccounts|NAME SECRETS AGE|#/secrets
+limitranges|NAME CREATED_AT|@
+roles|NAME CREATED_AT|@
+clusterroles|NAME CREATED_AT|@
+customresourcedefinitions|NAME CREATED_AT|@
+runtimeclasses|NAME HANDLER AGE|/handler
+csinodes|NAME DRIVERS AGE|#/spec/drivers
+volumeattachments|NAME ATTACHER PV NODE ATTACHED AGE|/spec/attacher /spec/source/persistentVolumeName /spec/nodeName /status/attached
+validatingwebhookconfigurations|NAME WEBHOOKS AGE|#/webhooks
+mutatingwebhookconfigurations|NAME WEBHOOKS AGE|#/webhooks
+servicecidrs|NAME CIDRS AGE|/spec/cidrs/0
+";
+
+fn plain(plural: &str) -> Option<(&'static str, &'static str)> {
+    let mut rows = PLAIN.lines().filter_map(|line| line.split_once('|'));
+    rows.find(|(known, _)| *known == plural)?.1.split_once('|')
+}
+
+fn plain_cells(v: &View<'_>, age: &str, pointers: &str, cells: &mut Vec<String>) {
+    for pointer in pointers.split(' ') {
+        cells.push(match pointer.strip_prefix('#') {
+            Some(list) => v.len(list).to_string(),
+            None if pointer == "@" => v.text("/metadata/creationTimestamp"),
+            None => v.text(pointer),
+        });
+    }
+    if pointers != "@" {
+        cells.push(age.to_string());
+    }
+}
+
+/// What is used of what may be used: requests, and limits.
+fn quota(v: &View<'_>) -> [String; 2] {
+    let mut columns = [Vec::new(), Vec::new()];
+    for (name, hard) in v.at("/spec/hard").and_then(Value::as_object).into_iter().flatten() {
+        let used = v.at("/status/used").and_then(|used| used.get(name)).and_then(Value::as_str);
+        let [requests, limits] = &mut columns;
+        let column = if name.starts_with("limits.") { limits } else { requests };
+        let hard = super::jsonpath::show(hard);
+        column.push(format!("{name}: {}/{hard}", used.unwrap_or("0")));
+    }
+    columns.map(|column| column.join(", "))
+}
+
+/// The users, groups and accounts of a binding.
+fn subjects(v: &View<'_>) -> Vec<String> {
+    let of = |kind: &str| {
+        let all = v.items("/subjects").map(View).filter(|s| s.text("/kind") == kind);
+        let name = |s: View<'_>| match kind {
+            "ServiceAccount" => format!("{}/{}", s.text("/namespace"), s.text("/name")),
+            _ => s.text("/name"),
+        };
+        all.map(name).collect::<Vec<_>>().join(", ")
+    };
+    vec![of("User"), of("Group"), of("ServiceAccount")]
 }
 
 fn has(v: &View<'_>, kind: &str) -> bool {

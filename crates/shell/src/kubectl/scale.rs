@@ -4,6 +4,7 @@ use kube_api::{AnyObject, KindInfo, Request};
 use serde_json::Value;
 
 use super::kube::{Fail, Kube, error};
+use super::output::DryRun;
 use super::target::chosen;
 use crate::flags::Args;
 
@@ -21,6 +22,7 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
         return Err(error("resource(s) were provided, but no name was specified"));
     }
     let (found, all_there) = chosen(kube, args, &args.words).await?;
+    let dry_run = DryRun::of(args)?;
     for (kind, object) in found {
         if !is_scalable(&kind) {
             return Err(Fail::Message(
@@ -37,12 +39,13 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
                 )));
             }
         }
-        let mut request = Request::new("kubectl", kube.now());
+        let mut request = Request::new("kubectl", kube.now()).dry(dry_run != DryRun::No);
         request.subresource = "scale";
         change_as(kube, &object, &request, |value| {
             set(value, "/spec", "replicas", replicas.into());
         })?;
-        kube.out(format!("{} scaled\n", kind.object_name(object.name()))).await?;
+        let name = kind.object_name(object.name());
+        kube.out(format!("{name} scaled{}\n", dry_run.suffix())).await?;
     }
     Ok(if all_there { 0 } else { 1 })
 }
@@ -62,7 +65,8 @@ pub(crate) fn change(
     change_as(kube, object, &Request::new("kubectl", kube.now()), change)
 }
 
-fn change_as(
+/// The same as somebody asks.
+pub(crate) fn change_as(
     kube: &Kube<'_>,
     object: &AnyObject,
     request: &Request<'_>,

@@ -48,7 +48,6 @@ pub(crate) fn columns(kind: &KindInfo) -> Table {
         }
         "configmaps" => ("NAME DATA AGE", ""),
         "secrets" => ("NAME TYPE DATA AGE", ""),
-        "serviceaccounts" => ("NAME AGE", ""),
         "ingresses" => ("NAME CLASS HOSTS ADDRESS PORTS AGE", ""),
         "networkpolicies" => ("NAME POD-SELECTOR AGE", ""),
         "ingressclasses" => ("NAME CONTROLLER PARAMETERS AGE", ""),
@@ -76,6 +75,7 @@ pub(crate) fn columns(kind: &KindInfo) -> Table {
         "MIN_AVAILABLE" => "MIN AVAILABLE",
         "MAX_UNAVAILABLE" => "MAX UNAVAILABLE",
         "ALLOWED_DISRUPTIONS" => "ALLOWED DISRUPTIONS",
+        "CREATED_AT" => "CREATED AT",
         head => head,
     });
     let wide = wide.split(',').filter(|head| !head.is_empty());
@@ -373,6 +373,10 @@ fn some_of(all: Vec<String>, none: &str) -> String {
 fn storage(v: &View<'_>, plural: &str, mut name: String, age: String) -> Row {
     let mode = vec![v.text_or("/spec/volumeMode", "Filesystem")];
     let unset = || "<unset>".to_string();
+    let phase = |unset: &str| match v.at("/metadata/deletionTimestamp") {
+        Some(_) => "Terminating".to_string(),
+        None => v.text_or("/status/phase", unset),
+    };
     match plural {
         "persistentvolumes" => {
             let claim = match v.text("/spec/claimRef/name") {
@@ -383,7 +387,7 @@ fn storage(v: &View<'_>, plural: &str, mut name: String, age: String) -> Row {
                 v.text("/spec/capacity/storage"),
                 modes(v, "/spec/accessModes"),
                 v.text("/spec/persistentVolumeReclaimPolicy"),
-                v.text_or("/status/phase", "Available"),
+                phase("Available"),
                 claim,
                 v.text("/spec/storageClassName"),
                 unset(),
@@ -394,7 +398,7 @@ fn storage(v: &View<'_>, plural: &str, mut name: String, age: String) -> Row {
         }
         "persistentvolumeclaims" => {
             let cells = [
-                v.text_or("/status/phase", "Pending"),
+                phase("Pending"),
                 v.text("/spec/volumeName"),
                 v.text("/status/capacity/storage"),
                 modes(v, "/status/accessModes"),

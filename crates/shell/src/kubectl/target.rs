@@ -87,10 +87,37 @@ fn order_in_all(kind: &KindInfo) -> usize {
 pub(crate) struct Filter {
     labels: Option<Selector>,
     fields: Vec<(String, bool, String)>,
+    /// Both as they were written.
+    texts: [String; 2],
+}
+
+/// By which fields objects can be asked for, beside their names (`AddFieldLabelConversionFunc`), and what a field is
+/// where it is left out.
+const FIELDS: &str = "
+pods spec.nodeName spec.restartPolicy spec.schedulerName spec.serviceAccountName spec.hostNetwork=false status.phase status.podIP status.podIPs status.nominatedNodeName
+events involvedObject.kind involvedObject.namespace involvedObject.name involvedObject.uid involvedObject.apiVersion involvedObject.resourceVersion involvedObject.fieldPath reason reportingComponent source type
+nodes spec.unschedulable=false
+namespaces status.phase
+secrets type
+services spec.clusterIP spec.type
+replicasets status.replicas=0
+replicationcontrollers status.replicas=0
+jobs status.successful=0
+certificatesigningrequests spec.signerName
+";
+
+/// What a field is where it is left out; `None`: nobody can ask for it.
+fn default_of(plural: &str, field: &str) -> Option<&'static str> {
+    if matches!(field, "metadata.name" | "metadata.namespace") {
+        return Some("");
+    }
+    let line = FIELDS.lines().find(|line| line.split(' ').next() == Some(plural))?;
+    let mut known = line.split(' ').skip(1).map(|word| word.split_once('=').unwrap_or((word, "")));
+    known.find(|(name, _)| *name == field).map(|(_, default)| default)
 }
 
 impl Filter {
-    pub(crate) fn of(kube: &Kube<'_>, args: &Args) -> Result<Filter, Fail> {
+    pub(crate) fn of(_: &Kube<'_>, args: &Args) -> Result<Filter, Fail> {
         let labels = match args.get("selector") {
             Some(text) => Some(Selector::parse(text).map_err(|bad| error(bad.to_string()))?),
             None => None,
@@ -110,29 +137,39 @@ impl Filter {
                     "invalid selector: {part:?}; can't understand {part:?}"
                 )));
             };
-            const KNOWN: [&str; 8] = [
-                "metadata.name",
-                "metadata.namespace",
-                "spec.nodeName",
-                "status.phase",
-                "involvedObject.name",
-                "involvedObject.kind",
-                "type",
-                "reason",
-            ];
-            if !KNOWN.contains(&field) {
-                return Err(kube.unsupported(&format!("the field selector {field:?}")));
-            }
             fields.push((field.to_string(), is_equal, value.to_string()));
         }
-        Ok(Filter { labels, fields })
+        let texts = ["selector", "field-selector"].map(|flag| args.get(flag).unwrap_or_default());
+        Ok(Filter { labels, fields, texts: texts.map(str::to_string) })
     }
 
     pub(crate) fn is_any(&self) -> bool {
         self.labels.is_some() || !self.fields.is_empty()
     }
 
-    pub(crate) fn fits(&self, object: &AnyObject) -> bool {
+    /// The server's answer when it cannot choose by these fields.
+    fn check(&self, kind: &KindInfo) -> Result<(), Fail> {
+        let Some((field, ..)) =
+            self.fields.iter().find(|(field, ..)| default_of(&kind.plural, field).is_none())
+        else {
+            return Ok(());
+        };
+        let [labels, fields] = &self.texts;
+        let resource = format!("{}/{}, Resource={}", kind.group, kind.version, kind.plural);
+        let has_own = FIELDS.lines().any(|line| line.split(' ').next() == Some(&kind.plural));
+        let why = if has_own || kind.custom.is_some() {
+            format!("field label not supported: {field}")
+        } else {
+            format!(
+                "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            )
+        };
+        Err(Fail::from(Status::bad_request(format!(
+            "Unable to find {resource:?} that match label selector {labels:?}, field selector {fields:?}: {why}"
+        ))))
+    }
+
+    pub(crate) fn fits(&self, kind: &KindInfo, object: &AnyObject) -> bool {
         let labels = object.meta().labels.as_ref();
         if !self.labels.as_ref().is_none_or(|selector| selector.matches(labels)) {
             return false;
@@ -142,9 +179,15 @@ impl Filter {
         }
         let value = object.to_value();
         self.fields.iter().all(|(field, is_equal, wanted)| {
-            let pointer = format!("/{}", field.replace('.', "/"));
-            let seen = value.pointer(&pointer).and_then(|v| v.as_str()).unwrap_or_default();
-            (seen == wanted) == *is_equal
+            let pointer = match field.as_str() {
+                "status.successful" => "/status/succeeded".to_string(),
+                "source" => "/source/component".to_string(),
+                "status.podIPs" => "/status/podIPs/0/ip".to_string(),
+                field => format!("/{}", field.replace('.', "/")),
+            };
+            let seen = value.pointer(&pointer).map(super::jsonpath::show);
+            let default = || default_of(&kind.plural, field).unwrap_or_default().to_string();
+            (seen.unwrap_or_else(default) == *wanted) == *is_equal
         })
     }
 }
@@ -159,6 +202,7 @@ pub(crate) fn find(
         return Ok(vec![kube.get(&target.kind, name)?]);
     }
     let kind = &target.kind;
+    filter.check(kind)?;
     let everywhere = kube.all_namespaces || !kind.is_namespaced;
     kube.api(|api| {
         let all: Vec<AnyObject> = if everywhere {
@@ -166,7 +210,7 @@ pub(crate) fn find(
         } else {
             api.store().list_any_in(kind.id, &kube.namespace).cloned().collect()
         };
-        all.into_iter().filter(|object| filter.fits(object)).collect()
+        all.into_iter().filter(|object| filter.fits(kind, object)).collect()
     })
 }
 
@@ -241,8 +285,18 @@ pub(crate) async fn files(
     args: &Args,
     doing: &str,
 ) -> Result<(Vec<(KindInfo, AnyObject)>, bool), Fail> {
+    files_or(kube, args, doing, args.is_on("ignore-not-found")).await
+}
+
+/// The same; with `ignore_missing`, of what is not there nothing is said.
+pub(crate) async fn files_or(
+    kube: &Kube<'_>,
+    args: &Args,
+    doing: &str,
+    ignore_missing: bool,
+) -> Result<(Vec<(KindInfo, AnyObject)>, bool), Fail> {
     let (mut found, mut all_there) = (Vec::new(), true);
-    for manifest in super::manifest::read(kube, args).await? {
+    for manifest in super::manifest::read_names(kube, args).await? {
         let text = match manifest {
             Err(wrong) => wrong.text().trim_end().to_string(),
             Ok(manifest) => {
@@ -251,7 +305,7 @@ pub(crate) async fn files(
                         found.push((manifest.kind, object));
                         continue;
                     }
-                    Err(Fail::Message(_)) if args.is_on("ignore-not-found") => continue,
+                    Err(Fail::Message(_)) if ignore_missing => continue,
                     Err(Fail::Message(text)) if doing.is_empty() => text,
                     Err(Fail::Message(text)) => {
                         let what = format!("error when {doing} {:?}: ", manifest.file);

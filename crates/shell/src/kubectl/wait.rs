@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::jsonpath::{Template, show};
 use super::kube::{Fail, Kube, error};
 use super::table::View;
-use super::target::{Filter, find_all, targets};
+use super::target::{Filter, Target, files_or, find_all, targets};
 use crate::flags::Args;
 
 /// What is waited for.
@@ -24,11 +24,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// `kubectl wait --for=… TYPE/NAME…`
 pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     let condition = condition(args.get("for").unwrap_or_default())?;
-    if args.get("filename").is_some() {
-        return Err(kube.unsupported("'wait -f'"));
-    }
+    let has_files = args.get("filename").is_some();
     let targets = targets(kube, &args.words)?;
-    if targets.is_empty() {
+    if targets.is_empty() && !has_files {
         return Err(error("arguments in resource/name form must have a single resource and name"));
     }
     let filter = Filter::of(kube, args)?;
@@ -42,12 +40,12 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     };
     let deadline = Some(kube.now() + timeout);
     let may_be_missing = matches!(condition, Condition::Delete | Condition::Create);
-    let mut found = find_all(kube, &targets, &filter, may_be_missing).await?;
-    while matches!(condition, Condition::Create) && found.0.len() < targets.len() {
+    let mut found = look(kube, args, &targets, &filter, may_be_missing).await?;
+    while matches!(condition, Condition::Create) && found.0.is_empty() {
         if !kube.changed(deadline).await {
             return Err(error("timed out waiting for the condition"));
         }
-        found = find_all(kube, &targets, &filter, true).await?;
+        found = look(kube, args, &targets, &filter, true).await?;
     }
     let (objects, all_there) = found;
     if !all_there {
@@ -56,15 +54,35 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     if objects.is_empty() && !may_be_missing {
         return Err(error("no matching resources found"));
     }
-    let mut code = 0;
+    let mut failed = Vec::new();
     for (kind, object) in &objects {
-        if let Err(fail) = one(kube, kind, object, &condition, deadline).await {
-            let Fail::Message(text) = fail else { return Err(fail) };
-            kube.err(format!("{text}\n")).await?;
-            code = 1;
+        match one(kube, kind, object, &condition, deadline).await {
+            Ok(()) => {}
+            Err(Fail::Message(text)) => failed.push(text),
+            Err(other) => return Err(other),
         }
     }
-    Ok(code)
+    // Of several errors each is a line of its own (`MultipleErrors`).
+    let are_many = failed.len() > 1;
+    for text in &failed {
+        let text = text.strip_prefix("error: ").filter(|_| are_many).unwrap_or(text);
+        kube.err(format!("{text}\n")).await?;
+    }
+    Ok(i32::from(!failed.is_empty()))
+}
+
+/// What is there of what is waited for.
+async fn look(
+    kube: &Kube<'_>,
+    args: &Args,
+    targets: &[Target],
+    filter: &Filter,
+    may_be_missing: bool,
+) -> Result<(Vec<(KindInfo, AnyObject)>, bool), Fail> {
+    match args.get("filename") {
+        Some(_) => files_or(kube, args, "", may_be_missing).await,
+        None => find_all(kube, targets, filter, may_be_missing).await,
+    }
 }
 
 fn condition(text: &str) -> Result<Condition, Fail> {

@@ -14,7 +14,8 @@ kubectl apply -f reader.yml
 sleep 5
 kubectl logs reader
 kubectl get events --field-selector involvedObject.name=elsewhere,type=Warning
-kubectl delete pod reader --grace-period=1
-kubectl delete pvc data
+kubectl delete pvc data --timeout=2s
+kubectl delete pods reader elsewhere --grace-period=1
+kubectl wait --for=delete pvc/data --timeout=5s
 sleep 1
 kubectl get pv

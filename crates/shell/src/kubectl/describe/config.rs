@@ -30,7 +30,7 @@ pub(super) fn describe(
         "endpoints" => endpoints(v, out),
         "endpointslices" => endpoint_slice(v, out),
         "persistentvolumeclaims" => claim(kube, object, v, out)?,
-        "persistentvolumes" => volume(v, out),
+        "persistentvolumes" => volume(kube, v, out),
         "storageclasses" => storage_class(v, out),
         "priorityclasses" => priority_class(v, out),
         "serviceaccounts" => {
@@ -47,6 +47,10 @@ pub(super) fn describe(
                 "roles" | "clusterroles" => role(v, out),
                 "rolebindings" | "clusterrolebindings" => binding(v, out),
                 "resourcequotas" => quota(v, out),
+                "limitranges" => {
+                    named(v, out);
+                    limits(v, "", out);
+                }
                 _ => return Ok(None),
             }
         }
@@ -112,8 +116,49 @@ fn namespace(
             let _ = writeln!(out, "  {line}");
         });
     }
-    out.push_str("\nNo LimitRange resource.\n");
+    let kind = kube.kind("limitranges")?;
+    let ranges: Vec<Value> = kube.api(|api| {
+        api.store().list_any_in(kind.id, object.name()).map(AnyObject::to_value).collect()
+    })?;
+    if ranges.is_empty() {
+        out.push_str("\nNo LimitRange resource.\n");
+    } else {
+        out.push_str("\nResource Limits\n");
+    }
+    for range in &ranges {
+        limits(&View(range), " ", out);
+    }
     Ok(())
+}
+
+/// (`describeLimitRangeSpec`)
+fn limits(v: &View<'_>, indent: &str, out: &mut String) {
+    let _ = writeln!(
+        out,
+        "{indent}Type\tResource\tMin\tMax\tDefault Request\tDefault Limit\tMax Limit/Request Ratio"
+    );
+    let _ = writeln!(
+        out,
+        "{indent}----\t--------\t---\t---\t---------------\t-------------\t-----------------------"
+    );
+    for limit in v.items("/spec/limits").map(View) {
+        let amounts = ["min", "max", "defaultRequest", "default", "maxLimitRequestRatio"]
+            .map(|name| limit.at(&format!("/{name}")).and_then(Value::as_object));
+        let mut names: Vec<&String> = Vec::new();
+        for (name, _) in amounts.iter().flatten().flat_map(|amounts| amounts.iter()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        base::order::sort(&mut names);
+        for name in names {
+            let cells = amounts.map(|of| match of.and_then(|of| of.get(name)) {
+                Some(amount) => super::super::jsonpath::show(amount),
+                None => "-".to_string(),
+            });
+            let _ = writeln!(out, "{indent}{}\t{name}\t{}", limit.text("/type"), cells.join("\t"));
+        }
+    }
 }
 
 fn quota(v: &View<'_>, out: &mut String) {
@@ -225,10 +270,21 @@ fn endpoint_slice(v: &View<'_>, out: &mut String) {
     }
 }
 
+/// A phase, or for how long it has been on its way out.
+fn phase(kube: &Kube<'_>, v: &View<'_>) -> String {
+    match v.moment("/metadata/deletionTimestamp") {
+        Some(at) => {
+            let lasts = super::super::table::human(kube.now().since(at));
+            format!("Terminating (lasts {lasts})")
+        }
+        None => v.text("/status/phase"),
+    }
+}
+
 fn claim(kube: &Kube<'_>, object: &AnyObject, v: &View<'_>, out: &mut String) -> Result<(), Fail> {
     named(v, out);
     line(out, "StorageClass", v.text("/spec/storageClassName"));
-    line(out, "Status", v.text("/status/phase"));
+    line(out, "Status", phase(kube, v));
     line(out, "Volume", v.text("/spec/volumeName"));
     labelled(v, out);
     line(out, "Finalizers", list(v, "/metadata/finalizers"));
@@ -254,11 +310,11 @@ fn claim(kube: &Kube<'_>, object: &AnyObject, v: &View<'_>, out: &mut String) ->
     Ok(())
 }
 
-fn volume(v: &View<'_>, out: &mut String) {
+fn volume(kube: &Kube<'_>, v: &View<'_>, out: &mut String) {
     head(v, out);
     line(out, "Finalizers", list(v, "/metadata/finalizers"));
     line(out, "StorageClass", v.text("/spec/storageClassName"));
-    line(out, "Status", v.text("/status/phase"));
+    line(out, "Status", phase(kube, v));
     let claim = format!("{}/{}", v.text("/spec/claimRef/namespace"), v.text("/spec/claimRef/name"));
     line(out, "Claim", if claim == "/" { "" } else { &claim });
     line(out, "Reclaim Policy", v.text("/spec/persistentVolumeReclaimPolicy"));

@@ -60,15 +60,20 @@ pub(super) fn service(
 
 /// The ready endpoints of a port, from the Service's slices.
 fn endpoints(kube: &Kube<'_>, service: &AnyObject, port_name: &str) -> Result<String, Fail> {
+    let mut has_slices = false;
     let mut all: Vec<String> = kube.api(|api| {
         let slices = api.store().list_in::<EndpointSlice>(service.namespace());
         let own = slices.filter(|s| {
             s.metadata.label(controllers::endpointslice::SERVICE_NAME) == Some(service.name())
         });
         own.flat_map(|slice| {
+            has_slices = true;
             let ports = slice.ports.items();
             let fits = |port: &&EndpointPort| port.name.as_deref().unwrap_or_default() == port_name;
-            let port = ports.into_iter().find(fits).and_then(|port| port.port);
+            let found = ports.into_iter().find(fits);
+            let port = found.and_then(|port| port.port);
+            // A slice without any ports is for all of them.
+            let is_for_it = found.is_some() || slice.ports.items().next().is_none();
             let ready = slice.endpoints.iter().filter(|e| {
                 e.conditions.as_ref().is_none_or(|conditions| conditions.ready != Some(false))
             });
@@ -76,6 +81,7 @@ fn endpoints(kube: &Kube<'_>, service: &AnyObject, port_name: &str) -> Result<St
                 Some(port) => format!("{address}:{port}"),
                 None => address.clone(),
             };
+            let ready = ready.filter(|_| is_for_it);
             ready.flat_map(|e| e.addresses.iter().map(text)).collect::<Vec<String>>()
         })
         .collect()
@@ -86,7 +92,7 @@ fn endpoints(kube: &Kube<'_>, service: &AnyObject, port_name: &str) -> Result<St
         all.truncate(3);
         return Ok(format!("{} + {} more...", all.join(","), len - 3));
     }
-    Ok(all.join(","))
+    Ok(if has_slices { all.join(",") } else { "<none>".to_string() })
 }
 
 pub(super) fn network_policy(v: &View<'_>, out: &mut String) {
