@@ -184,6 +184,7 @@ fn send(netfilter: &mut Netfilter, node: &Node, flow: &Value, serial: u16) -> (S
             Verdict::Accept => {}
             Verdict::Drop(_) => return ("DROP".into(), false),
             Verdict::Reject(..) => return ("REJECT".into(), false),
+            Verdict::Virtual { .. } => unreachable!("there are no virtual servers"),
         }
         match hook {
             Hook::Prerouting if is_local(skb.packet.head().dst) => hooks.push(Hook::Input),

@@ -12,7 +12,7 @@ use netfilter::{Netfilter, RuleSpec, TableName, Target};
 use crate::config::ProxyConfig;
 
 /// A jump: table, chain, the chain it leads to, whether for new connections only, comment.
-type Jump = (TableName, &'static str, &'static str, bool, &'static str);
+pub(crate) type Jump = (TableName, &'static str, &'static str, bool, &'static str);
 
 const EXTERNAL: &str = "kubernetes externally-visible service portals";
 const PORTALS: &str = "kubernetes service portals";
@@ -53,7 +53,8 @@ pub fn install_kubelet_jumps(netfilter: &mut Netfilter) {
     KUBELET_JUMPS.iter().for_each(|jump| install(netfilter, jump));
 }
 
-fn install(netfilter: &mut Netfilter, &(table, from, to, is_new, comment): &Jump) {
+/// Puts in a jump if it is not there, before what is there, and the chain that it leads to.
+pub(crate) fn install(netfilter: &mut Netfilter, &(table, from, to, is_new, comment): &Jump) {
     let to: Rc<str> = to.into();
     let mut rule = RuleSpec::new(Target::Jump(to.clone()));
     if is_new {

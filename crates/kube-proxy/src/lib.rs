@@ -10,7 +10,7 @@
 //! - [`sync`]: the rules into a node's tables, whole or in part;
 //! - [`jumps`]: how packets get there; [`canary`]: whether somebody has taken it all away;
 //! - [`conntrack`]: connections that a sync leaves behind;
-//! - [`nftables`]: the other mode, its rules and their sync;
+//! - [`nftables`], [`ipvs`]: the other modes, what they write and their syncs;
 //! - [`text`]: the rules as kube-proxy pipes them to `iptables-restore`;
 //! - [`origin`]: from a rule back to its Service, port and endpoint.
 //!
@@ -22,6 +22,7 @@ pub mod config;
 pub mod conntrack;
 pub mod endpoint;
 pub mod iptables;
+pub mod ipvs;
 pub mod jumps;
 pub mod names;
 pub mod nftables;

@@ -14,10 +14,10 @@ use kube_api::discovery::EndpointSlice;
 use crate::config::{Mode, ProxyConfig};
 use crate::endpoint::{self, ByPort, EndpointInfo, SERVICE_NAME};
 use crate::iptables::{self, LARGE_CLUSTER, Plan};
-use crate::nftables;
 use crate::origin::{self, EndpointOrigin, Field, Origin};
 use crate::rules::PortRules;
 use crate::service::{self, PortName, Protocol, ServicePortInfo};
+use crate::{ipvs, nftables};
 
 /// Namespace and name of a Service.
 pub type ServiceKey = (String, String);
@@ -105,6 +105,8 @@ pub struct Proxier {
     pub(crate) written_at: Option<[u64; 2]>,
     /// What is known of the table of the nftables mode.
     pub(crate) nftables: nftables::State,
+    /// What is known of the virtual servers of the ipvs mode.
+    pub(crate) ipvs: ipvs::State,
 }
 
 impl Proxier {
@@ -125,6 +127,7 @@ impl Proxier {
             changed_udp: BTreeSet::new(),
             written_at: None,
             nftables: nftables::State::default(),
+            ipvs: ipvs::State::default(),
         }
     }
 
@@ -196,8 +199,10 @@ impl Proxier {
 
     /// How many rules there are.
     pub fn rule_count(&self) -> usize {
-        if self.config.mode == Mode::Nftables {
-            return self.nftables_rule_count();
+        match self.config.mode {
+            Mode::Nftables => return self.nftables_rule_count(),
+            Mode::Ipvs => return self.ipvs.rule_count(),
+            _ => {}
         }
         let fixed = [iptables::head(&self.config), iptables::tail(&self.config)];
         let fixed: usize = fixed.iter().map(Plan::rule_count).sum();

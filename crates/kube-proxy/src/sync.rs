@@ -77,15 +77,18 @@ impl Proxier {
         let changes = self.update();
         let has_written = match self.config().mode {
             Mode::Nftables => self.nftables.has_written(),
+            Mode::Ipvs => self.has_synced_ipvs(),
             _ => self.written_at.is_some(),
         };
         Sync { is_full: full || changes.is_all || !has_written, changes }
     }
 
-    /// How many rules a sync is going to write; in nftables mode about how many.
+    /// How many rules a sync is going to write; in other modes than iptables about how many.
     pub fn rules_to_write(&self, sync: &Sync) -> usize {
-        if self.config().mode == Mode::Nftables {
-            return self.nftables_rules_to_write(sync);
+        match self.config().mode {
+            Mode::Nftables => return self.nftables_rules_to_write(sync),
+            Mode::Ipvs => return self.ipvs_rules_to_write(sync),
+            _ => {}
         }
         if sync.is_full { self.rule_count() } else { sync.changes.rule_count() }
     }

@@ -194,12 +194,6 @@ fn validate(config: &KindConfig) -> Result<(), KindError> {
         );
         return Err(KindError::Invalid(message));
     }
-    if config.proxy_mode == Mode::Ipvs {
-        let mode = config.proxy_mode.name();
-        return Err(KindError::Invalid(format!(
-            "kubeProxyMode {mode} is not supported by podwire"
-        )));
-    }
     Ok(())
 }
 
@@ -552,6 +546,7 @@ nodes:
         let parsed = |mode: &str| parse(&format!("{HEAD}networking: {{kubeProxyMode: {mode}}}\n"));
         assert_eq!(parsed("iptables").unwrap().proxy_mode, Mode::Iptables);
         assert_eq!(parsed("nftables").unwrap().proxy_mode, Mode::Nftables);
+        assert_eq!(parsed("ipvs").unwrap().proxy_mode, Mode::Ipvs);
         assert_eq!(parsed("none").unwrap().proxy_mode, Mode::None);
         let error = parsed("ebpf").unwrap_err().to_string();
         assert_eq!(error, "ERROR: failed to create cluster: invalid kubeProxyMode: ebpf");

@@ -94,7 +94,12 @@ impl NodeRuntime {
             kubelet: Kubelet::new(cluster, name, ns, ip, pod_cidr, net.now()),
             proxy: NodeProxy::new(config, ns, rng.fork(&format!("proxy/{name}")), net.now()),
             host_ports: HostPorts::default(),
-            policy: PolicyAgent::new(name, ns, rng.fork(&format!("policy/{name}"))),
+            policy: PolicyAgent::new(
+                name,
+                ns,
+                parts.mode == Mode::Ipvs,
+                rng.fork(&format!("policy/{name}")),
+            ),
             object: Node::default(),
             joined: net.now(),
             switched: net.now(),

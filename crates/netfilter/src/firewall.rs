@@ -15,6 +15,7 @@ use crate::ext::link::PktType;
 use crate::ext::reject::Reject;
 use crate::hook::{Hook, TableName};
 use crate::iface::IfName;
+use crate::ipvs::{Handled, Ipvs};
 use crate::nat;
 use crate::nft::model::Kind;
 use crate::nft::{Asked, Ruleset};
@@ -34,12 +35,15 @@ pub struct Skb {
     pub ct: CtSlot,
     /// Its checksums are known to be right, and nobody needs to add them up again (`CHECKSUM_UNNECESSARY`).
     pub is_trusted: bool,
+    /// What virtual servers have to do with it; never leaves the namespace.
+    pub ipvs: Handled,
 }
 
 impl Skb {
     /// A packet nobody has looked at yet.
     pub fn new(packet: Packet) -> Skb {
-        Skb { packet, mark: 0, ct: CtSlot::None, is_trusted: false }
+        let (mark, ct, ipvs) = (0, CtSlot::None, Handled::No);
+        Skb { packet, mark, ct, is_trusted: false, ipvs }
     }
 }
 
@@ -159,6 +163,14 @@ pub enum DropReason {
     MasqueradeMoved,
     /// An ICMP error that cannot be translated: a redirect, or one with a wrong checksum.
     IcmpUntranslatable,
+    /// Its virtual service has no real server that takes it.
+    NoServer,
+    /// The real server of its connection is gone, or the connection is another one's.
+    ServerGone,
+    /// The table of connections to virtual services is full.
+    VirtualTableFull,
+    /// From or to a loopback address, and its real server is on the other side.
+    VirtualLoopback,
 }
 
 impl fmt::Display for DropReason {
@@ -182,6 +194,14 @@ impl fmt::Display for DropReason {
             DropReason::IcmpUntranslatable => {
                 f.write_str("an ICMP error that cannot be translated")
             }
+            DropReason::NoServer => f.write_str("its virtual service has no real server"),
+            DropReason::ServerGone => f.write_str("the real server of its connection is gone"),
+            DropReason::VirtualTableFull => {
+                f.write_str("the table of connections to virtual services is full")
+            }
+            DropReason::VirtualLoopback => {
+                f.write_str("loopback addresses do not reach a real server elsewhere")
+            }
         }
     }
 }
@@ -195,6 +215,12 @@ pub enum Verdict {
     Drop(DropReason),
     /// It is gone, and its sender is to be told.
     Reject(Reject, DropReason),
+    /// A virtual service gives it to this real server: its time to live falls by one, it is sent there from here
+    /// on whatever way leads to it, and goes through OUTPUT, where it is rewritten.
+    Virtual {
+        /// The real server.
+        server: Ipv4Addr,
+    },
 }
 
 /// What looks at a packet at a hook lets it pass, or not.
@@ -206,6 +232,7 @@ enum Step {
     Table(TableName),
     Track,
     Nat,
+    Ipvs,
     Confirm,
 }
 
@@ -217,7 +244,7 @@ struct StepAt {
 }
 
 /// In the order of their priority (`enum nf_ip_hook_priorities`).
-const STEPS: [StepAt; 7] = [
+const STEPS: [StepAt; 10] = [
     StepAt {
         what: Step::Table(TableName::Raw),
         priority: -300,
@@ -226,11 +253,14 @@ const STEPS: [StepAt; 7] = [
     StepAt { what: Step::Track, priority: -200, hooks: &[Hook::Prerouting, Hook::Output] },
     StepAt { what: Step::Table(TableName::Mangle), priority: -150, hooks: &Hook::ALL },
     StepAt { what: Step::Nat, priority: -100, hooks: &[Hook::Prerouting, Hook::Output] },
+    StepAt { what: Step::Ipvs, priority: -99, hooks: &[Hook::Output] },
     StepAt {
         what: Step::Table(TableName::Filter),
         priority: 0,
         hooks: &[Hook::Input, Hook::Forward, Hook::Output],
     },
+    StepAt { what: Step::Ipvs, priority: 98, hooks: &[Hook::Input] },
+    StepAt { what: Step::Ipvs, priority: 99, hooks: &[Hook::Forward] },
     StepAt { what: Step::Nat, priority: 100, hooks: &[Hook::Input, Hook::Postrouting] },
     StepAt { what: Step::Confirm, priority: i32::MAX, hooks: &[Hook::Input, Hook::Postrouting] },
 ];
@@ -250,6 +280,7 @@ pub struct Netfilter {
     is_tracking: bool,
     is_idle: bool,
     pub(crate) draft: Draft,
+    ipvs: Option<Box<Ipvs>>,
 }
 
 impl Netfilter {
@@ -266,6 +297,7 @@ impl Netfilter {
             is_idle: true,
             version: 0,
             draft: Draft::default(),
+            ipvs: None,
         }
     }
 
@@ -294,8 +326,9 @@ impl Netfilter {
     /// As in the kernel, tracking begins with the first rule that needs it; a `nat` table without one
     /// is never asked.
     fn begin_tracking(&mut self) {
-        self.is_tracking =
-            self.tables.iter().flatten().any(Table::uses_conntrack) || self.nft.uses_conntrack();
+        self.is_tracking = self.ipvs.is_some()
+            || self.tables.iter().flatten().any(Table::uses_conntrack)
+            || self.nft.uses_conntrack();
     }
 
     /// The tables of nftables.
@@ -325,6 +358,28 @@ impl Netfilter {
     /// Connections are tracked: some rule needs it.
     pub fn is_tracking(&self) -> bool {
         self.is_tracking
+    }
+
+    /// The virtual servers, if there ever were any.
+    pub fn ipvs(&self) -> Option<&Ipvs> {
+        self.ipvs.as_deref()
+    }
+
+    /// The virtual servers, for changing. From now on connections are tracked, and packets are not passed along.
+    pub fn ipvs_mut(&mut self) -> &mut Ipvs {
+        if self.ipvs.is_none() {
+            self.version += 1;
+            (self.is_tracking, self.is_idle) = (true, false);
+        }
+        self.ipvs.get_or_insert_default()
+    }
+
+    /// Forgets the connections to virtual services whose time has come, and with them those of conntrack.
+    #[inline]
+    pub fn settle(&mut self, now: Instant) {
+        if let Some(ipvs) = &mut self.ipvs {
+            ipvs.collect(&mut self.conntrack, now);
+        }
     }
 
     /// What rules remember besides connections: sets, named counters, log lines.
@@ -357,7 +412,7 @@ impl Netfilter {
         }
         let Err(verdict) = self.pass(input, skb, &mut trace) else { return Verdict::Accept };
         match verdict {
-            Verdict::Accept => {}
+            Verdict::Accept | Verdict::Virtual { .. } => {}
             Verdict::Drop(_) => self.conntrack.discard(skb.ct),
             // The answer is RELATED to it, see `CtSlot::of_answer`.
             Verdict::Reject(..) => self.conntrack.discard_answered(skb.ct),
@@ -374,6 +429,10 @@ impl Netfilter {
     ) -> Passed {
         use TableName::{Filter, Mangle, Raw};
         let hook = input.hook;
+        if self.ipvs.is_some() {
+            self.send_virtual(skb, trace)?;
+            self.settle(input.now);
+        }
         if !self.nft.asked().is_empty() {
             return self.pass_both(input, skb, trace);
         }
@@ -384,9 +443,13 @@ impl Netfilter {
         self.ask(Mangle, input, skb, trace)?;
         if matches!(hook, Hook::Input | Hook::Forward) {
             self.ask(Filter, input, skb, trace)?;
+            self.run_ipvs(input, skb, trace)?;
         }
         if hook != Hook::Forward {
             self.run_nat(input, skb, trace)?;
+        }
+        if hook == Hook::Output {
+            self.run_ipvs(input, skb, trace)?;
         }
         match hook {
             Hook::Output => self.ask(Filter, input, skb, trace),
@@ -418,6 +481,7 @@ impl Netfilter {
                 Step::Table(name) => self.ask(name, input, skb, trace)?,
                 Step::Track => self.track(input, skb, trace)?,
                 Step::Nat => self.run_nat(input, skb, trace)?,
+                Step::Ipvs => self.run_ipvs(input, skb, trace)?,
                 Step::Confirm => {
                     self.draft.leave(input.oif);
                     self.confirm(skb, input.now, trace)?;
@@ -670,6 +734,28 @@ impl Netfilter {
             Ok(None) => Ok(()),
             Err(nat::Untranslatable) => Err(Verdict::Drop(DropReason::IcmpUntranslatable)),
         }
+    }
+
+    /// A packet that a virtual service has given to a real server gets its address.
+    fn send_virtual(&mut self, skb: &mut Skb, trace: &mut Option<&mut HookTrace>) -> Passed {
+        let (Handled::Chosen(conn), Some(ipvs)) = (skb.ipvs, &mut self.ipvs) else { return Ok(()) };
+        match ipvs.send(conn, skb, &mut self.conntrack, trace) {
+            true => Ok(()),
+            false => Err(Verdict::Drop(DropReason::ServerGone)),
+        }
+    }
+
+    /// Virtual services look at a packet. None may be passed along from then on.
+    #[inline]
+    fn run_ipvs(
+        &mut self,
+        input: &HookInput<'_>,
+        skb: &mut Skb,
+        trace: &mut Option<&mut HookTrace>,
+    ) -> Passed {
+        let Some(ipvs) = &mut self.ipvs else { return Ok(()) };
+        self.draft.spoil();
+        ipvs.look(input, skb, &mut self.conntrack, trace)
     }
 
     fn confirm(

@@ -10,6 +10,7 @@
 //!   [`memo`]: where the way of an earlier packet is taken again;
 //! - [`conntrack`]: which connection a packet belongs to;
 //! - [`nat`]: translating addresses, choosing ports, undoing it on the reply;
+//! - [`ipvs`]: virtual services in front of real servers;
 //! - [`passage`]: what happens to packets of an established connection, all hooks at once;
 //! - [`trace`]: what the walk saw, rule by rule, with the field that did not fit;
 //! - [`text`]: `iptables-restore`, `iptables-save`, `iptables -S`, `-L` and the argument grammar.
@@ -27,6 +28,7 @@ pub mod firewall;
 pub mod hook;
 pub mod iface;
 pub mod ipset;
+pub mod ipvs;
 mod memo;
 pub mod nat;
 pub mod nft;

@@ -14,6 +14,7 @@ use crate::ext::conntrack::{direction_word, status_names};
 use crate::ext::link::PktType;
 use crate::hook::{Hook, TableName};
 use crate::iface::IfName;
+use crate::ipvs::Scheduler;
 use crate::rule::{AddrMask, RuleSpec, Target, Wanted};
 use crate::table::Policy;
 
@@ -76,6 +77,17 @@ pub enum HookEvent {
         /// Decided now, by a rule; else remembered from the connection's first packet.
         is_new: bool,
     },
+    /// A virtual service has given the packet to a real server.
+    Scheduled {
+        /// IP protocol number.
+        protocol: u8,
+        /// The virtual address and port.
+        service: (Ipv4Addr, u16),
+        /// The server's address and port.
+        server: (Ipv4Addr, u16),
+        /// Why this one.
+        choice: ServerChoice,
+    },
     /// The connection entered the table.
     Confirmed {
         /// As its first packet came in.
@@ -83,6 +95,17 @@ pub enum HookEvent {
         /// As answers will come in.
         reply: Tuple,
     },
+}
+
+/// Why a virtual service gave a packet to this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerChoice {
+    /// Chosen now.
+    By(Scheduler),
+    /// The client has been here before.
+    Persistence,
+    /// The connection goes there.
+    Remembered,
 }
 
 /// What a table decided.
@@ -350,6 +373,8 @@ pub enum Field {
     Counter,
     /// `-m rpfilter`
     ReversePath,
+    /// `-m ipvs`
+    Virtual,
 }
 
 /// What the packet, or the world, had where a rule compared.
@@ -496,6 +521,7 @@ impl Field {
             Field::Quota => "what is left of the quota",
             Field::Counter => "the named counter",
             Field::ReversePath => "the interface for an answer",
+            Field::Virtual => "the virtual service",
         }
     }
 
@@ -642,6 +668,16 @@ impl fmt::Display for HookEvent {
                 };
                 let why = if *is_new { "decided now" } else { "as remembered" };
                 write!(f, "{end} {}:{} becomes {}:{} ({why})", from.0, from.1, to.0, to.1)
+            }
+            HookEvent::Scheduled { protocol, service, server, choice } => {
+                let protocol = crate::text::protocol_word(*protocol);
+                write!(f, "ipvs: {protocol} {}:{} goes to ", service.0, service.1)?;
+                write!(f, "{}:{} (", server.0, server.1)?;
+                match choice {
+                    ServerChoice::By(scheduler) => write!(f, "chosen by {})", scheduler.name()),
+                    ServerChoice::Persistence => f.write_str("persistent)"),
+                    ServerChoice::Remembered => f.write_str("as remembered)"),
+                }
             }
             HookEvent::Confirmed { original, reply } => {
                 write!(f, "conntrack: remembered {original} / {reply}")

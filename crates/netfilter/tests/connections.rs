@@ -87,6 +87,7 @@ fn forward(netfilter: &mut Netfilter, packet: Packet, secs: u64) -> Result<Packe
         match at(netfilter, hook, "eth1", &mut skb, secs) {
             Verdict::Accept => {}
             Verdict::Drop(why) | Verdict::Reject(_, why) => return Err(why),
+            Verdict::Virtual { .. } => unreachable!("there are no virtual servers"),
         }
     }
     Ok(skb.packet)

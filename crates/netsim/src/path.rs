@@ -422,6 +422,35 @@ impl Kernel {
         self.leave(ns, way, skb, meta, IfName::NONE);
     }
 
+    /// A virtual service has given the packet to a real server elsewhere: it leaves from here, whether it came
+    /// in or was made here (`ip_vs_nat_xmit`).
+    fn send_to_server(&mut self, ns: NsId, server: Ipv4Addr, mut skb: Skb, meta: Meta) {
+        let way = match self.find_way(ns, &Flow::to(server)) {
+            Ok(way) => way,
+            Err(error) => {
+                self.send_icmp_error(ns, &skb, Unreachable::Host.into(), meta);
+                return self.drop_ip(ns, meta, skb, reason_of(error));
+            }
+        };
+        if skb.packet.head().ttl <= 1 {
+            self.send_icmp_error(ns, &skb, IcmpError::TimeExceeded, meta);
+            return self.drop_ip(ns, meta, skb, DropReason::TtlExceeded);
+        }
+        let mtu = self.path_mtu(ns, server, way.mtu);
+        if skb.packet.head().total_len > mtu && skb.packet.dont_fragment() {
+            let why = Unreachable::FragmentationNeeded(mtu).into();
+            self.send_icmp_error(ns, &skb, why, meta);
+            return self.drop_ip(ns, meta, skb, DropReason::TooBig { mtu });
+        }
+        skb.packet.decrement_ttl();
+        let leaves = Some((way.dev, way.next_hop));
+        if !self.hook(ns, Hook::Output, (IfName::NONE, way.name), leaves, &mut skb, meta) {
+            return;
+        }
+        self.note_route(ns, meta, &skb, &way);
+        self.leave(ns, way, skb, meta, IfName::NONE);
+    }
+
     fn flow_of(&self, skb: &Skb, oif: Option<IfId>) -> Flow {
         let head = skb.packet.head();
         let oif_name = match oif {
@@ -595,6 +624,10 @@ impl Kernel {
         }
         match verdict {
             Verdict::Accept => true,
+            Verdict::Virtual { server } => {
+                self.send_to_server(id, server, skb.clone(), meta);
+                false
+            }
             Verdict::Drop(reason) => {
                 self.dropped(id, meta, skb, DropReason::Netfilter(reason));
                 false

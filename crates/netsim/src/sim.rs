@@ -288,7 +288,12 @@ impl Net {
 
     /// Looks at or changes the rules of a namespace.
     pub fn with_netfilter<R>(&self, ns: NsId, f: impl FnOnce(&mut Netfilter) -> R) -> Option<R> {
-        self.kernel_mut().ns_mut(ns).map(|ns| f(&mut ns.netfilter))
+        let mut kernel = self.kernel_mut();
+        let now = kernel.now;
+        kernel.ns_mut(ns).map(|ns| {
+            ns.netfilter.settle(now);
+            f(&mut ns.netfilter)
+        })
     }
 
     /// What is written down of packets.

@@ -1,6 +1,7 @@
 //! Frames: in from an interface, out by one, and across the link between two.
 
 use base::{Duration, Instant};
+use netfilter::ipvs::Handled;
 use netfilter::{CtSlot, IfName, Sender, Skb};
 use packet::{Arp, Body, Frame, Mac, Packet};
 
@@ -73,10 +74,10 @@ impl Kernel {
             Body::Arp(arp) => self.arp_in(ns, id, meta, arp),
             Body::Ipv4(packet) => {
                 let is_looped = kept.is_some();
-                let (mark, ct) = kept.unwrap_or_default();
+                let (mark, ct, ipvs) = kept.unwrap_or_default();
                 let way_in = In { dev: id, name, is_looped };
                 let is_trusted = !meta.is_suspect;
-                self.ip_in(ns, way_in, Skb { packet, mark, ct, is_trusted }, meta);
+                self.ip_in(ns, way_in, Skb { packet, mark, ct, is_trusted, ipvs }, meta);
             }
         }
     }
@@ -142,9 +143,9 @@ impl Kernel {
     /// Sends a packet to this namespace itself, with what is known of it.
     pub(crate) fn loop_back(&mut self, dev: IfId, skb: Skb, meta: Meta, dst: Mac) {
         let from = self.iface(dev).map_or(NsId::NONE, |iface| iface.ns);
-        let Skb { packet, mark, ct, .. } = skb;
+        let Skb { packet, mark, ct, ipvs, .. } = skb;
         let frame = Frame { dst, src: Mac::ZERO, body: Body::Ipv4(packet) };
-        let parcel = self.pack(Parcel { frame, meta, kept: Some((mark, ct)), from });
+        let parcel = self.pack(Parcel { frame, meta, kept: Some((mark, ct, ipvs)), from });
         let is_loopback = self.iface(dev).is_some_and(|iface| iface.is_loopback());
         if is_loopback {
             return self.transmit(dev, parcel);
@@ -311,4 +312,4 @@ fn parse_frame(bytes: &[u8]) -> Result<Frame, DropReason> {
 }
 
 /// What a looped packet keeps.
-pub(crate) type Kept = Option<(u32, CtSlot)>;
+pub(crate) type Kept = Option<(u32, CtSlot, Handled)>;

@@ -30,6 +30,7 @@ const MIN_SYNC: Duration = Duration::from_millis(50);
 pub(crate) struct PolicyAgent {
     node: String,
     ns: NsId,
+    is_virtual: bool,
     /// How long after a change this node hears of it; nodes differ.
     watch_delay: Duration,
     last_sync: Option<Instant>,
@@ -40,10 +41,13 @@ pub(crate) struct PolicyAgent {
 }
 
 impl PolicyAgent {
-    pub(crate) fn new(node: &str, ns: NsId, mut rng: Rng) -> PolicyAgent {
+    /// An agent that knows of no policy. `is_virtual`: Services are virtual servers, so that packets to them go
+    /// through OUTPUT instead of FORWARD.
+    pub(crate) fn new(node: &str, ns: NsId, is_virtual: bool, mut rng: Rng) -> PolicyAgent {
         PolicyAgent {
             node: node.to_string(),
             ns,
+            is_virtual,
             watch_delay: Duration::from_micros(2_000 + u64::from(rng.below(18_000))),
             last_sync: None,
             due: None,
@@ -84,7 +88,8 @@ impl PolicyAgent {
         }
         let old = std::mem::replace(&mut self.in_force, plan);
         let new = &self.in_force;
-        net.with_netfilter(self.ns, |netfilter| apply(netfilter, &old, new, now))
+        let is_virtual = self.is_virtual;
+        net.with_netfilter(self.ns, |netfilter| apply(netfilter, (&old, new), is_virtual, now))
     }
 }
 
@@ -104,7 +109,12 @@ fn matters(change: &Change) -> bool {
 
 /// From one plan to another: sets before the rules that ask them, and what nothing asks any more last. Chains and
 /// elements that do not change stay, with their counters.
-fn apply(netfilter: &mut Netfilter, old: &Plan, new: &Plan, now: Instant) -> usize {
+fn apply(
+    netfilter: &mut Netfilter,
+    (old, new): (&Plan, &Plan),
+    is_virtual: bool,
+    now: Instant,
+) -> usize {
     let mut count = 0;
     let mut sets = String::new();
     for (name, (kind, elements)) in &new.sets {
@@ -124,7 +134,7 @@ fn apply(netfilter: &mut Netfilter, old: &Plan, new: &Plan, now: Instant) -> usi
         }
     }
     ipset(netfilter, &["restore".to_string()], &sets, now);
-    let (text, rules) = table_changes(old, new);
+    let (text, rules) = table_changes(old, new, is_virtual);
     let options = RestoreOptions { noflush: true, ..RestoreOptions::default() };
     let written = restore(netfilter, &text, options);
     debug_assert!(written.is_ok(), "{written:?}\n{text}");
@@ -135,7 +145,7 @@ fn apply(netfilter: &mut Netfilter, old: &Plan, new: &Plan, now: Instant) -> usi
 }
 
 /// What `iptables-restore --noflush` is to read, and how many rules that is.
-fn table_changes(old: &Plan, new: &Plan) -> (String, usize) {
+fn table_changes(old: &Plan, new: &Plan, is_virtual: bool) -> (String, usize) {
     let mut count = 0;
     let (mut chains, mut rules) = (String::new(), String::new());
     let changed = |name: &String, rules: &Vec<String>| old.chains.get(name) != Some(rules);
@@ -149,11 +159,16 @@ fn table_changes(old: &Plan, new: &Plan) -> (String, usize) {
     }
     let has = |plan: &Plan| plan.chains.contains_key(FORWARD);
     let jump = "-m comment --comment \"kube-router netpol\" -j KUBE-ROUTER-FORWARD";
-    if has(new) && !has(old) {
-        rules.push_str(&format!("-I FORWARD 1 {jump}\n"));
-    }
-    if has(old) && !has(new) {
-        rules.push_str(&format!("-D FORWARD {jump}\n"));
+    // What the node itself sends is not for policies.
+    let passing = "-m ipvs --ipvs -m addrtype ! --src-type LOCAL ";
+    let ways = [("FORWARD", ""), ("OUTPUT", passing)];
+    for (chain, which) in ways.iter().take(if is_virtual { 2 } else { 1 }) {
+        if has(new) && !has(old) {
+            rules.push_str(&format!("-I {chain} 1 {which}{jump}\n"));
+        }
+        if has(old) && !has(new) {
+            rules.push_str(&format!("-D {chain} {which}{jump}\n"));
+        }
     }
     let gone: Vec<&String> =
         old.chains.keys().filter(|name| !new.chains.contains_key(*name)).collect();

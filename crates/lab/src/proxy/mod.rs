@@ -2,6 +2,7 @@
 //! (`pkg/proxy/iptables/proxier.go`, the bounded-frequency runner).
 
 mod health;
+mod ipvs;
 
 use std::rc::Rc;
 
@@ -189,9 +190,14 @@ impl NodeProxy {
         self.ask(now + self.watch_delay);
     }
 
-    /// Asks for a sync at `at`, or when the last one is long enough ago.
+    fn is_ipvs(&self) -> bool {
+        self.proxier.config().mode == Mode::Ipvs
+    }
+
+    /// Asks for a sync at `at`, or when the last one is long enough ago; in ipvs mode at once.
     pub(crate) fn ask(&mut self, at: Instant) {
-        let at = self.last_sync.map_or(at, |last| at.max(last + MIN_SYNC));
+        let last = self.last_sync.filter(|_| !self.is_ipvs());
+        let at = last.map_or(at, |last| at.max(last + MIN_SYNC));
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
@@ -200,13 +206,13 @@ impl NodeProxy {
             return None;
         }
         let sync = self.writing.as_ref().map(|writing| writing.until).or(self.due);
-        let canary = self.has_canary().then(|| self.canary.next_at());
-        sync.into_iter().chain(canary).min()
-    }
-
-    /// In nftables mode nobody looks whether the table is still there.
-    fn has_canary(&self) -> bool {
-        self.proxier.config().mode != Mode::Nftables
+        // Only the iptables mode has a canary; the ipvs mode writes everything often enough.
+        let other = match self.proxier.config().mode {
+            Mode::Iptables => Some(self.canary.next_at()),
+            Mode::Ipvs => self.proxier.ipvs_next_at(),
+            Mode::Nftables | Mode::None => None,
+        };
+        sync.into_iter().chain(other).min()
     }
 
     /// Stops or starts the process. Stopped, it leaves its rules as they are.
@@ -215,6 +221,7 @@ impl NodeProxy {
             // A process that begins knows nothing of what its predecessor wrote.
             self.proxier.restart_nftables();
             self.wants_full = true;
+            self.proxier.restart_ipvs();
             self.is_new = true;
             self.ask(now);
         }
@@ -237,25 +244,39 @@ impl NodeProxy {
         if self.next_at().is_none_or(|due| due > now) {
             return None;
         }
-        if self.has_canary()
-            && net.with_netfilter(self.ns, |netfilter| self.canary.look(netfilter, now))
-                == Some(true)
-        {
+        let mode = self.proxier.config().mode;
+        let is_flushed = net.with_netfilter(self.ns, |netfilter| match mode {
+            Mode::Iptables => self.canary.look(netfilter, now),
+            Mode::Ipvs => {
+                self.proxier.retire_servers(netfilter, now);
+                false
+            }
+            Mode::Nftables | Mode::None => false,
+        });
+        if is_flushed == Some(true) {
             self.wants_full = true;
             self.ask(now);
         }
         match self.writing.take() {
             Some(writing) if writing.until <= now => return self.end_sync(net, writing, now),
-            None if self.due.is_some_and(|due| due <= now) => self.begin_sync(now),
+            None if self.due.is_some_and(|due| due <= now) => self.begin_sync(net, now),
             writing => self.writing = writing,
         }
         None
     }
 
-    fn begin_sync(&mut self, now: Instant) {
+    fn begin_sync(&mut self, net: &Net, now: Instant) {
         self.due = None;
+        let mut period = FULL_SYNC;
+        if self.is_ipvs() {
+            period = kube_proxy::ipvs::SYNC_PERIOD;
+            self.due = Some(now + period);
+            let interface_addrs = ipvs::own_addresses(net, self.ns);
+            let config = ProxyConfig { interface_addrs, ..self.proxier.config().clone() };
+            self.proxier.configure(config);
+        }
         let is_first = self.last_sync.replace(now).is_none();
-        let full = std::mem::take(&mut self.wants_full) || now - self.last_full >= FULL_SYNC;
+        let full = std::mem::take(&mut self.wants_full) || now - self.last_full >= period;
         if full {
             self.last_full = now;
         }
@@ -275,18 +296,26 @@ impl NodeProxy {
 
     fn end_sync(&mut self, net: &Net, writing: Writing, now: Instant) -> Option<SyncNews> {
         let Writing { sync, news, .. } = writing;
+        let mode = self.proxier.config().mode;
         let report = net.with_netfilter(self.ns, |netfilter| {
-            let report = if self.proxier.config().mode == Mode::Nftables {
-                self.proxier.finish_nftables(&mut Engine::new(netfilter, now), sync, now)
-            } else {
-                if sync.is_full() {
-                    install_jumps(netfilter, self.proxier.config());
+            let report = match mode {
+                Mode::Ipvs => self.proxier.finish_ipvs(netfilter, sync, now),
+                Mode::Nftables => {
+                    self.proxier.finish_nftables(&mut Engine::new(netfilter, now), sync, now)
                 }
-                self.proxier.finish(netfilter, sync)
+                Mode::Iptables | Mode::None => {
+                    if sync.is_full() {
+                        install_jumps(netfilter, self.proxier.config());
+                    }
+                    self.proxier.finish(netfilter, sync)
+                }
             };
             clean_stale(&mut self.proxier, netfilter, now);
             report
         })?;
+        if mode == Mode::Ipvs {
+            ipvs::bind(net, self.ns, &self.proxier.ipvs_addresses());
+        }
         if report.error.is_some() {
             self.ask(now + SYNC_PERIOD);
         }

@@ -6,7 +6,7 @@
 //! - where it came from: [`link`] (mac, pkttype, physdev), [`owner`], [`rpfilter`];
 //! - what is known of its connection: [`conntrack`] (and state), [`mark`] (and connmark), [`connbytes`];
 //! - what has been counted: [`limit`], [`hashlimit`], [`connlimit`], [`quota`], [`recent`], [`statistic`], [`nfacct`];
-//! - sets of addresses: [`set`]; and [`comment`];
+//! - sets of addresses: [`set`]; virtual services: [`ipvs`]; and [`comment`];
 //! - targets: [`mark`] (MARK, CONNMARK), [`nat`], [`reject`], [`log`] (LOG, NFLOG), [`plain`] (CT, NOTRACK,
 //!   TRACE, CHECKSUM), [`tcpmss`], [`tos`] (TOS, DSCP), [`ttl`], [`set`];
 //! - [`names`]: which extension a name means, and which of iptables' are not here.
@@ -19,6 +19,7 @@ pub mod conntrack;
 pub mod hashlimit;
 pub mod icmp;
 pub mod iprange;
+pub mod ipvs;
 pub mod length;
 pub mod limit;
 pub mod link;
@@ -83,6 +84,8 @@ pub enum Match {
     Icmp(icmp::Icmp),
     /// `-m iprange`
     Iprange(iprange::Iprange),
+    /// `-m ipvs`
+    Ipvs(ipvs::IpvsMatch),
     /// `-m length`
     Length(length::Length),
     /// `-m limit`
@@ -223,6 +226,7 @@ impl Match {
             Match::Hashlimit(m) => m.check(facts),
             Match::Icmp(m) => m.check(facts.head),
             Match::Iprange(m) => m.check(facts.head),
+            Match::Ipvs(m) => m.check(facts),
             Match::Length(m) => m.check(facts.head),
             Match::Limit(m) => m.check(facts.now, state),
             Match::MacSource(m) => m.check(facts),
@@ -246,8 +250,8 @@ impl Match {
     }
 
     pub(crate) fn uses_conntrack(&self) -> bool {
-        use Match::{Connbytes, Connlimit, Connmark, Conntrack};
-        matches!(self, Conntrack(_) | Connmark(_) | Connbytes(_) | Connlimit(_))
+        use Match::{Connbytes, Connlimit, Connmark, Conntrack, Ipvs};
+        matches!(self, Conntrack(_) | Connmark(_) | Connbytes(_) | Connlimit(_) | Ipvs(_))
     }
 
     /// Asking it leaves nothing behind: no counter moves, no number is drawn, nothing is remembered. What
@@ -272,6 +276,7 @@ impl Match {
             Match::Hashlimit(m) => (field == Field::HashRate).then(|| m.wanted()),
             Match::Icmp(m) => (field == Field::IcmpType).then(|| m.wanted()),
             Match::Iprange(m) => m.wanted(field),
+            Match::Ipvs(m) => (field == Field::Virtual).then(|| m.wanted()),
             Match::Length(m) => (field == Field::Length).then(|| m.wanted()),
             Match::Limit(m) => (field == Field::Rate).then(|| m.wanted()),
             Match::MacSource(m) => (field == Field::MacSource).then(|| m.wanted()),
@@ -362,6 +367,7 @@ impl Match {
             Match::Hashlimit(m) => m.save(out),
             Match::Icmp(m) => m.save(out),
             Match::Iprange(m) => m.save(out),
+            Match::Ipvs(m) => m.save(out),
             Match::Length(m) => m.save(out),
             Match::Limit(m) => m.save(out),
             Match::MacSource(m) => m.save(out),
@@ -400,6 +406,7 @@ impl Match {
             Match::Hashlimit(m) => m.list(out),
             Match::Icmp(m) => m.list(out),
             Match::Iprange(m) => m.list(out),
+            Match::Ipvs(m) => m.list(out),
             Match::Length(m) => m.list(out),
             Match::Limit(m) => m.list(out),
             Match::MacSource(m) => m.list(out),

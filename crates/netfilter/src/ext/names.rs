@@ -3,7 +3,7 @@
 use super::*;
 
 /// Matches of iptables 1.8.9 that podwire does not have, so that the message can say so.
-const UNSUPPORTED_MATCHES: [&str; 30] = [
+const UNSUPPORTED_MATCHES: [&str; 29] = [
     "ah",
     "bpf",
     "cgroup",
@@ -20,7 +20,6 @@ const UNSUPPORTED_MATCHES: [&str; 30] = [
     "hbh",
     "helper",
     "ipcomp",
-    "ipvs",
     "ipv6header",
     "osf",
     "policy",
@@ -105,6 +104,7 @@ pub(crate) fn match_parser(name: &str) -> Result<Box<dyn MatchParser>, ParseErro
         "hashlimit" => Box::new(hashlimit::Parser::default()),
         "icmp" => Box::new(icmp::Parser::default()),
         "iprange" => Box::new(iprange::Parser::default()),
+        "ipvs" => Box::new(ipvs::Parser::default()),
         "length" => Box::new(length::Parser::default()),
         "limit" => Box::new(limit::Parser::default()),
         "mac" => Box::new(link::MacParser::default()),

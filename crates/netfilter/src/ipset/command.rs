@@ -170,7 +170,6 @@ fn create(
         let known = [
             "hash:ip,mark",
             "hash:mac",
-            "hash:ip,port,net",
             "hash:net,net",
             "hash:net,iface",
             "hash:net,port,net",
@@ -250,7 +249,7 @@ fn create_option(
 fn elements(set: &Set, text: &str) -> Result<Vec<Element>, Failure> {
     let wanted = match set.kind {
         Kind::HashIpPort | Kind::HashNetPort => 2,
-        Kind::HashIpPortIp => 3,
+        Kind::HashIpPortIp | Kind::HashIpPortNet => 3,
         _ => 1,
     };
     let parts = text.split(',').count();
@@ -258,9 +257,12 @@ fn elements(set: &Set, text: &str) -> Result<Vec<Element>, Failure> {
         let which = if parts == 1 { "Second" } else { "Third" };
         return Err(refused(format!("Syntax error: {which} element is missing from {text}.")));
     }
-    if matches!(set.kind, Kind::HashNet | Kind::HashNetPort)
-        && text.split(',').next().is_some_and(|net| net.ends_with("/0"))
-    {
+    let net = match set.kind {
+        Kind::HashNet | Kind::HashNetPort => text.split(',').next(),
+        Kind::HashIpPortNet => text.split(',').nth(2),
+        _ => None,
+    };
+    if net.is_some_and(|net| net.ends_with("/0")) {
         return Err(refused("The value of the CIDR parameter of the IP address is invalid"));
     }
     let parsed = Element::parse(set.kind, set.options.netmask, text);
@@ -337,7 +339,8 @@ fn entry(set: &Set, words: &[&str]) -> Result<(Entry, Option<Duration>), Failure
     let mut at = 0;
     while let Some(&word) = words.get(at) {
         at += 1;
-        if word == "nomatch" && matches!(set.kind, Kind::HashNet | Kind::HashNetPort) {
+        let is_net = matches!(set.kind, Kind::HashNet | Kind::HashNetPort | Kind::HashIpPortNet);
+        if word == "nomatch" && is_net {
             entry.nomatch = true;
             continue;
         }

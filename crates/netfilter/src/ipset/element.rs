@@ -23,6 +23,8 @@ pub enum Kind {
     HashNetPort,
     /// `hash:ip,port,ip`
     HashIpPortIp,
+    /// `hash:ip,port,net`
+    HashIpPortNet,
     /// `bitmap:port`
     BitmapPort,
     /// `list:set`
@@ -30,12 +32,13 @@ pub enum Kind {
 }
 
 /// Kinds with their names and the revision that ipset 7.17 reports.
-const KINDS: [(Kind, &str, u8); 7] = [
+const KINDS: [(Kind, &str, u8); 8] = [
     (Kind::HashIp, "hash:ip", 6),
     (Kind::HashNet, "hash:net", 7),
     (Kind::HashIpPort, "hash:ip,port", 7),
     (Kind::HashNetPort, "hash:net,port", 8),
     (Kind::HashIpPortIp, "hash:ip,port,ip", 6),
+    (Kind::HashIpPortNet, "hash:ip,port,net", 8),
     (Kind::BitmapPort, "bitmap:port", 3),
     (Kind::ListSet, "list:set", 3),
 ];
@@ -76,6 +79,8 @@ pub enum Element {
     NetPort(Net, ProtoPort),
     /// The same with another address.
     NetPortIp(Net, ProtoPort, Ipv4Addr),
+    /// An address and a port with a network.
+    IpPortNet(Ipv4Addr, ProtoPort, Net),
     /// A port.
     Port(u16),
     /// A set.
@@ -92,7 +97,7 @@ impl Element {
     pub(super) fn len(&self) -> u8 {
         match self {
             Element::Net((_, len)) | Element::NetPort((_, len), _) => *len,
-            Element::NetPortIp((_, len), ..) => *len,
+            Element::NetPortIp((_, len), ..) | Element::IpPortNet(.., (_, len)) => *len,
             Element::Port(_) | Element::Set(_) => 32,
         }
     }
@@ -124,18 +129,20 @@ impl Element {
                 let net = parse_net(net)?;
                 ports(port)?.into_iter().map(|port| Element::NetPort(net, port)).collect()
             }
-            (Kind::HashIpPortIp, [addr, port, other]) => {
-                let other: Ipv4Addr = other.parse().ok()?;
+            (Kind::HashIpPortIp | Kind::HashIpPortNet, [addr, port, other]) => {
+                let is_net = kind == Kind::HashIpPortNet;
+                let net = if is_net { parse_net(other)? } else { (other.parse().ok()?, 32) };
                 let ports = ports(port)?;
-                let hosts = hosts(addr)?.into_iter();
-                hosts
-                    .flat_map(|host| {
-                        let with =
-                            move |port: &ProtoPort| Element::NetPortIp((host, 32), *port, other);
-                        ports.iter().map(with).collect::<Vec<_>>()
-                    })
-                    .take(ELEMENTS_MAX)
-                    .collect()
+                let mut all = Vec::new();
+                for host in hosts(addr)? {
+                    for port in ports.iter().take(ELEMENTS_MAX - all.len()) {
+                        all.push(match is_net {
+                            true => Element::IpPortNet(host, *port, net),
+                            false => Element::NetPortIp((host, 32), *port, net.0),
+                        });
+                    }
+                }
+                all
             }
             (Kind::BitmapPort, [port]) => {
                 ports(port)?.into_iter().map(|(_, port)| Element::Port(port)).collect()
@@ -224,6 +231,7 @@ impl fmt::Display for Element {
             Element::Net(of) => f.write_str(&net(of)),
             Element::NetPort(of, at) => write!(f, "{},{}", net(of), port(at)),
             Element::NetPortIp(of, at, other) => write!(f, "{},{},{other}", net(of), port(at)),
+            Element::IpPortNet(addr, at, of) => write!(f, "{addr},{},{}", port(at), net(of)),
             Element::Port(port) => port.fmt(f),
             Element::Set(name) => f.write_str(name),
         }

@@ -287,6 +287,7 @@ impl Set {
             Kind::HashIpPort => Element::NetPort(net(0, 32)?, port(1)?),
             Kind::HashNetPort => Element::NetPort(net(0, len)?, port(1)?),
             Kind::HashIpPortIp => Element::NetPortIp(net(0, 32)?, port(1)?, probe.addr(2)?),
+            Kind::HashIpPortNet => Element::IpPortNet(probe.addr(0)?, port(1)?, net(2, len)?),
             Kind::BitmapPort => {
                 let has_ports = matches!(probe.protocol, protocol::TCP | protocol::UDP);
                 Element::Port(probe.port(0).filter(|_| has_ports)?)
@@ -309,12 +310,18 @@ impl Set {
                 .rev()
                 .find_map(|len| is_here(&Element::NetPort(element::network(*addr, len), *at)))
                 .is_some_and(|entry| !entry.nomatch),
+            Element::IpPortNet(host, at, (addr, 32)) => (0..=32)
+                .rev()
+                .find_map(|len| {
+                    is_here(&Element::IpPortNet(*host, *at, element::network(*addr, len)))
+                })
+                .is_some_and(|entry| !entry.nomatch),
             element => is_here(element).is_some(),
         }
     }
 
     fn has_networks(&self) -> bool {
-        matches!(self.kind, Kind::HashNet | Kind::HashNetPort)
+        matches!(self.kind, Kind::HashNet | Kind::HashNetPort | Kind::HashIpPortNet)
     }
 
     /// Whether a packet is in the set: of networks the longest that it fits decides.
@@ -373,6 +380,25 @@ impl Sets {
     pub fn create(&mut self, name: &str, kind: Kind, options: SetOptions) {
         let serial = self.0.values().map(|set| set.serial + 1).max().unwrap_or(0);
         self.0.insert(name.to_string(), Set::new(kind, options, serial));
+    }
+
+    /// Makes a set of the usual size, if there is none of this name.
+    pub fn ensure(&mut self, name: &str, kind: Kind) {
+        if self.get(name).is_none() {
+            self.create(name, kind, SetOptions::default());
+        }
+    }
+
+    /// Puts an element into a set. `false`: it is there, or there is no room, or no such set.
+    pub fn put(&mut self, name: &str, element: Element) -> bool {
+        let now = Instant::ZERO;
+        let set = self.0.get_mut(name);
+        set.is_some_and(|set| set.insert(element, Entry::default(), now, false).is_ok())
+    }
+
+    /// Takes an element out of a set. `false`: it is not there.
+    pub fn take(&mut self, name: &str, element: &Element) -> bool {
+        self.0.get_mut(name).is_some_and(|set| set.remove(element, None).is_ok())
     }
 
     /// Sets of which a `list:set` is made.

@@ -1,8 +1,9 @@
-//! `iptables`, `iptables-save`, `iptables-restore`, `ipset` and `nfacct` in a namespace. Grammar and words are
-//! netfilter's: those of iptables 1.8.9, ipset 7.17 and nfacct 1.0.2.
+//! `iptables`, `iptables-save`, `iptables-restore`, `ipset`, `ipvsadm` and `nfacct` in a namespace. Grammar and words
+//! are netfilter's: those of iptables 1.8.9, ipset 7.17, ipvsadm 1.31 and nfacct 1.0.2.
 
 use base::calendar::Utc;
 use netfilter::ipset::command::ipset;
+use netfilter::ipvs::command::ipvsadm;
 use netfilter::text::command::{Output, iptables};
 use netfilter::text::nfacct::nfacct;
 use netfilter::text::save::{self, VERSION};
@@ -40,6 +41,16 @@ pub async fn sets(ctx: Ctx) -> Exit {
     let input = String::from_utf8_lossy(&input);
     let now = ctx.host.now();
     let output = with_rules(&ctx, |netfilter| ipset(netfilter, &ctx.args, &input, now));
+    say(&ctx, output).await
+}
+
+/// `ipvsadm COMMAND …`; `ipvsadm -R` reads its standard input.
+pub async fn virtual_servers(ctx: Ctx) -> Exit {
+    let reads = ctx.args.iter().any(|word| word == "--restore" || word == "-R");
+    let input = if reads { ctx.io.stdin.read_to_end().await } else { Vec::new() };
+    let input = String::from_utf8_lossy(&input);
+    let now = ctx.host.now();
+    let output = with_rules(&ctx, |netfilter| ipvsadm(netfilter, &ctx.args, &input, now));
     say(&ctx, output).await
 }
 

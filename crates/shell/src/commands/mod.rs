@@ -102,6 +102,7 @@ programs! {
     "iptables" => iptables::run,
     "iptables-restore" => iptables::restore,
     "iptables-save" => iptables::save,
+    "ipvsadm" => iptables::virtual_servers,
     "kind" => kind::run,
     "kubectl" => crate::kubectl::run,
     "lab" => lab::run,
@@ -132,8 +133,16 @@ programs! {
 /// Programs that are on your machine only.
 const ON_MACHINE: [&str; 4] = ["docker", "kind", "kubectl", "lab"];
 /// Programs that containers of Pods do not have.
-const NOT_IN_PODS: [&str; 7] =
-    ["conntrack", "ipset", "iptables", "iptables-restore", "iptables-save", "nfacct", "nft"];
+const NOT_IN_PODS: [&str; 8] = [
+    "conntrack",
+    "ipset",
+    "iptables",
+    "iptables-restore",
+    "iptables-save",
+    "ipvsadm",
+    "nfacct",
+    "nft",
+];
 
 /// The program of this name in a place.
 pub fn find(name: &str, place: &Place) -> Option<Program> {

@@ -157,9 +157,12 @@ impl Shown<'_> {
         let iface = self.iface;
         let end = if style.one_line { "\\" } else { "\n" };
         let master = iface.master.as_ref().map(|m| format!(" master {m}")).unwrap_or_default();
+        // One that was never up has no queue at all; of others it is not known here.
+        let is_bare = iface.kind == "dummy" && !iface.is_up;
+        let qdisc = if is_bare { "noop" } else { "noqueue" };
         let _ = write!(
             out,
-            "{}: {}: <{}> mtu {} qdisc noqueue{master} state {}{} group default{}{end}",
+            "{}: {}: <{}> mtu {} qdisc {qdisc}{master} state {}{} group default{}{end}",
             iface.index,
             self.full_name(),
             self.flags(),
