@@ -474,7 +474,7 @@ impl Netfilter {
         for step in STEPS.iter().filter(|step| step.hooks.contains(&hook)) {
             let made = match step.what {
                 Step::Table(name) => self.made[name.index()],
-                Step::Track | Step::Nat | Step::Confirm => u64::MAX,
+                Step::Track | Step::Nat | Step::Ipvs | Step::Confirm => u64::MAX,
             };
             self.ask_nft(&mut next, (step.priority, made), input, skb, trace)?;
             match step.what {
