@@ -15,6 +15,11 @@ export const LISTS = 528;
 
 /** Stands for `i32.const` with a number of four bytes or more, which is an address. No operation has this number. */
 export const LONG_CONST = 0xff;
+/** Stand, these four, for `local.get` of one of the three locals used last and `local.set` of the last; no more numbers follow. */
+const RECENT = 0xd8;
+/** What stands in the list for a use of a local. */
+export const localCode = (op, rank) =>
+  op === 0x20 && rank < 3 ? RECENT + rank : op === 0x21 && rank === 0 ? RECENT + 3 : op;
 /** Bytes before the first number: the header of a module, then that of its only section, which is called `pw`. */
 export const START = 17;
 
@@ -112,14 +117,17 @@ export function unpack(packed) {
     locals.reset();
     let depth = 0;
     for (let before = 0, local = 0, op = 0; depth >= 0; before = op) {
-      op = packed[next[OPS]++];
+      const code = packed[next[OPS]++];
+      const used = code - RECENT;
+      const isRecent = used >= 0 && used <= 3;
+      op = code === LONG_CONST ? 0x41 : isRecent ? (used < 3 ? 0x20 : 0x21) : code;
       const own = OF_OP + op;
-      out[to++] = op === LONG_CONST ? 0x41 : op;
+      out[to++] = op;
       if (isLocal(op)) {
-        local = locals.take(number(own));
+        local = locals.take(isRecent ? used % 3 : number(own));
         write(local);
-      } else if (op === 0x41) copy(CONSTANTS + packed[next[OPS]], 1);
-      else if (op === LONG_CONST) copy(LONG_CONSTANTS, 1);
+      } else if (code === LONG_CONST) copy(LONG_CONSTANTS, 1);
+      else if (op === 0x41) copy(CONSTANTS + packed[next[OPS]], 1);
       else if (isAccess(op)) {
         copy(ALIGNMENTS, 1);
         copy(offsets(op, before, local), 1);
