@@ -19,8 +19,9 @@ pub const IPTABLES: &str = "PODWIRE_IPTABLES";
 const PREFIX: &str = "pwk";
 
 /// The tools that are there on a machine that can be asked.
-const TOOLS: [&str; 7] = [
+const TOOLS: [&str; 8] = [
     "ip",
+    "nft",
     "nsenter",
     "sysctl",
     "python3",

@@ -28,6 +28,8 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Task {
+    /// It is new.
+    Register(String),
     /// It has been silent for too long.
     Silent(String),
     /// Its taints, and the Pods that do not tolerate them.
@@ -81,6 +83,9 @@ impl NodeLifecycle {
             let is_same = was.is_some_and(|was| {
                 was.spec == node.spec && ready(was) == ready(node) && change.new.is_some()
             });
+            if was.is_none() && change.new.is_some() {
+                self.queue.add(Task::Register(node.metadata.name().to_string()), at);
+            }
             if !is_same {
                 self.queue.add(Task::Node(node.metadata.name().to_string()), at);
             }
@@ -104,6 +109,11 @@ impl NodeLifecycle {
         while let Some(task) = self.queue.pop(now) {
             worked = true;
             match task {
+                Task::Register(name) => {
+                    if let Some(node) = api.store().get::<Node>("", &name).cloned() {
+                        register(api, &node, now);
+                    }
+                }
                 Task::Silent(node) => {
                     // It may have come back.
                     if self.silent.get(&node).is_some_and(|since| *since + GRACE <= now) {
@@ -203,6 +213,14 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
         Some("Exists") => true,
         _ => !value(&toleration.key).is_empty() && value(&toleration.value) == value(&taint.value),
     }
+}
+
+/// Says that a node is known from now on.
+fn register(api: &mut Api, node: &Rc<Node>, now: Instant) {
+    let name = node.metadata.name();
+    let message = format!("Node {name} event: Registered Node {name} in Controller");
+    let (about, from) = (events::reference(&**node), events::component("node-controller"));
+    events::record(api, now, about, Severity::Normal, "RegisteredNode", &message, from);
 }
 
 /// A node has been silent for too long: nothing is known about it any more.

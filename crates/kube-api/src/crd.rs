@@ -119,12 +119,42 @@ fn is_set(schema: &Value, flag: &str) -> bool {
     schema.get(flag) == Some(&Value::Bool(true))
 }
 
-/// Takes away what the schema does not know, and puts in what it says is to be there; the paths of what was
-/// taken away.
+/// Takes away what the schema does not know; the paths of what was taken away.
 pub fn prune(value: &mut Value, schema: &Value) -> Vec<String> {
     let mut unknown = Vec::new();
     prune_at(value, schema, &mut String::new(), &mut unknown, true);
     unknown
+}
+
+/// An object as it is kept: without what its schema does not know, with what that fills in.
+pub(crate) fn settle(value: &mut Value, schema: &Value) {
+    prune(value, schema);
+    fill(value, schema);
+}
+
+/// What is missing and has a default, there and within (`apiextensions-apiserver`, `defaulting`).
+fn fill(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Object(fields) => {
+            let known = schema.get("properties").and_then(Value::as_object);
+            for (name, schema) in known.into_iter().flatten() {
+                if let Some(default) = schema.get("default") {
+                    fields.entry(name.clone()).or_insert_with(|| default.clone());
+                }
+                if let Some(value) = fields.get_mut(name) {
+                    fill(value, schema);
+                }
+            }
+            if let Some(schema) = schema.get("additionalProperties").filter(|o| o.is_object()) {
+                fields.values_mut().for_each(|value| fill(value, schema));
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items") else { return };
+            items.iter_mut().for_each(|item| fill(item, schema));
+        }
+        _ => {}
+    }
 }
 
 fn prune_at(
@@ -161,11 +191,6 @@ fn prune_at(
                     }
                 }
                 path.truncate(len);
-            }
-            for (name, schema) in known.into_iter().flatten() {
-                if let Some(default) = schema.get("default") {
-                    fields.entry(name.clone()).or_insert_with(|| default.clone());
-                }
             }
         }
         Value::Array(items) => {
@@ -373,7 +398,9 @@ mod tests {
         assert_eq!(unknown, ["spec.hosts[0].weight", "spec.image", "status"]);
         assert_eq!(
             object["spec"],
-            json!({"cronSpec": "", "any": {"thing": 1}, "labels": {"x": "y"}, "mode": "slow", "hosts": [{"name": "a"}]})
+            json!({"cronSpec": "", "any": {"thing": 1}, "labels": {"x": "y"}, "hosts": [{"name": "a"}]})
         );
+        settle(&mut object, &schema());
+        assert_eq!(object["spec"]["mode"], "slow");
     }
 }

@@ -174,6 +174,11 @@ impl Dynamic {
     fn from_value(info: &KindInfo, value: Value) -> Result<Dynamic, Mismatch> {
         let value = match (info.type_name, &info.custom) {
             (Some(name), None) => fit(value, Type::Object(name))?,
+            (_, Some(custom)) => {
+                let mut value = value;
+                crate::crd::settle(&mut value, &custom.schema);
+                value
+            }
             _ => value,
         };
         let mut body = match value {

@@ -362,7 +362,7 @@ fn definitions_define_kinds() {
         info.singular
     ));
     let object = api.store().get_any(info.id, "default", "a").unwrap().to_value();
-    expect![[r#""stable.example.com/v1" {"cronSpec":"* * * * *"}"#]]
+    expect![[r#""stable.example.com/v1" {"cronSpec":"* * * * *","replicas":1}"#]]
         .assert_eq(&format!("{} {}", object["apiVersion"], object["spec"]));
     // With the definition everything of its kind goes.
     let crd = api.store().kinds().by_name("crd").unwrap().id;

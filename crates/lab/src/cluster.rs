@@ -379,10 +379,12 @@ fn sync_text(news: &SyncNews) -> String {
         None => parts.push("asked to sync".to_string()),
     }
     let rules = count(news.report.rules_written, "rule");
-    match news.report.elements_changed {
-        0 => parts.push(format!("{rules} written")),
-        n => parts.push(format!("{rules}, {} written", count(n, "element"))),
-    }
+    let elements = count(news.report.elements_changed, "element");
+    parts.push(match (news.report.rules_written, news.report.elements_changed) {
+        (_, 0) => format!("{rules} written"),
+        (0, _) => format!("{elements} written"),
+        _ => format!("{rules}, {elements} written"),
+    });
     if !news.report.chains_deleted.is_empty() {
         parts.push(format!("{} deleted", count(news.report.chains_deleted.len(), "chain")));
     }

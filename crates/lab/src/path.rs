@@ -126,7 +126,7 @@ pub enum Ending {
     Open,
 }
 
-/// A rule that looked at a packet.
+/// A rule or a virtual server that looked at a packet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked<'a> {
     /// At which hook.
@@ -144,6 +144,8 @@ pub enum AskedRule<'a> {
     Iptables(&'a Eval),
     /// Of nftables.
     Nftables(&'a NftEval),
+    /// No rule: a virtual server of ipvs chose a real one, [`HookEvent::Scheduled`].
+    Ipvs(&'a HookEvent),
 }
 
 impl<'a> AskedRule<'a> {
@@ -152,6 +154,7 @@ impl<'a> AskedRule<'a> {
         match self {
             AskedRule::Iptables(eval) => &eval.chain,
             AskedRule::Nftables(eval) => &eval.chain,
+            AskedRule::Ipvs(_) => "virtual servers",
         }
     }
 
@@ -160,6 +163,7 @@ impl<'a> AskedRule<'a> {
         match self {
             AskedRule::Iptables(eval) => eval.number,
             AskedRule::Nftables(eval) => eval.number,
+            AskedRule::Ipvs(_) => 1,
         }
     }
 
@@ -168,6 +172,7 @@ impl<'a> AskedRule<'a> {
         match self {
             AskedRule::Iptables(eval) => matches!(eval.outcome, Outcome::Matched(_)),
             AskedRule::Nftables(eval) => eval.outcome.is_match(),
+            AskedRule::Ipvs(_) => true,
         }
     }
 
@@ -176,6 +181,7 @@ impl<'a> AskedRule<'a> {
         match self {
             AskedRule::Iptables(eval) => append_line(&eval.chain, &eval.rule),
             AskedRule::Nftables(eval) => format!("{}: {}", eval.chain, eval.rule),
+            AskedRule::Ipvs(event) => event.to_string().trim_start_matches("ipvs: ").to_string(),
         }
     }
 
@@ -187,6 +193,7 @@ impl<'a> AskedRule<'a> {
                 Outcome::Missed(miss) => miss.sentence(&eval.rule),
             },
             AskedRule::Nftables(eval) => eval.outcome.sentence(),
+            AskedRule::Ipvs(_) => self.line(),
         }
     }
 }
@@ -261,7 +268,7 @@ impl Stay {
         })
     }
 
-    /// The rules that looked at the packet, in order.
+    /// The rules and virtual servers that looked at the packet, in order.
     pub fn asked(&self) -> impl Iterator<Item = Asked<'_>> {
         self.hook_events().flat_map(|(hook, event)| {
             let (table, rules): (&str, Vec<AskedRule<'_>>) = match event {
@@ -271,6 +278,7 @@ impl Stay {
                 HookEvent::Nft { table, evals, .. } => {
                     (&**table, evals.iter().map(AskedRule::Nftables).collect())
                 }
+                HookEvent::Scheduled { .. } => ("ipvs", vec![AskedRule::Ipvs(event)]),
                 _ => ("", Vec::new()),
             };
             rules.into_iter().map(move |rule| Asked { hook, table, rule })

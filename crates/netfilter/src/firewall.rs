@@ -269,6 +269,8 @@ const STEPS: [StepAt; 10] = [
 #[derive(Debug)]
 pub struct Netfilter {
     pub(crate) tables: [Option<Table>; 4],
+    /// When each came into being, among nftables' base chains.
+    made: [u64; 4],
     /// Rises with every edit of a table.
     pub(crate) version: u64,
     pub(crate) conntrack: Conntrack,
@@ -286,6 +288,7 @@ impl Netfilter {
     pub fn new(rng: Rng) -> Netfilter {
         Netfilter {
             tables: [const { None }; 4],
+            made: [0; 4],
             conntrack: Conntrack::default(),
             nft: Ruleset::default(),
             stores: Stores::default(),
@@ -308,6 +311,9 @@ impl Netfilter {
         // `index` is below four by construction.
         self.version += 1;
         let slot = &mut self.tables[name.index()];
+        if slot.is_none() {
+            self.made[name.index()] = self.nft.next_order();
+        }
         let result = edit(slot.get_or_insert_with(|| Table::new(name)));
         self.begin_tracking();
         // From then on it is counted, until the setting is taken back.
@@ -456,7 +462,7 @@ impl Netfilter {
     }
 
     /// The same where there are base chains of nftables: each is asked before the first of the others whose
-    /// priority is greater.
+    /// priority is greater, or equal while it was made earlier.
     fn pass_both(
         &mut self,
         input: &HookInput<'_>,
@@ -466,7 +472,11 @@ impl Netfilter {
         let hook = input.hook;
         let mut next = self.nft.asked().iter().take_while(|asked| asked.hook < hook).count();
         for step in STEPS.iter().filter(|step| step.hooks.contains(&hook)) {
-            self.ask_nft(&mut next, step.priority, input, skb, trace)?;
+            let made = match step.what {
+                Step::Table(name) => self.made[name.index()],
+                Step::Track | Step::Nat | Step::Ipvs | Step::Confirm => u64::MAX,
+            };
+            self.ask_nft(&mut next, (step.priority, made), input, skb, trace)?;
             match step.what {
                 Step::Table(name) => self.ask(name, input, skb, trace)?,
                 Step::Track => self.track(input, skb, trace)?,
@@ -478,20 +488,20 @@ impl Netfilter {
                 }
             }
         }
-        self.ask_nft(&mut next, i32::MAX, input, skb, trace)
+        self.ask_nft(&mut next, (i32::MAX, 0), input, skb, trace)
     }
 
     /// Asks the base chains of nftables, but for those that translate, from the `next` on to a priority.
     fn ask_nft(
         &mut self,
         next: &mut usize,
-        before: i32,
+        (priority, made): (i32, u64),
         input: &HookInput<'_>,
         skb: &mut Skb,
         trace: &mut Option<&mut HookTrace>,
     ) -> Passed {
         while let Some(asked) = self.nft.asked().get(*next).copied() {
-            if asked.hook != input.hook || asked.priority >= before {
+            if asked.hook != input.hook || asked.is_behind(priority, made) {
                 break;
             }
             *next += 1;
@@ -560,6 +570,7 @@ impl Netfilter {
     ) -> Passed {
         let priority =
             if matches!(input.hook, Hook::Prerouting | Hook::Output) { -100 } else { 100 };
+        let made = self.made[TableName::Nat.index()];
         let has_table = self.table(TableName::Nat).is_some_and(|table| table.is_hooked(input.hook));
         let mut was_table_asked = !has_table;
         let mut next = 0;
@@ -568,7 +579,7 @@ impl Netfilter {
             if asked.hook != input.hook || asked.kind != Kind::Nat {
                 continue;
             }
-            if !was_table_asked && asked.priority >= priority {
+            if !was_table_asked && asked.is_behind(priority, made) {
                 was_table_asked = true;
                 self.ask(TableName::Nat, input, skb, trace)?;
             }

@@ -327,6 +327,10 @@ fn line(rule: AskedRule<'_>) -> Line {
     let (text, comment) = match rule {
         AskedRule::Iptables(eval) => without_comments(&eval.rule),
         AskedRule::Nftables(eval) => (eval.rule.to_string(), String::new()),
+        AskedRule::Ipvs(_) => {
+            let line = rule.line();
+            (line.split(" goes to ").next().unwrap_or_default().to_string(), String::new())
+        }
     };
     Line { number: rule.number(), text, comment, effect: rule.words(), tone: tone(rule) }
 }
@@ -367,6 +371,7 @@ fn tone(rule: AskedRule<'_>) -> Tone {
             }
             NftOutcome::Missed { .. } => Tone::Plain,
         },
+        AskedRule::Ipvs(_) => Tone::Rewrites,
     }
 }
 

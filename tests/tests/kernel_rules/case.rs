@@ -7,6 +7,7 @@
 //! *nat
 //! :OUTPUT DROP
 //! -A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.2.0.10:8080
+//! nft add table ip t
 //! packets
 //! 1 from in0 src=10.1.0.10 dst=192.0.2.1 proto=6 sport=40000 dport=80 flags=0x02 seq=1000
 //! 2 answers 1 flags=0x12 seq=5000 ack=1001
@@ -25,6 +26,7 @@ use std::net::Ipv4Addr;
 use netfilter::TableName;
 
 use crate::bytes::{self, Fields};
+use crate::nft;
 use crate::town;
 
 /// The user chains of every case, by table; those of `nat` belong to one end each.
@@ -71,6 +73,8 @@ pub(crate) struct Case {
     pub(crate) rules: Vec<Rule>,
     /// Built-in chains that drop what no rule decided about.
     pub(crate) drops: Vec<(TableName, String)>,
+    /// Lines of `nft -f`.
+    pub(crate) nft: Vec<String>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -127,6 +131,12 @@ impl Case {
             }
             out.push_str("COMMIT\n");
         }
+        if !self.nft.is_empty() {
+            out.push_str(nft::MARK);
+        }
+        for line in &self.nft {
+            let _ = writeln!(out, "{line}");
+        }
         out
     }
 
@@ -139,7 +149,10 @@ impl Case {
         let digits = port.to_string();
         let has =
             |text: &str| text.split(|c: char| !c.is_ascii_digit()).any(|number| number == digits);
-        port == 0 || in_steps || self.rules.iter().any(|rule| has(&rule.text))
+        port == 0
+            || in_steps
+            || self.rules.iter().any(|rule| has(&rule.text))
+            || self.nft.iter().any(|line| has(line))
     }
 
     /// The cable and the bytes of a step; `None` where what it follows did not happen.
@@ -205,6 +218,7 @@ impl fmt::Display for Case {
             drops.iter().try_for_each(|(_, chain)| writeln!(f, ":{chain} DROP"))?;
             rules.iter().try_for_each(|rule| writeln!(f, "-A {} {}", rule.chain, rule.text))?;
         }
+        self.nft.iter().try_for_each(|line| writeln!(f, "nft {line}"))?;
         writeln!(f, "packets")?;
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
     }
@@ -266,6 +280,8 @@ pub(crate) fn parse(text: &str) -> Result<Case, String> {
             in_packets = true;
         } else if in_packets {
             case.steps.push(parse_step(line).ok_or_else(wrong)?);
+        } else if let Some(line) = line.strip_prefix("nft ") {
+            case.nft.push(line.to_string());
         } else if line.starts_with("create ") || line.starts_with("add ") {
             case.sets.push(line.to_string());
         } else if let Some(name) = line.strip_prefix('*') {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::bytes::{Fields, Reader, words};
 use crate::case::{Case, History, Seen};
+use crate::nft;
 use crate::worlds::World;
 
 /// What a world made of a case, in words that are equal where the worlds are.
@@ -18,6 +19,8 @@ pub(crate) struct Told {
     connections: Vec<String>,
     /// The elements of sets in the end, sorted.
     elements: Vec<String>,
+    /// The table of nftables in the end.
+    nft: Vec<String>,
 }
 
 impl Told {
@@ -48,7 +51,10 @@ fn play(case: &Case, world: &mut dyn World, ignores: Ignores<'_>) -> Result<Told
         told.packets.push((step.id, line));
         history.insert(step.id, Seen { cable, bytes, out });
     }
-    told.counters = counters(&world.save());
+    let saved = world.save();
+    let (saved, nft) = saved.split_once(nft::MARK).unwrap_or((&saved, ""));
+    told.counters = counters(saved);
+    told.nft = nft::told(nft);
     told.connections = connections(&world.connections(), &mut reader);
     if !case.sets.is_empty() {
         told.elements = elements(&world.sets());
@@ -144,6 +150,7 @@ fn difference(case: &Case, kernel: &Told, engine: &Told) -> Option<String> {
     for (what, kernel, engine) in [
         ("connection", &kernel.connections, &engine.connections),
         ("element", &kernel.elements, &engine.elements),
+        ("line of nft", &kernel.nft, &engine.nft),
     ] {
         for line in kernel.iter().filter(|line| !engine.contains(line)) {
             let _ = writeln!(out, "{what} of the kernel alone: {line}");
@@ -225,6 +232,7 @@ impl<'a, 'w> Shrinker<'a, 'w> {
             shrinker.drop_pieces(&mut best, |case| &mut case.rules);
             shrinker.drop_pieces(&mut best, |case| &mut case.drops);
             shrinker.drop_pieces(&mut best, |case| &mut case.sets);
+            shrinker.drop_pieces(&mut best, |case| &mut case.nft);
             shrinker.make_plain(&mut best);
             shrinker.drop_matches(&mut best);
             if best == before {

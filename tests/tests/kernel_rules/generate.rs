@@ -77,6 +77,18 @@ impl<'a> Generator<'a> {
         if self.chance(20) { "! " } else { "" }
     }
 
+    /// A case with rules of nftables, some with rules of iptables besides, and at least `packets` packets.
+    pub(crate) fn nft_case(&mut self, packets: usize) -> Case {
+        let mut case = if self.chance(30) { self.case(packets) } else { Case::default() };
+        self.known.clear();
+        case.steps.clear();
+        case.nft = crate::nft::lines(&mut self.rng);
+        while case.steps.len() < packets {
+            self.flows(&mut case.steps);
+        }
+        case
+    }
+
     /// A case with at least `packets` packets.
     pub(crate) fn case(&mut self, packets: usize) -> Case {
         self.serial += 1;

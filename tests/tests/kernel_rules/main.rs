@@ -8,7 +8,7 @@
 //! - [`town`]: the router and what lies around it;
 //! - [`bytes`]: packets made byte by byte, and read back in words;
 //! - [`case`]: a ruleset and packets, as data;
-//! - [`generate`]: cases made by chance, their [`rules`], [`sets`] and [`packets`];
+//! - [`generate`]: cases made by chance, their [`rules`], [`sets`] and [`packets`], and those of [`nft`];
 //! - [`worlds`]: the kernel and the engine, behind one door;
 //! - [`compare`]: what differs, and the smallest case that still does.
 //!
@@ -33,6 +33,7 @@ mod bytes;
 mod case;
 mod compare;
 mod generate;
+mod nft;
 mod packets;
 mod rules;
 mod sets;
@@ -111,14 +112,14 @@ struct Found {
 
 /// Plays generated cases until there are enough pairs, or enough differences.
 fn hunt(
-    generator: &mut Generator<'_>,
+    make: &mut dyn FnMut() -> Case,
     worlds: &mut Worlds<'_>,
     pairs: usize,
     enough: usize,
 ) -> Found {
     let mut found = Found::default();
     while found.pairs < pairs && found.differences.len() < enough {
-        let case = generator.case(PACKETS);
+        let case = make();
         let (played, difference) = worlds.play(&case);
         found.pairs += played;
         found.rulesets += 1;
@@ -148,7 +149,7 @@ fn generated_rulesets_decide_as_the_kernel() {
     let mut generator = Generator::new(Rng::new(seed).fork("rulesets"), &avoids);
     let (mut kernel, mut engine) = (Kernel::new(avoids("tcp-window")), Engine::new());
     let mut worlds = Worlds { kernel: &mut kernel, engine: &mut engine, ignores: &avoids };
-    let found = hunt(&mut generator, &mut worlds, pairs, enough);
+    let found = hunt(&mut || generator.case(PACKETS), &mut worlds, pairs, enough);
     eprintln!(
         "{}: seed {seed}, {} pairs in {} rulesets, {} differences, {} that did not come again",
         kernel::versions(),
@@ -163,6 +164,30 @@ fn generated_rulesets_decide_as_the_kernel() {
         }
     }
     eprintln!("not used, because of known failures: {avoided:?}");
+    assert!(found.differences.is_empty(), "seed {seed}\n\n{}", found.differences.join("\n---\n"));
+    assert!(found.pairs >= pairs);
+}
+
+#[test]
+fn generated_rules_of_nftables_decide_as_the_kernel() {
+    if !kernel::is_here() {
+        return;
+    }
+    let (seed, pairs) = (setting("PODWIRE_SEED", 1), setting("PODWIRE_PAIRS", 3000) as usize);
+    let enough = setting("PODWIRE_DIFFERENCES", 1) as usize;
+    let avoided = avoided();
+    let avoids = |feature: &str| avoided.contains(feature);
+    let mut generator = Generator::new(Rng::new(seed).fork("nft"), &avoids);
+    let (mut kernel, mut engine) = (Kernel::new(avoids("tcp-window")), Engine::new());
+    let mut worlds = Worlds { kernel: &mut kernel, engine: &mut engine, ignores: &avoids };
+    let found = hunt(&mut || generator.nft_case(PACKETS), &mut worlds, pairs, enough);
+    eprintln!(
+        "nft: seed {seed}, {} pairs in {} rulesets, {} differences, {} that did not come again",
+        found.pairs,
+        found.rulesets,
+        found.differences.len(),
+        found.passing
+    );
     assert!(found.differences.is_empty(), "seed {seed}\n\n{}", found.differences.join("\n---\n"));
     assert!(found.pairs >= pairs);
 }

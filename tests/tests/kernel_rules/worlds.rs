@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use base::Duration;
 use netfilter::ipset::command::ipset;
+use netfilter::nft::command::{list_ruleset, load};
+use netfilter::nft::value::Style;
 use netfilter::text::command::Output;
 use netfilter::text::{RestoreOptions, restore, save};
 use netsim::{Cause, Cidr, IfId, LinkConfig, NsId, Route, Sim, StepKind, TraceMode};
@@ -12,6 +14,7 @@ use packet::{Arp, Body, Frame, Mac, Packet};
 use serde_json::json;
 use tests::kernel::{self, Agent, Namespaces};
 
+use crate::nft;
 use crate::town::{CABLES, ROUTES};
 
 /// A router with the cables of [`crate::town`].
@@ -44,6 +47,8 @@ pub(crate) struct Kernel {
     /// Between two packets the kernel's clock has to tick: `connlimit` counts a connection again that comes twice
     /// within a tick, and those that are over.
     waits: bool,
+    /// There is a table of nftables.
+    has_nft: bool,
     // Last, so that the agent has ended when its namespace goes.
     _namespaces: Namespaces,
 }
@@ -118,6 +123,7 @@ impl Kernel {
             used: Vec::new(),
             counts: false,
             waits: false,
+            has_nft: false,
             _namespaces: namespaces,
         }
     }
@@ -167,6 +173,12 @@ fn from_hex(text: &str) -> Vec<u8> {
 impl World for Kernel {
     fn load(&mut self, sets: &[String], ruleset: &str) -> Result<(), String> {
         self.loads += 1;
+        let (ruleset, nft) = ruleset.split_once(nft::MARK).unwrap_or((ruleset, ""));
+        if self.has_nft {
+            let table = [&["delete"][..], &nft::TABLE].concat();
+            kernel::inside(&self.router, "nft", &table, "")?;
+            self.has_nft = false;
+        }
         let mut ruleset = self.load_sets(sets, ruleset)?;
         self.waits = ruleset.contains("connlimit");
         // What `recent` and `hashlimit` remember outlives a ruleset whose successor has something of the same
@@ -175,6 +187,10 @@ impl World for Kernel {
             ruleset = ruleset.replace(option, &format!("{option}k{}", self.loads));
         }
         kernel::restore(&self.router, &ruleset)?;
+        if !nft.is_empty() {
+            kernel::inside(&self.router, "nft", &["-f", "-"], nft)?;
+            self.has_nft = true;
+        }
         // A rule that asks how much connections carry has it counted from then on.
         let counts = u8::from(ruleset.contains("connbytes"));
         if self.counts != (counts == 1) {
@@ -195,7 +211,13 @@ impl World for Kernel {
     }
 
     fn save(&mut self) -> String {
-        kernel::save(&self.router).unwrap()
+        let mut saved = kernel::save(&self.router).unwrap();
+        if self.has_nft {
+            saved.push_str(nft::MARK);
+            let table = [&["list"][..], &nft::TABLE].concat();
+            saved.push_str(&kernel::inside(&self.router, "nft", &table, "").unwrap());
+        }
+        saved
     }
 
     fn connections(&mut self) -> String {
@@ -303,10 +325,14 @@ impl World for Engine {
                 return Err(made.err);
             }
         }
+        let (ruleset, nft) = ruleset.split_once(nft::MARK).unwrap_or((ruleset, ""));
+        let now = self.sim.net().now();
         let done = self.sim.net().with_netfilter(self.router, |netfilter| {
-            restore(netfilter, ruleset, RestoreOptions::default())
+            let done = restore(netfilter, ruleset, RestoreOptions::default());
+            done.map_err(|error| error.to_string())?;
+            load(netfilter, nft, now)
         });
-        done.unwrap().map_err(|error| error.to_string())
+        done.unwrap()
     }
 
     fn send(&mut self, cable: &str, packet: &[u8]) -> Vec<(String, Vec<u8>)> {
@@ -332,8 +358,16 @@ impl World for Engine {
 
     fn save(&mut self) -> String {
         let net = self.sim.net();
-        net.with_netfilter(self.router, |netfilter| save::save(netfilter, None, true, "now"))
-            .unwrap()
+        let now = net.now();
+        let save = |netfilter: &mut netfilter::Netfilter| {
+            let mut saved = save::save(netfilter, None, true, "now");
+            if !netfilter.nft().tables.is_empty() {
+                saved.push_str(nft::MARK);
+                saved.push_str(&list_ruleset(netfilter, Style::default(), now));
+            }
+            saved
+        };
+        net.with_netfilter(self.router, save).unwrap()
     }
 
     fn connections(&mut self) -> String {

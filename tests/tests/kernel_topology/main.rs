@@ -1,7 +1,7 @@
 //! The lab's cluster and the same cluster made of the real kernel: the same requests have the same answers.
 //!
 //! The lab is rebuilt from its own views as network namespaces with cables, a bridge, addresses and routes;
-//! each namespace loads the lab's own `iptables-save`; servers listen where the lab's do, and Docker's
+//! each namespace loads the lab's own `iptables-save` and `nft list ruleset`; servers listen where the lab's do, and Docker's
 //! published port is a real TCP proxy. Then the same requests are made from the same places. Equal have to
 //! be: who answers, in which order, and which source address they saw, or how curl would have failed; the
 //! counters of every rule of every `nat` table; the connections of every namespace, with their states.
@@ -48,12 +48,28 @@ fn main() {
     if arguments.list || kernel::is_here() {
         for path in paths {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            let root = root.clone();
-            trials.push(Trial::test(name, move || check(&root, &path)));
+            for (mode, before) in MODES {
+                if mode != "iptables" && !IN_ALL_MODES.contains(&name.as_str()) {
+                    continue;
+                }
+                let (root, path) = (root.clone(), path.clone());
+                let trial = move || check(&root, &path, before);
+                trials.push(Trial::test(format!("{mode}/{name}"), trial));
+            }
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
 }
+
+/// What kube-proxy writes its rules for, and how such a cluster is made.
+const MODES: [(&str, &str); 2] = [
+    ("iptables", ""),
+    ("nftables", "kind delete cluster\nkind create cluster --config nftables.yml\n"),
+];
+
+/// The scripts about Services are played in every mode.
+const IN_ALL_MODES: [&str; 7] =
+    ["affinity", "cluster-ip", "features", "kinds", "node-port", "policies", "scale"];
 
 fn enough(scripts: &[PathBuf]) -> Result<(), Failed> {
     let mut equal = 0;
@@ -66,13 +82,15 @@ fn enough(scripts: &[PathBuf]) -> Result<(), Failed> {
 }
 
 /// The real kernel takes real time, and a machine may be busy: what differs has to differ every time.
-fn check(root: &Path, path: &Path) -> Result<(), Failed> {
-    play(root, path).or_else(|_| play(root, path)).or_else(|_| play(root, path))
+fn check(root: &Path, path: &Path, before: &str) -> Result<(), Failed> {
+    let play = || play(root, path, before);
+    play().or_else(|_| play()).or_else(|_| play())
 }
 
-fn play(root: &Path, path: &Path) -> Result<(), Failed> {
+fn play(root: &Path, path: &Path, before: &str) -> Result<(), Failed> {
     let lines = script::parse(&fs::read_to_string(path)?)?;
     let mut ours = Ours::new(root);
+    ours.command(before)?;
     let mut theirs: Option<Theirs> = None;
     let mut wrong = String::new();
     for line in &lines {

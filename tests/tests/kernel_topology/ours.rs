@@ -10,6 +10,8 @@ use base::Duration;
 use kube_api::MetaExt;
 use kube_api::core::{LoadBalancerIngress, Pod, Service};
 use lab::{Options, Place, World};
+use netfilter::nft::command::{list_ruleset, load};
+use netfilter::nft::value::Style;
 use netfilter::text::{RestoreOptions, restore, save};
 use netfilter::{Netfilter, TableName};
 use netsim::exec::timeout;
@@ -258,12 +260,16 @@ impl Ours {
         self.world.lab().net().with_netfilter(ns, f).unwrap()
     }
 
-    /// The rules of a namespace. From now on all its counters begin anew, those of `nth` too.
-    pub(crate) fn begin_anew(&self, ns: NsId) -> String {
+    /// The rules of a namespace, those of iptables and those of nft. From now on all its counters begin anew, those of
+    /// `nth` and `numgen inc` too.
+    pub(crate) fn begin_anew(&self, ns: NsId) -> (String, String) {
+        let now = self.world.lab().now();
         self.netfilter(ns, |netfilter| {
             let rules = save::save(netfilter, None, false, "now");
             restore(netfilter, &rules, RestoreOptions::default()).unwrap();
-            rules
+            let nft = list_ruleset(netfilter, Style::default(), now);
+            load(netfilter, &format!("flush ruleset\n{nft}"), now).unwrap();
+            (rules, nft)
         })
     }
 

@@ -47,7 +47,9 @@ impl Theirs {
             kernel::ip(&names[&name], &downs(&net, ns)).unwrap();
         }
         for (name, ns) in ours.filtered() {
-            kernel::restore(&names[&name], &ours.begin_anew(ns)).unwrap();
+            let (rules, nft) = ours.begin_anew(ns);
+            kernel::restore(&names[&name], &rules).unwrap();
+            kernel::inside(&names[&name], "nft", &["-f", "-"], &nft).unwrap();
         }
         let agent = Agent::start(None, "cluster.py", "");
         let mut theirs = Theirs { agent, names, _namespaces: namespaces };

@@ -198,7 +198,6 @@ impl<'a> Edit<'a> {
                     uses: 0,
                     reach: check::Reach::default(),
                 };
-                let is_nat = chain.base.as_ref().is_some_and(|base| base.kind == Kind::Nat);
                 if let Some(base) = &mut chain.base {
                     base.order = order;
                     chain.reach = check::Reach::base(base.kind, base.hook);
@@ -207,7 +206,6 @@ impl<'a> Edit<'a> {
                 table.chain_names.insert(name.clone(), handle);
                 table.chains.insert(handle, chain);
                 undo.push(Undo::ChainAdded(table.handle, handle));
-                rules.conntrack_users += u32::from(is_nat);
             }
         }
         let chain = Named { name: spec.name.clone(), handle: None, span: spec.span };
@@ -242,7 +240,6 @@ impl<'a> Edit<'a> {
         if let Some(chain) = table.chains.remove(&handle) {
             table.chain_names.remove(chain.name.as_ref());
             self.is_rehooked |= chain.base.is_some();
-            self.rules.conntrack_users -= u32::from(is_nat(&chain));
             self.undo.push(Undo::ChainRemoved(table_handle, Box::new(chain)));
         }
         Ok(())
@@ -692,10 +689,6 @@ pub(super) fn set_name(table: &mut Table, chain: u64, name: &Rc<str>) -> Rc<str>
     before
 }
 
-pub(super) fn is_nat(chain: &Chain) -> bool {
-    chain.base.as_ref().is_some_and(|base| base.kind == Kind::Nat)
-}
-
 /// A set that rules add to is bounded.
 fn is_updated(stmts: &[super::model::Stmt], set: &mut Set) {
     let updates = |stmt: &super::model::Stmt| matches!(stmt, super::model::Stmt::Update(update) if update.set.handle == set.handle);
@@ -708,7 +701,6 @@ fn is_updated(stmts: &[super::model::Stmt], set: &mut Set) {
 pub(super) fn users(table: &Table) -> u32 {
     let mut users = 0;
     for chain in table.chains.values() {
-        users += u32::from(is_nat(chain));
         for rule in &chain.rules {
             resolve::each(&rule.stmts, &mut |referred| {
                 users += u32::from(matches!(referred, Referred::Conntrack));

@@ -57,6 +57,13 @@ pub struct Asked {
     order: u64,
 }
 
+impl Asked {
+    /// Is asked after something of that priority that was made then: of equal priority the later is asked first.
+    pub(crate) fn is_behind(&self, priority: i32, made: u64) -> bool {
+        self.priority > priority || (self.priority == priority && self.order < made)
+    }
+}
+
 /// All nft tables of a namespace.
 #[derive(Debug, Default)]
 pub struct Ruleset {
@@ -91,7 +98,8 @@ impl Ruleset {
         self.conntrack_users > 0
     }
 
-    fn next_order(&mut self) -> u64 {
+    /// Numbers base chains and the tables of iptables in the order of their making.
+    pub(crate) fn next_order(&mut self) -> u64 {
         self.last_order += 1;
         self.last_order
     }

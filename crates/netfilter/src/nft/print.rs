@@ -261,10 +261,8 @@ impl Printer<'_> {
         } else if has_addr || nat.range.ports.is_some() {
             out.push_str(" to ");
             if let Some((low, high)) = nat.range.addrs {
-                let _ = write!(out, "{low}");
-                if low != high {
-                    let _ = write!(out, "-{high}");
-                }
+                let (low, high) = (u32::from(low).into(), u32::from(high).into());
+                bounds(Type::Addr, &interval(Type::Addr, low, high, false), self.style, out);
             }
             if let Some((low, high)) = nat.range.ports {
                 let _ = write!(out, ":{low}");

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use base::tree::BTreeMap;
 
-use super::edit::{Edit, is_nat, link, link_all, set_name, users};
+use super::edit::{Edit, link, link_all, set_name, users};
 use super::model::{Chain, Counter, Element, Rule, Set, Table};
 use super::value::Key;
 use crate::table::Policy;
@@ -70,12 +70,10 @@ impl Edit<'_> {
                     Some(chain)
                 });
                 if let Some(chain) = removed {
-                    self.rules.conntrack_users -= u32::from(is_nat(&chain));
                     self.is_rehooked |= chain.base.is_some();
                 }
             }
             Undo::ChainRemoved(table, chain) => {
-                self.rules.conntrack_users += u32::from(is_nat(&chain));
                 self.is_rehooked |= chain.base.is_some();
                 if let Some(table) = self.by_handle(table) {
                     table.chain_names.insert(chain.name.clone(), chain.handle);

@@ -419,6 +419,9 @@ pub fn parse_number(text: &str) -> Option<u128> {
 const IFNAME_MAX: usize = 15;
 
 fn parse_name(text: &str) -> Result<u128, String> {
+    if text.is_empty() {
+        return Err("Empty string is not allowed".to_string());
+    }
     if text.len() > IFNAME_MAX {
         return Err("String exceeds maximum length of 16".to_string());
     }

@@ -151,6 +151,7 @@ const DRAIN: &[Flag] = &[
     switch("delete-emptydir-data"),
     switch("force"),
     switch("disable-eviction"),
+    optional("dry-run", "unchanged"),
     value("grace-period"),
     value("timeout"),
     value("pod-selector"),

@@ -6,11 +6,12 @@ use base::Duration;
 use base::Items as _;
 use kube_api::core::Pod;
 use kube_api::labels::Selector;
-use kube_api::{AnyObject, DeleteOptions, Kind, KindInfo, MetaExt, Reason};
+use kube_api::{AnyObject, DeleteOptions, Kind, KindInfo, MetaExt, Reason, Request};
 use serde_json::Value;
 
 use super::kube::{Fail, Kube, error};
-use super::scale::{change, set};
+use super::output::DryRun;
+use super::scale::{change_as, set};
 use super::target::{Filter, Target, find_all};
 use crate::flags::Args;
 
@@ -30,8 +31,9 @@ pub(crate) async fn run(kube: &Kube<'_>, verb: &str, args: &Args) -> Result<i32,
         names => names.iter().map(|name| target(name)).collect(),
     };
     let (found, all_there) = find_all(kube, &targets, &filter, false).await?;
+    let dry_run = DryRun::of(args)?;
     for (kind, node) in &found {
-        cordon(kube, kind, node, verb != "uncordon").await?;
+        cordon(kube, kind, node, verb != "uncordon", dry_run).await?;
     }
     if verb == "drain" {
         return drain_all(kube, args, &found, all_there).await;
@@ -53,7 +55,8 @@ async fn drain_all(
         match drain(kube, args, name).await? {
             Ok(()) => {
                 pending.retain(|other| *other != name);
-                kube.out(format!("node/{name} drained\n")).await?;
+                let suffix = DryRun::of(args)?.suffix();
+                kube.out(format!("node/{name} drained{suffix}\n")).await?;
             }
             Err(reasons) => {
                 let text = match reasons.as_slice() {
@@ -75,18 +78,26 @@ async fn drain_all(
     Ok(if all_there { 0 } else { 1 })
 }
 
-async fn cordon(kube: &Kube<'_>, kind: &KindInfo, node: &AnyObject, on: bool) -> Result<(), Fail> {
+async fn cordon(
+    kube: &Kube<'_>,
+    kind: &KindInfo,
+    node: &AnyObject,
+    on: bool,
+    dry_run: DryRun,
+) -> Result<(), Fail> {
     let value = node.to_value();
     let is_on = value.pointer("/spec/unschedulable").and_then(Value::as_bool) == Some(true);
     let word = if on { "cordoned" } else { "uncordoned" };
     let already = if is_on == on { "already " } else { "" };
     if is_on != on {
-        change(kube, node, |value| {
+        let request = Request::new("kubectl", kube.now()).dry(dry_run != DryRun::No);
+        change_as(kube, node, &request, |value| {
             let to = if on { Value::Bool(true) } else { Value::Null };
             set(value, "/spec", "unschedulable", to);
         })?;
     }
-    kube.out(format!("{} {already}{word}\n", kind.object_name(node.name()))).await
+    let name = kind.object_name(node.name());
+    kube.out(format!("{name} {already}{word}{}\n", dry_run.suffix())).await
 }
 
 /// What is to be done with the Pods of a node.
@@ -179,6 +190,14 @@ async fn drain(kube: &Kube<'_>, args: &Args, node: &str) -> Result<Result<(), Ve
         warned.map(|(what, pods)| format!("{what}: {}", pods.join(", "))).collect();
     if !warned.is_empty() {
         kube.err(format!("Warning: {}\n", warned.join("; "))).await?;
+    }
+    let dry_run = DryRun::of(args)?;
+    if dry_run != DryRun::No {
+        for pod in &plan.evict {
+            let (namespace, name) = (pod.metadata.namespace(), pod.metadata.name());
+            kube.out(format!("evicting pod {namespace}/{name}{}\n", dry_run.suffix())).await?;
+        }
+        return Ok(Ok(()));
     }
     let outcome = evict(kube, args, &plan.evict).await?;
     if let Err(failure) = &outcome {

@@ -3,7 +3,7 @@
 use kube_api::decode::ProblemKind;
 use kube_api::node::Node;
 use kube_api::{KindInfo, Patch, yaml};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::kube::{Fail, Kube, error};
 use super::output::{DryRun, Told};
@@ -43,9 +43,17 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
     };
     let node = parse(&text)?;
     let is_list = kind == "json";
-    let patch = make(node.as_ref().map(Node::to_value).unwrap_or_default());
     let subresource = args.get("subresource").unwrap_or_default();
-    if !matches!(subresource, "" | "status") {
+    let mut value = node.as_ref().map(Node::to_value).unwrap_or_default();
+    if subresource == "scale" && !is_list {
+        // A Scale has nothing else that can be changed.
+        value = match value.pointer("/spec/replicas") {
+            Some(replicas) => json!({"spec": {"replicas": replicas}}),
+            None => json!({}),
+        };
+    }
+    let patch = make(value);
+    if !matches!(subresource, "" | "status" | "scale") {
         return Err(kube.unsupported(&format!("--subresource={subresource}")));
     }
     let mut told = Told::new(kube, args, "kubectl-patch")?;
@@ -67,7 +75,12 @@ pub(crate) async fn run(kube: &Kube<'_>, args: &Args) -> Result<i32, Fail> {
             Ok(patched) => {
                 let is_same = patched == *object;
                 let what = if is_same { "patched (no change)" } else { "patched" };
-                told.tell(kind, &patched.to_value(), what).await?;
+                if subresource == "scale" {
+                    let suffix = told.dry_run.suffix();
+                    kube.out(format!("scale.autoscaling/{name} {what}{suffix}\n")).await?;
+                } else {
+                    told.tell(kind, &patched.to_value(), what).await?;
+                }
             }
             Err(status) => {
                 kube.err(format!("{status}\n")).await?;

@@ -13,6 +13,8 @@ kubectl patch deployment web -p '{"spec":{"nothing":1,"replicas":1}}'
 kubectl patch deployment web -p '{"spec":{"replicas":"two"}}'
 kubectl patch deployment web -p '{"spec":{"template":{"spec":{"containers":[{"name":"nginx","image":5}]}}}}'
 kubectl patch deployment web -p '{"spec":{"template":{"spec":{"$setElementOrder/containers":[{"name":"nginx"}],"containers":[{"name":"nginx","image":"nginx:1.28"}]}}}}'
+kubectl patch deployment web --subresource=scale --type=merge -p '{"spec":{"replicas":2,"paused":true}}'
+kubectl get deployment web -o jsonpath='{.spec.replicas}{.spec.paused}{"\n"}'
 kubectl wait -f broken.yml --for=condition=Available
 kubectl apply -f broken.yml
 kubectl delete -f broken.yml

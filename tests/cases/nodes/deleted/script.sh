@@ -10,7 +10,7 @@ docker restart kind-worker2
 sleep 10
 kubectl get nodes
 kubectl get pods -A --field-selector spec.nodeName=kind-worker2
-kubectl get events --field-selector involvedObject.kind=Node
+kubectl get events --field-selector involvedObject.kind=Node,involvedObject.name=kind-worker2
 docker stop kind-worker
 docker ps --format '{{.Names}} {{.Status}}'
 docker ps -a --format '{{.Names}} {{.Status}}'
