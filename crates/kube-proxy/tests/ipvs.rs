@@ -204,7 +204,7 @@ fn packets_go_where_the_iptables_mode_sends_them_with_these_exceptions() {
                 .unwrap()
                 .split(", ")
                 .map(|to| match to {
-                    "ACCEPT" => "past".into(),
+                    "ACCEPT" | "" => "past".into(),
                     "DROP" | "REJECT" => to.to_string(),
                     to => format!("{to}{masq}"),
                 })
@@ -227,34 +227,34 @@ fn packets_go_where_the_iptables_mode_sends_them_with_these_exceptions() {
     }
     assert!(flows > 200, "{flows}");
     expect_test::expect![[r#"
-        TestClusterIPGeneral  null: TCP-only port does not match UDP traffic 10.180.0.2 > 172.30.0.42:80:  | REJECT
-        TestClusterIPGeneral  null: svc1 does not accept svc2's ports 10.180.0.2 > 172.30.0.41:443:  | REJECT
-        TestNodePorts ipv4, localhost-nodeports enabled null: localhost to nodePort gets masqueraded 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.2.1:80 masq | 
+        TestClusterIPGeneral  null: TCP-only port does not match UDP traffic 10.180.0.2 > 172.30.0.42:80: past | REJECT
+        TestClusterIPGeneral  null: svc1 does not accept svc2's ports 10.180.0.2 > 172.30.0.41:443: past | REJECT
+        TestNodePorts ipv4, localhost-nodeports enabled null: localhost to nodePort gets masqueraded 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.2.1:80 masq | past
         TestExternalTrafficPolicyLocal  null: pod to external IP hits both endpoints, unmasqueraded 10.0.0.2 > 192.168.99.11:80: 10.180.0.1:80, 10.180.2.1:80 | 10.180.2.1:80
         TestExternalTrafficPolicyLocal  null: pod to LB IP hits both endpoints, unmasqueraded 10.0.0.2 > 1.2.3.4:80: 10.180.0.1:80, 10.180.2.1:80 | 10.180.2.1:80
         TestExternalTrafficPolicyLocal  null: pod to NodePort hits both endpoints, unmasqueraded 10.0.0.2 > 192.168.0.2:3001: 10.180.0.1:80, 10.180.2.1:80 | 10.180.2.1:80
         TestInternalTrafficPolicy internalTrafficPolicy is local and there are no local endpoints null: no endpoints 10.0.0.2 > 172.30.1.1:80: DROP | REJECT
         TestTerminatingEndpointsTrafficPolicyLocal terminating endpoints on remote node null: external to LB 203.0.113.2 > 1.2.3.4:80: DROP | 10.0.1.5:80
-        TestInternalExternalMasquerade base null: localhost to NodePort 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.1.1:80 masq | 
+        TestInternalExternalMasquerade base null: localhost to NodePort 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.1.1:80 masq | past
         TestInternalExternalMasquerade base null: pod to NodePort with eTP:Local 10.0.0.2 > 192.168.0.2:3002: 10.180.0.2:80, 10.180.1.2:80 | 10.180.0.2:80
         TestInternalExternalMasquerade base null: pod to LB with eTP:Local 10.0.0.2 > 5.6.7.8:80: 10.180.0.2:80, 10.180.1.2:80 | 10.180.0.2:80
-        TestInternalExternalMasquerade base null: localhost to NodePort with eTP:Local 127.0.0.1 > 127.0.0.1:3002: 10.180.0.2:80 masq, 10.180.1.2:80 masq | 
+        TestInternalExternalMasquerade base null: localhost to NodePort with eTP:Local 127.0.0.1 > 127.0.0.1:3002: 10.180.0.2:80 masq, 10.180.1.2:80 masq | past
         TestInternalExternalMasquerade base null: node to LB with eTP:Local 192.168.0.2 > 5.6.7.8:80: 10.180.0.2:80 masq, 10.180.1.2:80 masq | 10.180.0.2:80
-        TestInternalExternalMasquerade base null: localhost to NodePort with iTP:Local 127.0.0.1 > 127.0.0.1:3003: 10.180.0.3:80 masq, 10.180.1.3:80 masq | 
-        TestInternalExternalMasquerade no LocalTrafficDetector null: localhost to NodePort 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.1.1:80 masq | 
-        TestInternalExternalMasquerade no LocalTrafficDetector null: localhost to NodePort with eTP:Local 127.0.0.1 > 127.0.0.1:3002: 10.180.0.2:80 masq, 10.180.1.2:80 masq | 
+        TestInternalExternalMasquerade base null: localhost to NodePort with iTP:Local 127.0.0.1 > 127.0.0.1:3003: 10.180.0.3:80 masq, 10.180.1.3:80 masq | past
+        TestInternalExternalMasquerade no LocalTrafficDetector null: localhost to NodePort 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.1.1:80 masq | past
+        TestInternalExternalMasquerade no LocalTrafficDetector null: localhost to NodePort with eTP:Local 127.0.0.1 > 127.0.0.1:3002: 10.180.0.2:80 masq, 10.180.1.2:80 masq | past
         TestInternalExternalMasquerade no LocalTrafficDetector null: node to LB with eTP:Local 192.168.0.2 > 5.6.7.8:80: 10.180.0.2:80 masq, 10.180.1.2:80 masq | 10.180.0.2:80
-        TestInternalExternalMasquerade no LocalTrafficDetector null: localhost to NodePort with iTP:Local 127.0.0.1 > 127.0.0.1:3003: 10.180.0.3:80 masq, 10.180.1.3:80 masq | 
-        TestInternalExternalMasquerade masqueradeAll null: localhost to NodePort 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.1.1:80 masq | 
+        TestInternalExternalMasquerade no LocalTrafficDetector null: localhost to NodePort with iTP:Local 127.0.0.1 > 127.0.0.1:3003: 10.180.0.3:80 masq, 10.180.1.3:80 masq | past
+        TestInternalExternalMasquerade masqueradeAll null: localhost to NodePort 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.1.1:80 masq | past
         TestInternalExternalMasquerade masqueradeAll null: pod to NodePort with eTP:Local 10.0.0.2 > 192.168.0.2:3002: 10.180.0.2:80, 10.180.1.2:80 | 10.180.0.2:80
         TestInternalExternalMasquerade masqueradeAll null: pod to LB with eTP:Local 10.0.0.2 > 5.6.7.8:80: 10.180.0.2:80, 10.180.1.2:80 | 10.180.0.2:80
-        TestInternalExternalMasquerade masqueradeAll null: localhost to NodePort with eTP:Local 127.0.0.1 > 127.0.0.1:3002: 10.180.0.2:80 masq, 10.180.1.2:80 masq | 
+        TestInternalExternalMasquerade masqueradeAll null: localhost to NodePort with eTP:Local 127.0.0.1 > 127.0.0.1:3002: 10.180.0.2:80 masq, 10.180.1.2:80 masq | past
         TestInternalExternalMasquerade masqueradeAll null: node to LB with eTP:Local 192.168.0.2 > 5.6.7.8:80: 10.180.0.2:80 masq, 10.180.1.2:80 masq | 10.180.0.2:80
-        TestInternalExternalMasquerade masqueradeAll null: localhost to NodePort with iTP:Local 127.0.0.1 > 127.0.0.1:3003: 10.180.0.3:80 masq, 10.180.1.3:80 masq | 
-        TestInternalExternalMasquerade masqueradeAll, no LocalTrafficDetector null: localhost to NodePort 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.1.1:80 masq | 
-        TestInternalExternalMasquerade masqueradeAll, no LocalTrafficDetector null: localhost to NodePort with eTP:Local 127.0.0.1 > 127.0.0.1:3002: 10.180.0.2:80 masq, 10.180.1.2:80 masq | 
+        TestInternalExternalMasquerade masqueradeAll null: localhost to NodePort with iTP:Local 127.0.0.1 > 127.0.0.1:3003: 10.180.0.3:80 masq, 10.180.1.3:80 masq | past
+        TestInternalExternalMasquerade masqueradeAll, no LocalTrafficDetector null: localhost to NodePort 127.0.0.1 > 127.0.0.1:3001: 10.180.0.1:80 masq, 10.180.1.1:80 masq | past
+        TestInternalExternalMasquerade masqueradeAll, no LocalTrafficDetector null: localhost to NodePort with eTP:Local 127.0.0.1 > 127.0.0.1:3002: 10.180.0.2:80 masq, 10.180.1.2:80 masq | past
         TestInternalExternalMasquerade masqueradeAll, no LocalTrafficDetector null: node to LB with eTP:Local 192.168.0.2 > 5.6.7.8:80: 10.180.0.2:80 masq, 10.180.1.2:80 masq | 10.180.0.2:80
-        TestInternalExternalMasquerade masqueradeAll, no LocalTrafficDetector null: localhost to NodePort with iTP:Local 127.0.0.1 > 127.0.0.1:3003: 10.180.0.3:80 masq, 10.180.1.3:80 masq | 
+        TestInternalExternalMasquerade masqueradeAll, no LocalTrafficDetector null: localhost to NodePort with iTP:Local 127.0.0.1 > 127.0.0.1:3003: 10.180.0.3:80 masq, 10.180.1.3:80 masq | past
     "#]].assert_eq(&differences);
 }
 
