@@ -42,7 +42,8 @@ const fn base(
 }
 
 const PLACES: [Place; 14] = [
-    base("pre", "filter hook prerouting", &[-310, -160, -110, -90], Kind::Filter),
+    // Answers before routing come from another address in the kernel.
+    base("pre", "filter hook prerouting", &[-310, -160, -110, -90], Kind::Last),
     base("input", "filter hook input", &[-160, -110, 10, 110], Kind::Filter),
     base("forward", "filter hook forward", &[-160, -110, 10], Kind::Filter),
     base("output", "filter hook output", &[-310, -110, 10], Kind::Filter),
@@ -170,13 +171,13 @@ impl Maker<'_> {
         match self.below(22) {
             0..=2 => format!("ip saddr {}", self.addrs()),
             3..=5 => format!("ip daddr {}", self.addrs()),
-            6..=8 if *protocol != Some("icmp") => {
+            6..=8 if !matches!(protocol, Some("icmp" | "either")) => {
                 let known = *protocol.get_or_insert(["tcp", "udp", "sctp"][self.below(3) as usize]);
                 let end = self.one(&["sport", "dport", "dport"]);
                 format!("{known} {end} {}", self.ports())
             }
             9 if protocol.is_none() => {
-                *protocol = Some("tcp");
+                *protocol = Some("either");
                 "meta l4proto { tcp, udp }".to_string()
             }
             10 if protocol.is_none() => format!("th dport {}", self.ports()),
