@@ -171,7 +171,7 @@ impl Maker<'_> {
         match self.below(22) {
             0..=2 => format!("ip saddr {}", self.addrs()),
             3..=5 => format!("ip daddr {}", self.addrs()),
-            6..=8 if !matches!(protocol, Some("icmp" | "either")) => {
+            6..=8 if protocol.is_none() => {
                 let known = *protocol.get_or_insert(["tcp", "udp", "sctp"][self.below(3) as usize]);
                 let end = self.one(&["sport", "dport", "dport"]);
                 format!("{known} {end} {}", self.ports())
@@ -180,7 +180,10 @@ impl Maker<'_> {
                 *protocol = Some("either");
                 "meta l4proto { tcp, udp }".to_string()
             }
-            10 if protocol.is_none() => format!("th dport {}", self.ports()),
+            10 if protocol.is_none() => {
+                *protocol = Some("either");
+                format!("th dport {}", self.ports())
+            }
             11 => {
                 let states = [
                     "new",
@@ -226,7 +229,7 @@ impl Maker<'_> {
             }
             17 => self
                 .one(&[
-                    "ip ttl < 64",
+                    "ip ttl != 64",
                     "ip ttl 64",
                     "ip length > 40",
                     "ip length 20-60",
@@ -301,7 +304,7 @@ impl Maker<'_> {
     }
 
     fn deed(&mut self, place: &Place, protocol: Option<&'static str>) -> String {
-        let has_ports = protocol.is_some_and(|known| known != "icmp");
+        let has_ports = protocol.is_some_and(|known| !matches!(known, "icmp" | "either"));
         let leads = place.base.len() > 1;
         match place.kind {
             Kind::Filter if leads => match self.below(7) {
