@@ -42,7 +42,8 @@ const fn base(
 }
 
 const PLACES: [Place; 14] = [
-    base("pre", "filter hook prerouting", &[-310, -160, -110, -90], Kind::Filter),
+    // Answers before routing come from another address in the kernel.
+    base("pre", "filter hook prerouting", &[-310, -160, -110, -90], Kind::Last),
     base("input", "filter hook input", &[-160, -110, 10, 110], Kind::Filter),
     base("forward", "filter hook forward", &[-160, -110, 10], Kind::Filter),
     base("output", "filter hook output", &[-310, -110, 10], Kind::Filter),
@@ -79,7 +80,7 @@ add set ip t addrs { type ipv4_addr; elements = { 10.1.0.10, 192.0.2.10, 10.96.0
 add set ip t nets { type ipv4_addr; flags interval; elements = { 10.1.0.0/28, 192.0.2.8-192.0.2.10, 198.51.100.0/24 }; }
 add set ip t pairs { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/8 . 50-90, 192.0.2.1 . 443 }; }
 add set ip t seen { type ipv4_addr; flags dynamic,timeout; timeout 1h; }
-add set ip t many { type ipv4_addr . inet_service; flags dynamic,timeout; timeout 1h; counter; }
+add set ip t many { type ipv4_addr . ipv4_addr; flags dynamic,timeout; timeout 1h; counter; }
 add map ip t marks { type ipv4_addr : mark; elements = { 10.1.0.10 : 0x10, 10.1.0.11 : 0x20, 192.0.2.10 : 0x4000 }; }
 add map ip t targets { type inet_service : ipv4_addr . inet_service; elements = { 80 : 10.2.0.10 . 8080, 443 : 10.2.0.20 . 443 }; }
 add map ip t hosts { type ipv4_addr : ipv4_addr; elements = { 10.96.0.1 : 10.2.0.10, 10.96.0.10 : 10.9.0.5 }; }
@@ -170,13 +171,19 @@ impl Maker<'_> {
         match self.below(22) {
             0..=2 => format!("ip saddr {}", self.addrs()),
             3..=5 => format!("ip daddr {}", self.addrs()),
-            6..=8 => {
+            6..=8 if protocol.is_none() => {
                 let known = *protocol.get_or_insert(["tcp", "udp", "sctp"][self.below(3) as usize]);
                 let end = self.one(&["sport", "dport", "dport"]);
                 format!("{known} {end} {}", self.ports())
             }
-            9 => "meta l4proto { tcp, udp }".to_string(),
-            10 if protocol.is_none() => format!("th dport {}", self.ports()),
+            9 if protocol.is_none() => {
+                *protocol = Some("either");
+                "meta l4proto { tcp, udp }".to_string()
+            }
+            10 if protocol.is_none() => {
+                *protocol = Some("either");
+                format!("th dport {}", self.ports())
+            }
             11 => {
                 let states = [
                     "new",
@@ -222,7 +229,7 @@ impl Maker<'_> {
             }
             17 => self
                 .one(&[
-                    "ip ttl < 64",
+                    "ip ttl != 64",
                     "ip ttl 64",
                     "ip length > 40",
                     "ip length 20-60",
@@ -286,7 +293,7 @@ impl Maker<'_> {
                 .one(&[
                     "update @seen { ip saddr }",
                     "add @seen { ip daddr } counter",
-                    "update @many { ip saddr . th dport }",
+                    "update @many { ip saddr . ip daddr }",
                     "delete @seen { ip saddr }",
                 ])
                 .to_string(),
@@ -297,7 +304,7 @@ impl Maker<'_> {
     }
 
     fn deed(&mut self, place: &Place, protocol: Option<&'static str>) -> String {
-        let has_ports = protocol.is_some_and(|known| known != "icmp");
+        let has_ports = protocol.is_some_and(|known| !matches!(known, "icmp" | "either"));
         let leads = place.base.len() > 1;
         match place.kind {
             Kind::Filter if leads => match self.below(7) {

@@ -21,6 +21,8 @@ pub(super) struct Facts {
     pub(super) protocol: Option<u8>,
     /// The protocol has been asked for, one or several.
     pub(super) has_protocol: bool,
+    /// It has been asked for these.
+    several: Vec<u8>,
     /// Where it was asked for.
     pub(super) span: Option<Span>,
     /// The comparison that only asks for the protocol: a later field of that protocol makes it needless.
@@ -32,8 +34,9 @@ pub(super) struct Facts {
 impl Facts {
     /// A field is looked at. Fails where packets that have it cannot have come so far.
     pub(super) fn looks_at(&mut self, field: &'static Field, span: Span) -> Parsed<&'static Field> {
-        if let (Some(known), Some(wanted)) = (self.protocol, field.protocol())
-            && known != wanted
+        let mut known = self.protocol.into_iter().chain(self.several.iter().copied());
+        if let Some(wanted) = field.protocol()
+            && let Some(known) = known.find(|known| *known != wanted)
         {
             let name = |number: u8| services::protocol_name(number).unwrap_or("unknown");
             let message =
@@ -89,6 +92,10 @@ impl Cursor {
                     if field.is_some() && matches!(op, Op::Implicit | Op::Eq) {
                         facts.has_protocol = true;
                         facts.span = Some(span);
+                        if let Right::Set(Source::Own(set)) = right {
+                            facts.several =
+                                set.elements.keys().filter_map(|key| key.last().copied()).collect();
+                        }
                         if let Right::Value(value) = right {
                             facts.asks_for(*value as u8, span);
                             facts.needless = Some(stmts.len());
