@@ -41,6 +41,8 @@ pub struct NodeView {
     pub is_ready: bool,
     /// No new Pods are to come.
     pub is_cordoned: bool,
+    /// What its kube-proxy writes them for: `iptables`.
+    pub mode: &'static str,
     /// Rules that its kube-proxy has written, and that stand there now.
     pub rules: usize,
     /// Its Pods.
@@ -143,6 +145,7 @@ pub fn cluster(cluster: &Cluster) -> ClusterView {
             is_cordoned: object
                 .and_then(|node| node.spec.as_ref()?.unschedulable)
                 .unwrap_or_default(),
+            mode: node.proxy.proxier().config().mode.name(),
             rules: node.proxy.proxier().rule_count(),
             pods: by_node.remove(&node.name).unwrap_or_default(),
         });

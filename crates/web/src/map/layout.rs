@@ -229,6 +229,7 @@ impl Layout {
                 is_control_plane: false,
                 is_ready: false,
                 is_cordoned: false,
+                mode: "none",
                 rules: 0,
                 pods: Vec::new(),
             },
@@ -393,6 +394,7 @@ mod tests {
             is_control_plane: n == 0,
             is_ready: true,
             is_cordoned: false,
+            mode: "iptables",
             rules: 17,
             pods,
         }

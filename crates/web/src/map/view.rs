@@ -196,6 +196,8 @@ fn host_line(card: &Card, left: f64) -> Html {
 /// The gate: bars for its rules, those lit that fitted the packet that is shown.
 fn gate(props: &MapProps, card: &Card) -> Html {
     let gate = card.gate;
+    // Without kube-proxy there are still the rules of others.
+    let mode = if card.node.mode == "none" { "netfilter" } else { card.node.mode };
     let count = card.node.rules;
     let marks = props.marks.get(&card.node.name);
     let is_pointed = props.pointed.is_some();
@@ -218,11 +220,11 @@ fn gate(props: &MapProps, card: &Card) -> Html {
     let middle = gate.x + gate.w / 2.0;
     html! {
         <g class={format!("gate-group flow-{}", props.flow % 3)}>
-            <title>{ format!("The gate of {}: iptables, {count} rules of kube-proxy. Every packet passes here.", card.node.name) }</title>
+            <title>{ format!("The gate of {}: {mode}, {count} rules of kube-proxy. Every packet passes here.", card.node.name) }</title>
             { rect(classes!("gate", is_lit.then_some("lit")), gate, 12) }
             <g>{ if blinks > 0 { html! { <g key={blinks}>{ rect("blink", gate, 12) }</g> } } else { Html::default() } }</g>
             <g class="center">
-                { text("dim", middle, gate.y + 19.0, "iptables") }
+                { text("dim", middle, gate.y + 19.0, mode) }
                 { text("dim", middle, gate.bottom() - 11.0, format!("{count} rules")) }
             </g>
             { for (0..bars).map(bar) }
