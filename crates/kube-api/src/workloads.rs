@@ -4,11 +4,11 @@
 //! are in use (`plugin/pkg/admission/storage/storageobjectinuseprotection`).
 
 use base::Items as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::MetaExt;
 use crate::batch::Job;
-use crate::core::{Container, Pod, Volume};
+use crate::core::{Container, Pod, Volume, VolumeMount};
 use crate::kinds::KindInfo;
 use crate::meta::LabelSelector;
 use crate::object::AnyObject;
@@ -135,18 +135,21 @@ pub(crate) fn give_access(pod: &mut Pod, end: &str) {
     }
     if is_wanted && known.is_none() {
         let projected = Some(Projected::ApiAccess);
-        spec.volumes.get_or_insert_default().push(Volume { name, projected, ..Volume::default() });
+        let volumes = spec.volumes.get_or_insert_default();
+        // Pods are many, and this is most often their only volume.
+        volumes.reserve_exact(1);
+        volumes.push(Volume { name, projected, ..Volume::default() });
     }
 }
 
 fn mount_access(container: &mut Container, volume: &str) -> bool {
-    let mounts = container.rest.entry("volumeMounts").or_insert_with(|| Value::Array(Vec::new()));
-    let Some(mounts) = mounts.as_array_mut() else { return false };
-    let is_there = |mount: &Value| mount.get("mountPath").is_some_and(|at| at == API_ACCESS_PATH);
-    if mounts.iter().any(is_there) {
+    let mounts = container.volume_mounts.get_or_insert_default();
+    if mounts.iter().any(|mount| mount.mount_path == API_ACCESS_PATH) {
         return false;
     }
-    mounts.push(json!({"name": volume, "readOnly": true, "mountPath": API_ACCESS_PATH}));
+    mounts.reserve_exact(1);
+    let (name, mount_path) = (volume.to_string(), API_ACCESS_PATH.to_string());
+    mounts.push(VolumeMount { name, mount_path, read_only: Some(true), ..VolumeMount::default() });
     true
 }
 

@@ -33,6 +33,7 @@ objects! { "core/v1", "v1";
         startup_probe: Option<Probe> = "startupProbe",
         termination_message_path: Option<String> = "terminationMessagePath",
         termination_message_policy: Option<String> = "terminationMessagePolicy",
+        volume_mounts: Option<Vec<VolumeMount>> = "volumeMounts",
         rest: Rest = "",
     }
 
@@ -514,6 +515,13 @@ objects! { "core/v1", "v1";
         empty_dir: Option<EmptyDirVolumeSource> = "emptyDir",
         name: String = "name",
         projected: Option<Projected> = "projected",
+        rest: Rest = "",
+    }
+
+    struct VolumeMount {
+        mount_path: String = "mountPath",
+        name: String = "name",
+        read_only: Option<bool> = "readOnly",
         rest: Rest = "",
     }
 

@@ -86,6 +86,8 @@ pub struct Kubelet {
     images: BTreeSet<String>,
     /// The node's files, which outlive Pods: `hostPath` and local volumes.
     disk: Volume,
+    /// By namespace, what its Pods need to talk to the API server.
+    api_access: BTreeMap<String, Volume>,
     queue: WorkQueue<Key>,
     tables: Tables,
     /// It does nothing; reports wait.
@@ -107,6 +109,7 @@ struct Job<'a> {
     ipam: &'a mut Ipam,
     images: &'a mut BTreeSet<String>,
     disk: &'a Volume,
+    api_access: &'a mut BTreeMap<String, Volume>,
     api: &'a mut Api,
     net: &'a Net,
     inbox: &'a Inbox,
@@ -141,6 +144,7 @@ impl Kubelet {
             workers: BTreeMap::new(),
             images: BTreeSet::new(),
             disk: Volume::default(),
+            api_access: BTreeMap::new(),
             queue: WorkQueue::default(),
             tables: Tables::new(ns, now),
             is_stopped: false,
@@ -278,6 +282,7 @@ impl Kubelet {
             ipam: &mut self.ipam,
             images: &mut self.images,
             disk: &self.disk,
+            api_access: &mut self.api_access,
             api: &mut *around.api,
             net: around.net,
             inbox: around.inbox,

@@ -104,23 +104,21 @@ impl Job<'_> {
         true
     }
 
-    fn mount(&self, volume: &kube_api::core::Volume) -> Result<Mounted, NoVolume> {
+    fn mount(&mut self, volume: &kube_api::core::Volume) -> Result<Mounted, NoVolume> {
         let on_disk = |path: &str| Mounted {
             volume: self.disk.clone(),
             base: path.trim_matches('/').to_string(),
             is_of_api: false,
             follows: false,
         };
-        let of_api = |content: Content, follows: bool| {
-            let volume = Volume::of(content);
-            Ok(Mounted { volume, base: String::new(), is_of_api: true, follows })
-        };
         if volume.projected == Some(Projected::ApiAccess) {
-            return of_api(self.api_access(), false);
+            let volume = self.api_access();
+            return Ok(Mounted { volume, base: String::new(), is_of_api: true, follows: false });
         }
         let volume = &kube_api::to_value(volume);
         if let Some(content) = self.content(volume).map_err(NoVolume::Failed)? {
-            return of_api(content, true);
+            let volume = Volume::of(content);
+            return Ok(Mounted { volume, base: String::new(), is_of_api: true, follows: true });
         }
         if let Some(path) = volume.get("hostPath") {
             return Ok(on_disk(word(path, "path")));
@@ -140,18 +138,24 @@ impl Job<'_> {
         }
     }
 
-    /// What it takes to talk to the API server, as every Pod has it: the same in all Pods of a namespace, and there
-    /// from the beginning.
-    fn api_access(&self) -> Content {
+    /// What it takes to talk to the API server: the same in all Pods of a namespace, there from the beginning, and
+    /// never written, so that they all see the same files.
+    fn api_access(&mut self) -> Volume {
+        let namespace = self.pod.metadata.namespace();
+        if let Some(volume) = self.api_access.get(namespace) {
+            return volume.clone();
+        }
         let mut content = Content::new();
         for (path, text) in [
             ("ca.crt", controllers::namespaces::ROOT_CA),
-            ("namespace", self.pod.metadata.namespace()),
+            ("namespace", namespace),
             ("token", TOKEN),
         ] {
             content.insert(path.to_string(), Rc::from(text.as_bytes()));
         }
-        content
+        let volume = Volume::of(content);
+        self.api_access.insert(namespace.to_string(), volume.clone());
+        volume
     }
 
     /// Where a claim's volume is on the node's disk.
@@ -296,6 +300,7 @@ impl Job<'_> {
                 is_read_only: is_read_only || mounted.is_of_api,
             });
         }
+        list.shrink_to_fit();
         list
     }
 }
