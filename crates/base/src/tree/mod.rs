@@ -163,7 +163,11 @@ impl<K, V> BTreeMap<K, V> {
             let from = if at >= FULL { len } else { len / 2 };
             let split = match self.leaves.get_mut(leaf) {
                 Some(pairs) => pairs.split_off(from),
-                None => Vec::new(),
+                // Most maps are small: the first entry takes the room of one.
+                None => {
+                    self.leaves.reserve_exact(1);
+                    Vec::with_capacity(1)
+                }
             };
             let after = (leaf + 1).min(self.leaves.len());
             self.leaves.insert(after, split);
