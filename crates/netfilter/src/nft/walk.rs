@@ -313,11 +313,27 @@ fn update(update: &mut Update, look: &mut Look<'_, '_>) -> Option<Option<Key>> {
     None
 }
 
+/// Nanoseconds in a second.
+const SECOND: u64 = 1_000_000_000;
+
 impl Limit {
+    /// The kernel cannot count so much (`nft_limit_init`).
+    pub(super) fn is_too_large(&self) -> bool {
+        let burst = u64::from(if self.burst == 0 && !self.bytes { 5 } else { self.burst });
+        let (Some(nanos), Some(sum)) =
+            (self.unit.checked_mul(SECOND), self.rate.checked_add(burst))
+        else {
+            return true;
+        };
+        match self.bytes {
+            true => nanos.checked_mul(sum).is_none(),
+            false => (nanos / self.rate.max(1)).checked_mul(burst).is_none(),
+        }
+    }
+
     /// Whether a packet fits: there is enough in the bucket, or with `over` there is not
     /// (`net/netfilter/nft_limit.c`).
     fn lets_pass(&mut self, len: u16, now: Instant) -> bool {
-        const SECOND: u64 = 1_000_000_000;
         let nanos = u128::from(self.unit) * u128::from(SECOND);
         let rate = u128::from(self.rate.max(1));
         let (cost, full) = if self.bytes {
