@@ -9,9 +9,7 @@ use super::Ruleset;
 use super::check;
 use super::error::Failure;
 use super::lex::Span;
-use super::model::{
-    Base, Chain, Counter, Element, Kind, Rule, Set, Stmt, Table, Value, flags,
-};
+use super::model::{Base, Chain, Counter, Element, Kind, Rule, Set, Stmt, Table, Value, flags};
 use super::parse::command::{Named, Place, Verb};
 use super::parse::element::{Spec, Typed};
 use super::parse::object::{At, ChainSpec, CounterSpec, SetSpec, TableSpec};
@@ -709,7 +707,8 @@ const UPDATED_MAX: u32 = 65_535;
 
 /// A rule adds to the set.
 fn is_updated(stmts: &[Stmt], set: &Set) -> bool {
-    let updates = |stmt: &Stmt| matches!(stmt, Stmt::Update(update) if update.set.handle == set.handle);
+    let updates =
+        |stmt: &Stmt| matches!(stmt, Stmt::Update(update) if update.set.handle == set.handle);
     stmts.iter().any(updates)
 }
 
