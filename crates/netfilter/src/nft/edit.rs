@@ -132,7 +132,8 @@ impl<'a> Edit<'a> {
         };
         let table = self.rules.tables.remove(index);
         self.is_rehooked = true;
-        self.rules.conntrack_users -= users(&table);
+        let used = self.rules.conntrack_users.saturating_sub(users(&table));
+        self.rules.conntrack_users = used;
         self.undo.push(Undo::TableRemoved(index, Box::new(table)));
         Ok(())
     }
