@@ -15,14 +15,16 @@ use kube_api::yaml;
 use kube_proxy::jumps::install_jumps;
 use kube_proxy::nftables::Engine;
 use kube_proxy::{Balancing, Mode, Proxier, ProxyConfig, text};
-use netfilter::ext::addrtype::AddrType;
+use netfilter::Netfilter;
 use netfilter::rule::AddrMask;
 use netfilter::text::parse::parse_addr_mask;
 use netfilter::text::save::save;
-use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, Verdict};
-use packet::reply::finish;
-use packet::{protocol, tcp_flags};
 use serde_json::{Value, json};
+
+#[path = "../../crates/kube-proxy/tests/support/flow.rs"]
+mod flow;
+
+use flow::{Node, send};
 
 fn config(value: &Value) -> ProxyConfig {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
@@ -118,85 +120,6 @@ fn rules_are_those_of_a_real_kube_proxy() {
         let expected = fs::read_to_string(path.with_extension("save")).unwrap();
         assert_same_lines(&format!("{name}.save"), &saved, &expected);
     }
-}
-
-/// A node as `flows.jsonl` describes it.
-struct Node {
-    addrs: Vec<Ipv4Addr>,
-}
-
-impl Surroundings for Node {
-    fn addr_type(&self, addr: Ipv4Addr, _: Option<IfName>) -> AddrType {
-        if addr.is_loopback() || self.addrs.contains(&addr) {
-            AddrType::Local
-        } else {
-            AddrType::Unicast
-        }
-    }
-
-    fn masquerade_source(&self) -> Option<Ipv4Addr> {
-        Some(Ipv4Addr::new(192, 0, 2, 99))
-    }
-
-    fn primary_address(&self, _: IfName) -> Option<Ipv4Addr> {
-        None
-    }
-}
-
-/// What became of a packet: where it went and whether it was masqueraded.
-fn send(netfilter: &mut Netfilter, node: &Node, flow: &Value, serial: u16) -> (String, bool) {
-    let addr = |key: &str| flow[key].as_str().unwrap().parse::<Ipv4Addr>().unwrap();
-    let (src, dst) = (addr("sourceIP"), addr("destIP"));
-    let dport = flow["destPort"].as_u64().unwrap() as u16;
-    let number = match flow["protocol"].as_str().unwrap() {
-        "UDP" => protocol::UDP,
-        "SCTP" => protocol::SCTP,
-        _ => protocol::TCP,
-    };
-    let mut payload = [(20000 + serial).to_be_bytes(), dport.to_be_bytes()].concat();
-    match number {
-        protocol::TCP => {
-            payload.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, tcp_flags::SYN, 0, 0, 0, 0, 0, 0])
-        }
-        protocol::UDP => payload.extend([0, 8, 0, 0]),
-        // Verification tag 0, checksum, and an INIT chunk of twenty bytes: what begins an association.
-        _ => {
-            payload.extend([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 7]);
-            payload.extend([0, 0, 0xff, 0xff, 0, 10, 0, 10, 0, 0, 0, 1]);
-        }
-    }
-    let mut skb = Skb::new(finish(src, dst, number, 64, payload));
-    let from_here = node.addrs.contains(&src) || src.is_loopback();
-    let is_local = |addr: Ipv4Addr| addr.is_loopback() || node.addrs.contains(&addr);
-    let mut pass = |hook, skb: &mut Skb| {
-        let (iif, oif) = (IfName::new("eth0"), IfName::new("eth0"));
-        netfilter.hook(
-            &HookInput { hook, iif, oif, now: Instant::ZERO, surroundings: node },
-            skb,
-            None,
-        )
-    };
-    let mut hooks = vec![if from_here { Hook::Output } else { Hook::Prerouting }];
-    let mut at = 0;
-    while let Some(hook) = hooks.get(at).copied() {
-        at += 1;
-        match pass(hook, &mut skb) {
-            Verdict::Accept => {}
-            Verdict::Drop(_) => return ("DROP".into(), false),
-            Verdict::Reject(..) => return ("REJECT".into(), false),
-            Verdict::Virtual { .. } => unreachable!("there are no virtual servers"),
-        }
-        match hook {
-            Hook::Prerouting if is_local(skb.packet.head().dst) => hooks.push(Hook::Input),
-            Hook::Prerouting => hooks.extend([Hook::Forward, Hook::Postrouting]),
-            Hook::Output => hooks.push(Hook::Postrouting),
-            _ => {}
-        }
-    }
-    let head = skb.packet.head();
-    let to = (head.dst, head.ports().unwrap().1);
-    let output = if to == (dst, dport) { String::new() } else { format!("{}:{}", to.0, to.1) };
-    (output, head.src != src)
 }
 
 #[test]

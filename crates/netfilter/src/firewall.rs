@@ -173,6 +173,14 @@ pub enum DropReason {
     VirtualLoopback,
 }
 
+impl DropReason {
+    /// What it is called names who did it: a rule or a policy. Else it says why.
+    pub fn is_by(&self) -> bool {
+        use DropReason::{NftPolicy, NftRule, Policy, Rule};
+        matches!(self, Rule { .. } | Policy { .. } | NftRule { .. } | NftPolicy { .. })
+    }
+}
+
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

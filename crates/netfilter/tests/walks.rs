@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use base::{Instant, Rng};
 use expect_test::{Expect, expect};
 use netfilter::ext::addrtype::AddrType;
+use netfilter::nft::command::load;
 use netfilter::text::{RestoreOptions, restore};
 use netfilter::trace::HookTrace;
 use netfilter::{Hook, HookInput, IfName, Netfilter, Skb, Surroundings, TableName, Verdict};
@@ -516,4 +517,28 @@ fn a_built_in_chain_is_there_when_it_is_needed() {
     assert_eq!(counted(&mut netfilter), 0, "-F");
     netfilter.edit(TableName::Mangle, |table| table.flush_named("INPUT")).unwrap();
     assert_eq!(counted(&mut netfilter), 1, "-F INPUT");
+}
+
+/// Ten jumps from each chain to the next would be a million million rules.
+#[test]
+fn a_packet_does_not_walk_the_chains_of_nft_without_end() {
+    let mut rules =
+        "add table t\nadd chain t c0 { type filter hook input priority 0; }\n".to_string();
+    for depth in 1..12 {
+        rules.push_str(&format!("add chain t c{depth}\n"));
+        let jump = format!("add rule t c{} jump c{depth}\n", depth - 1);
+        rules.push_str(&jump.repeat(10));
+    }
+    rules.push_str("add rule t c11 counter\n");
+    let mut netfilter = Netfilter::new(Rng::new(1));
+    load(&mut netfilter, &rules, Instant::ZERO).unwrap();
+    let input = HookInput {
+        hook: Hook::Input,
+        iif: IfName::new("eth0"),
+        oif: IfName::NONE,
+        now: Instant::ZERO,
+        surroundings: &Node,
+    };
+    let mut skb = Skb::new(parse("udp 10.0.0.2:5 > 172.18.0.2:53"));
+    assert!(matches!(netfilter.hook(&input, &mut skb, None), Verdict::Drop(_)));
 }

@@ -83,8 +83,12 @@ pub enum DropReason {
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            DropReason::Netfilter(reason) => return write!(f, "dropped by {reason}"),
-            DropReason::Rejected(reason) => return write!(f, "refused by {reason}"),
+            DropReason::Netfilter(reason) => {
+                return write!(f, "dropped{} {reason}", if reason.is_by() { " by" } else { ":" });
+            }
+            DropReason::Rejected(reason) => {
+                return write!(f, "refused{} {reason}", if reason.is_by() { " by" } else { ":" });
+            }
             DropReason::Malformed(why) => return why.fmt(f),
             DropReason::TooBig { mtu } => {
                 return write!(f, "longer than the next link takes ({mtu} bytes)");

@@ -115,11 +115,13 @@ impl Proxier {
 
     /// The addresses that belong on [`DEVICE`], in order.
     pub fn ipvs_addresses(&self) -> Vec<Ipv4Addr> {
-        let addr = |item: &Item| match item {
-            Item::Bound(addr) => Some(*addr),
-            _ => None,
-        };
-        self.ipvs.counts.keys().filter_map(addr).collect()
+        let mut addrs = Vec::new();
+        let first = Item::Bound(Ipv4Addr::UNSPECIFIED);
+        for (item, _) in self.ipvs.counts.range_from(&first) {
+            let Item::Bound(addr) = item else { break };
+            addrs.push(*addr);
+        }
+        addrs
     }
 
     /// When it is to be looked at servers that were taken away, if there are any left.

@@ -1,6 +1,7 @@
 //! The rules that ask the sets (`writeIptablesRules`), as kube-proxy pipes them to `iptables-restore`.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use base::tree::BTreeMap;
 use netfilter::text::{RestoreOptions, restore};
@@ -10,6 +11,7 @@ use super::sets::{self, SETS};
 use super::wanted::Item;
 use crate::config::ProxyConfig;
 use crate::jumps::{self, Jump};
+use crate::service::Protocol;
 
 const PORTALS: &str = "kubernetes service portals";
 const FIREWALL: &str = "kube-proxy firewall rules";
@@ -171,7 +173,9 @@ impl Writer<'_> {
     /// What the node itself may not reach by a load balancer's address. There its packets come from the address
     /// that they go to.
     fn shut(&mut self) {
-        for item in self.counts.keys() {
+        // They are the last of all.
+        let first = Item::Shut(Ipv4Addr::UNSPECIFIED, Protocol::Tcp, 0);
+        for (item, _) in self.counts.range_from(&first) {
             let Item::Shut(addr, protocol, port) = item else { continue };
             let service =
                 format!("-m ipvs --vaddr {addr} --vproto {} --vport {port}", protocol.name());

@@ -11,7 +11,7 @@ use controllers::queue::Key;
 use kube_api::MetaExt;
 use kube_api::core::Pod;
 use netfilter::text::{RestoreOptions, restore};
-use netsim::{Cidr, Net, NsId};
+use netsim::{Cidr, Flow, Net, NsId};
 use sha2::{Digest, Sha256};
 
 /// What all Pods share.
@@ -108,6 +108,9 @@ impl HostPorts {
     ) {
         let key = (pod.metadata.namespace().to_string(), pod.metadata.name().to_string());
         let wanted = addr.and_then(|addr| port_map(pod, addr, pod_cidr));
+        if let Some(addr) = addr.filter(|_| wanted.is_some()) {
+            route_localnet(net, node, addr);
+        }
         if self.in_force.get(&key) == wanted.as_ref() {
             return;
         }
@@ -138,6 +141,15 @@ impl HostPorts {
             let written = restore(netfilter, &text, options);
             debug_assert!(written.is_ok(), "{written:?}\n{text}");
         });
+    }
+}
+
+/// The interface that leads to a Pod lets 127.0.0.1 through, so that answers to the node itself come in by it
+/// (`getRoutableHostIF`, `enableLocalnetRouting`).
+fn route_localnet(net: &Net, node: NsId, pod: Ipv4Addr) {
+    if let Ok(way) = net.route_get(node, &Flow::to(pod)) {
+        // An interface has all these settings.
+        let _ = net.set_sysctl(node, &format!("net/ipv4/conf/{}/route_localnet", way.dev), "1");
     }
 }
 

@@ -33,6 +33,8 @@ pub mod state;
 pub mod stats;
 pub mod text;
 
+use std::net::SocketAddrV4;
+
 use base::tree::BTreeMap;
 use slab::Slab;
 
@@ -83,6 +85,8 @@ pub enum Handled {
 pub struct Ipvs {
     services: BTreeMap<ServiceKey, Service>,
     servers: Slab<Server>,
+    /// Servers of no service any more that connections still know.
+    trash: BTreeMap<(ServiceKey, SocketAddrV4), u32>,
     conns: Conns,
     /// The sysctls.
     pub settings: Settings,

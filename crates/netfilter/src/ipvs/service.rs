@@ -213,9 +213,7 @@ impl Ipvs {
         if self.server_id(key, addr).is_some() {
             return Err(Refused::Exists);
         }
-        let is_it = |server: &Server| server.service == *key && server.addr == addr;
-        let known = self.servers.iter().find(|(_, server)| is_it(server)).map(|(id, _)| id as u32);
-        let id = known.unwrap_or_else(|| {
+        let id = self.trash.remove(&(*key, addr)).unwrap_or_else(|| {
             self.servers.insert(Server {
                 service: *key,
                 addr,
@@ -305,6 +303,8 @@ impl Ipvs {
             server.is_available = false;
             if server.is_unused() {
                 self.servers.remove(id as usize);
+            } else {
+                self.trash.insert((server.service, server.addr), id);
             }
         }
     }
@@ -323,6 +323,7 @@ impl Ipvs {
         if let Some(server) = self.servers.get_mut(conn.server as usize) {
             server.unbind(&conn);
             if server.is_unused() {
+                self.trash.remove(&(server.service, server.addr));
                 self.servers.remove(conn.server as usize);
             }
         }

@@ -9,7 +9,7 @@ use super::Ruleset;
 use super::check;
 use super::error::Failure;
 use super::lex::Span;
-use super::model::{Base, Chain, Counter, Element, Kind, Rule, Set, Table, Value, flags};
+use super::model::{Base, Chain, Counter, Element, Kind, Rule, Set, Stmt, Table, Value, flags};
 use super::parse::command::{Named, Place, Verb};
 use super::parse::element::{Spec, Typed};
 use super::parse::object::{At, ChainSpec, CounterSpec, SetSpec, TableSpec};
@@ -132,7 +132,8 @@ impl<'a> Edit<'a> {
         };
         let table = self.rules.tables.remove(index);
         self.is_rehooked = true;
-        self.rules.conntrack_users -= users(&table);
+        let used = self.rules.conntrack_users.saturating_sub(users(&table));
+        self.rules.conntrack_users = used;
         self.undo.push(Undo::TableRemoved(index, Box::new(table)));
         Ok(())
     }
@@ -384,7 +385,9 @@ impl<'a> Edit<'a> {
     /// A rule comes to a chain, or goes: what it refers to is used once more, or less.
     fn hold(&mut self, table: u64, chain: u64, rule: &Rule, comes: bool) {
         let mut conntrack = 0;
+        let mut bounded = Vec::new();
         let Some(table) = self.by_handle(table) else { return };
+        let table_handle = table.handle;
         let change =
             |uses: &mut u32| *uses = if comes { *uses + 1 } else { uses.saturating_sub(1) };
         resolve::each(&rule.stmts, &mut |referred| match referred {
@@ -395,7 +398,11 @@ impl<'a> Edit<'a> {
             }
             Referred::Set(handle) => {
                 if let Some(set) = table.sets.get_mut(&handle) {
-                    is_updated(&rule.stmts, set);
+                    if comes && set.size.is_none() && is_updated(&rule.stmts, set) {
+                        let limits = (set.timeout, set.gc_interval, set.size);
+                        bounded.push(Undo::Limits(table_handle, handle, limits));
+                        set.size = Some(UPDATED_MAX);
+                    }
                     let uses = set.users.entry(chain).or_default();
                     change(uses);
                     if *uses == 0 {
@@ -411,6 +418,7 @@ impl<'a> Edit<'a> {
             Referred::Conntrack => conntrack += 1,
             Referred::Own(_) => {}
         });
+        self.undo.extend(bounded);
         let users = &mut self.rules.conntrack_users;
         *users = if comes { *users + conntrack } else { users.saturating_sub(conntrack) };
     }
@@ -554,10 +562,6 @@ impl<'a> Edit<'a> {
         let table = self.table(at)?;
         let table_handle = table.handle;
         let Some(known) = table.sets.get_mut(&set) else { return Ok(()) };
-        if known.size.is_some_and(|size| known.elements.len() >= size as usize) {
-            return Err(Failure::kernel("Too many open files in system", typed.span));
-        }
-        let before = known.auto_merge.then(|| known.elements.clone());
         let to = match &typed.element.value {
             Some(Value::Action(action)) => check::target(action),
             _ => None,
@@ -573,12 +577,15 @@ impl<'a> Edit<'a> {
                 }
                 self.undo.push(Undo::ElementAdded(table_handle, set, key, gone));
             }
-            Put::Merged => {
-                self.undo.push(Undo::Elements(table_handle, set, before.unwrap_or_default(), None));
+            Put::Merged(high, before) => {
+                self.undo.push(Undo::Merged(table_handle, set, high, before));
             }
         }
         let table = self.table(at)?;
         link(table, &typed.element, true);
+        if table.sets.get(&set).is_some_and(|set| is_overfull(set, now)) {
+            return Err(Failure::kernel("Too many open files in system", typed.span));
+        }
         match to {
             Some(to) => {
                 check::linked(table, set, to).map_err(|errno| Failure::kernel(errno, typed.span))
@@ -689,12 +696,21 @@ pub(super) fn set_name(table: &mut Table, chain: u64, name: &Rc<str>) -> Rc<str>
     before
 }
 
-/// A set that rules add to is bounded.
-fn is_updated(stmts: &[super::model::Stmt], set: &mut Set) {
-    let updates = |stmt: &super::model::Stmt| matches!(stmt, super::model::Stmt::Update(update) if update.set.handle == set.handle);
-    if set.size.is_none() && stmts.iter().any(updates) {
-        set.size = Some(65_535);
-    }
+/// There are more elements than there may be. Those whose time is over do not count.
+fn is_overfull(set: &Set, now: Instant) -> bool {
+    let most = set.size.map_or(usize::MAX, |size| size as usize);
+    set.elements.len() > most
+        && set.elements.values().filter(|element| element.is_alive(now)).count() > most
+}
+
+/// Elements that a set may have that rules add to, where nobody says (`nft_dynset_init`).
+const UPDATED_MAX: u32 = 65_535;
+
+/// A rule adds to the set.
+fn is_updated(stmts: &[Stmt], set: &Set) -> bool {
+    let updates =
+        |stmt: &Stmt| matches!(stmt, Stmt::Update(update) if update.set.handle == set.handle);
+    stmts.iter().any(updates)
 }
 
 /// How often a table needs connections to be known.

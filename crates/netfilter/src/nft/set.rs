@@ -14,8 +14,8 @@ pub enum Put {
     Same,
     /// It is there now, and took the place of this one, which was gone.
     New(Option<Box<Element>>),
-    /// It is part of another now.
-    Merged,
+    /// It is part of the element with this key now, as are those that were there before.
+    Merged(Key, Vec<(Key, Element)>),
 }
 
 /// Why an element cannot be put into a set.
@@ -121,8 +121,8 @@ impl Set {
                 })
             }
             _ if self.auto_merge && self.keys.len() == 1 => {
-                self.merge(&low, &key, element);
-                Ok(Put::Merged)
+                let (high, before) = self.merge(&low, &key, element);
+                Ok(Put::Merged(high, before))
             }
             // What the kernel says of those of several parts.
             Some(_) if self.keys.len() > 1 => Err(Clash::Exists),
@@ -136,8 +136,15 @@ impl Set {
         }
     }
 
-    /// Makes one interval of this one and of those that it overlaps with or that lie beside it.
-    fn merge(&mut self, low: &[u8], high: &[u8], mut element: Element) {
+    /// Makes one interval of this one and of those that it overlaps with or that lie beside it. Gives its key and
+    /// those that it was made of.
+    fn merge(
+        &mut self,
+        low: &[u8],
+        high: &[u8],
+        mut element: Element,
+    ) -> (Key, Vec<(Key, Element)>) {
+        let mut before = Vec::new();
         let ty = self.keys.first().copied().unwrap_or(Type::Number(4));
         let (mut from, mut to) = (pop_key(low, ty).0, pop_key(high, ty).0);
         loop {
@@ -151,13 +158,15 @@ impl Set {
             }
             let known_high = known_high.clone();
             (from, to) = (from.min(known_low), to.max(pop_key(&known_high, ty).0));
-            self.elements.remove(known_high.as_slice());
+            let known = self.elements.remove(known_high.as_slice());
+            before.extend(known.map(|known| (known_high, known)));
         }
         let (mut low, mut high) = (Key::new(), Key::new());
         push_key(&mut low, ty, from);
         push_key(&mut high, ty, to);
         element.low = (low != high).then_some(low);
-        self.elements.insert(high, element);
+        self.elements.insert(high.clone(), element);
+        (high, before)
     }
 
     /// Takes an element out: the very interval.

@@ -26,6 +26,8 @@ pub(super) enum Undo {
     SetRemoved(u64, Box<Set>),
     ElementAdded(u64, u64, Option<Key>, Option<Box<Element>>),
     ElementRemoved(u64, u64, Option<Key>, Box<Element>),
+    /// These became one, of this key.
+    Merged(u64, u64, Key, Vec<(Key, Element)>),
     Elements(u64, u64, BTreeMap<Key, Element>, Option<Box<Element>>),
     CounterAdded(u64, u64),
     CounterRemoved(u64, Box<Counter>),
@@ -97,6 +99,7 @@ impl Edit<'_> {
         | Undo::SetRemoved(table, _)
         | Undo::ElementAdded(table, ..)
         | Undo::ElementRemoved(table, ..)
+        | Undo::Merged(table, ..)
         | Undo::Elements(table, ..)
         | Undo::CounterAdded(table, _)
         | Undo::CounterRemoved(table, _)) = &step
@@ -147,6 +150,14 @@ impl Edit<'_> {
                 match key {
                     Some(key) => drop(set.elements.insert(key, *element)),
                     None => set.any = Some(element),
+                }
+            }
+            // Only sets without verdicts merge, and nothing is linked.
+            Undo::Merged(_, set, key, before) => {
+                let Some(set) = table.sets.get_mut(&set) else { return };
+                set.elements.remove(key.as_slice());
+                for (key, element) in before {
+                    set.elements.insert(key, element);
                 }
             }
             Undo::Elements(_, set, elements, any) => {

@@ -62,6 +62,10 @@ pub(super) struct Did {
     pub(super) mark: Option<(u32, u32)>,
 }
 
+/// Most rules that a base chain asks of one packet. Chains that jump to the same chains over and over make a way
+/// that no packet comes to the end of; the kernel would try.
+const RULES_MAX: u32 = 1 << 18;
+
 /// Takes a packet through a base chain of a table. With `evals`, every rule that looked at it is written down.
 pub(crate) fn walk(
     table: &mut Table,
@@ -73,7 +77,7 @@ pub(crate) fn walk(
 ) -> Walked {
     let notes = evals.is_none() && world.draft.is_open() && !skb.packet.head().fragment.more;
     let mut callers: SmallVec<[(u64, usize); 16]> = SmallVec::new();
-    let (mut at, mut next) = (base, 0);
+    let (mut at, mut next, mut asked) = (base, 0, 0_u32);
     let Table { chains, sets, counters, .. } = table;
     let mut look = Look { input, skb, world, sets, mask: notes.then(memo::Key::default) };
     let walked = loop {
@@ -86,6 +90,10 @@ pub(crate) fn walk(
             continue;
         };
         next += 1;
+        asked += 1;
+        if asked > RULES_MAX {
+            break Walked::Dropped(chain.name.clone(), rule.handle);
+        }
         let did = ask(rule, &mut look, counters);
         if let Some(evals) = &mut evals {
             evals.push(super::trace::eval((chain.name.clone(), next as u32), rule, &did));
@@ -313,11 +321,27 @@ fn update(update: &mut Update, look: &mut Look<'_, '_>) -> Option<Option<Key>> {
     None
 }
 
+/// Nanoseconds in a second.
+const SECOND: u64 = 1_000_000_000;
+
 impl Limit {
+    /// The kernel cannot count so much (`nft_limit_init`).
+    pub(super) fn is_too_large(&self) -> bool {
+        let burst = u64::from(if self.burst == 0 && !self.bytes { 5 } else { self.burst });
+        let (Some(nanos), Some(sum)) =
+            (self.unit.checked_mul(SECOND), self.rate.checked_add(burst))
+        else {
+            return true;
+        };
+        match self.bytes {
+            true => nanos.checked_mul(sum).is_none(),
+            false => (nanos / self.rate.max(1)).checked_mul(burst).is_none(),
+        }
+    }
+
     /// Whether a packet fits: there is enough in the bucket, or with `over` there is not
     /// (`net/netfilter/nft_limit.c`).
     fn lets_pass(&mut self, len: u16, now: Instant) -> bool {
-        const SECOND: u64 = 1_000_000_000;
         let nanos = u128::from(self.unit) * u128::from(SECOND);
         let rate = u128::from(self.rate.max(1));
         let (cost, full) = if self.bytes {

@@ -49,3 +49,8 @@ kubectl delete svc web sticky empty
 sleep 3
 docker exec kind-worker ipvsadm -Ln
 docker exec kind-worker ip -br addr show kube-ipvs0
+# Ports of nodes for Pods are the CNI plugin's, on 127.0.0.1 too.
+kubectl apply -f host-port.yml
+kubectl wait --for=condition=ready pod/host-port
+curl -s 172.18.0.3:8888
+docker exec kind-worker curl -s --max-time 2 127.0.0.1:8888

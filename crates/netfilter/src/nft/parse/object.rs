@@ -347,7 +347,8 @@ impl Cursor {
                 }
                 "size" => {
                     self.step();
-                    set.size = Some(self.number()?.0 as u32);
+                    // As many bits as the kernel has for it; none is no limit.
+                    set.size = Some(self.number()?.0 as u32).filter(|size| *size != 0);
                 }
                 "policy" => {
                     self.step();

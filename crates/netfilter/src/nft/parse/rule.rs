@@ -381,6 +381,10 @@ impl Cursor {
         if limit.rate == 0 {
             return Err(Failure::kernel("Invalid argument", begin.to(self.before())));
         }
+        if limit.is_too_large() {
+            let message = "Value too large for defined data type";
+            return Err(Failure::kernel(message, begin.to(self.before())));
+        }
         Ok(Stmt::Limit(Box::new(limit)))
     }
 

@@ -19,8 +19,10 @@ impl Cursor {
         if self.is_sign("/") && matches!(self.after(), Token::Number(_)) {
             self.step();
             let (len, end) = self.number()?;
-            let len = u32::try_from(len).unwrap_or(u32::MAX);
-            return Ok(Raw { span: span.to(end), kind: RawKind::Prefix(Box::new(first), len) });
+            return Ok(Raw {
+                span: span.to(end),
+                kind: RawKind::Prefix(Box::new(first), len as u32),
+            });
         }
         if self.is_sign("|") {
             return self.raw_flags(first, "|");
