@@ -120,6 +120,10 @@ fn repeat(
     None
 }
 
+/// So many rules a packet is asked about by one table, and is then dropped: a dozen chains that each jump ten times
+/// into the next are short to write, and without an end.
+pub(crate) const RULES_MAX: u32 = 1 << 18;
+
 /// Takes the packet from rule to rule. In `note` it is written down if its way depends on nothing but its key;
 /// else nothing is left there.
 fn walk_rules(
@@ -138,6 +142,7 @@ fn walk_rules(
         None => Values::of(skb.packet.head(), input.iif, input.oif),
     };
     let mut head = *skb.packet.head();
+    let mut left = RULES_MAX;
     loop {
         let chain = table.at_mut(at);
         if let Some(values) = &values {
@@ -154,6 +159,11 @@ fn walk_rules(
             continue;
         };
         next += 1;
+        left -= 1;
+        if left == 0 {
+            *note = None;
+            return Walked::Dropped { chain: chain.name.clone(), number: next as u32 };
+        }
         if note.as_mut().is_some_and(|note| !note.mask.add_rule(&rule.spec, has_version)) {
             *note = None;
         }

@@ -542,3 +542,17 @@ fn a_packet_does_not_walk_the_chains_of_nft_without_end() {
     let mut skb = Skb::new(parse("udp 10.0.0.2:5 > 172.18.0.2:53"));
     assert!(matches!(netfilter.hook(&input, &mut skb, None), Verdict::Drop(_)));
 }
+
+/// Each of twelve chains jumps ten times into the next: nobody waits for the end of that.
+#[test]
+fn a_walk_without_end_is_ended() {
+    let mut rules = String::from("*filter\n");
+    (0..12).for_each(|n| rules += &format!(":C{n} - [0:0]\n"));
+    rules += "-A FORWARD -j C0\n";
+    for n in 0..11 {
+        (0..10).for_each(|_| rules += &format!("-A C{n} -j C{}\n", n + 1));
+    }
+    rules += "-A C11 -p tcp\nCOMMIT\n";
+    let told = tell(&rules, "eth0 veth1 udp 10.0.0.1:5 > 10.0.0.2:53");
+    assert!(told.contains("Drop(Rule { table: Filter, chain: "), "{}", told.len());
+}

@@ -20,7 +20,7 @@ use crate::memo;
 use crate::nat::NatRange;
 use crate::table::Policy;
 use crate::trace::NftEval;
-use crate::walk::{World, translate};
+use crate::walk::{RULES_MAX, World, translate};
 
 /// How a walk ended.
 pub(crate) enum Walked {
@@ -61,10 +61,6 @@ pub(super) struct Did {
     /// The mark before and after.
     pub(super) mark: Option<(u32, u32)>,
 }
-
-/// Most rules that a base chain asks of one packet. Chains that jump to the same chains over and over make a way
-/// that no packet comes to the end of; the kernel would try.
-const RULES_MAX: u32 = 1 << 18;
 
 /// Takes a packet through a base chain of a table. With `evals`, every rule that looked at it is written down.
 pub(crate) fn walk(
