@@ -51,8 +51,6 @@ pub(crate) struct State {
     ports: BTreeMap<PortName, Wanted>,
     /// How many ports ask for a thing.
     counts: BTreeMap<Item, u32>,
-    /// Which port a virtual service is of.
-    owners: BTreeMap<ServiceKey, PortName>,
     /// Servers that get nothing more, and are gone with their last connection.
     retiring: BTreeSet<Place>,
     /// When to look at them.
@@ -147,11 +145,6 @@ impl Proxier {
         });
         self.ipvs.look_at = None;
         self.ipvs.look_later(now);
-    }
-
-    /// The port that a virtual service is of.
-    pub fn ipvs_port(&self, service: &ServiceKey) -> Option<&PortName> {
-        self.ipvs.owners.get(service)
     }
 
     /// About how much a sync is going to write.
@@ -260,7 +253,6 @@ impl State {
         }
         if let Some(wanted) = new {
             for (key, is_local) in &wanted.services {
-                self.owners.insert(*key, name.clone());
                 sync_service(key, &wanted, work);
                 let servers = if *is_local { &wanted.local } else { &wanted.cluster };
                 self.sync_servers(key, servers, work);
@@ -278,7 +270,6 @@ impl State {
                 work.report.elements_changed += usize::from(sets.take(set.name, element));
             }
             Item::Service(key) => {
-                self.owners.remove(key);
                 let is_gone = work.netfilter.ipvs_mut().remove_service(key).is_ok();
                 work.report.elements_changed += usize::from(is_gone);
                 self.retiring.retain(|(of, _)| of != key);

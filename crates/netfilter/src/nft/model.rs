@@ -524,11 +524,6 @@ impl Table {
 }
 
 impl Set {
-    /// Bytes of a key.
-    pub fn key_len(&self) -> usize {
-        self.keys.iter().map(|ty| ty.bytes()).sum()
-    }
-
     /// Its elements are intervals.
     pub fn has_intervals(&self) -> bool {
         self.flags & flags::INTERVAL != 0
