@@ -9,7 +9,7 @@
 //! - [`node`]: a node's parts; [`cni`]: how Pods get their addresses; [`kubelet`]: how they live and die;
 //!   [`proxy`]: when a node's rules follow; [`mod@policy`]: NetworkPolicies in force;
 //!   [`mod@ingress`]: Ingresses in force; [`mod@dns`]: names, and who is asked for them;
-//!   [`outage`]: nodes that fail, and heartbeats;
+//!   [`mod@origin`]: from a rule back to the line it was written for; [`outage`]: nodes that fail, and heartbeats;
 //! - [`requests`]: what people have sent, and what became of it;
 //! - [`path`]: a request's packets, hop by hop; [`place`]: where something is, as people say it;
 //! - [`journal`]: what has happened, a line each, and the session's fingerprint; [`mod@news`]: a change as
@@ -30,6 +30,7 @@ pub mod kubelet;
 pub mod machine;
 mod news;
 pub mod node;
+pub mod origin;
 pub mod outage;
 pub mod path;
 pub mod place;

@@ -21,6 +21,7 @@ const USAGE: &str = "Usage: lab status
        lab addon ingress        ingress-nginx, as it is installed on kind
        lab trace COMMAND…   the path of each packet that the command causes, and the rules that matched
        lab path [NUMBER]    the same of a request that was sent already; without a number, of the last
+       lab origin NODE CHAIN   what the rules of a chain were written for
        lab log [TOPIC]      what has happened: object, endpoints, rules, request, world
        lab seed";
 
@@ -58,6 +59,7 @@ pub async fn run(ctx: Ctx) -> Exit {
                 Err(error) => ctx.fail(format!("lab: {error}"), 1).await,
             }
         }
+        ["origin", node, chain] => origin(&ctx, node, chain).await,
         ["log"] => log(&ctx, None).await,
         ["log", name] => match Topic::ALL.into_iter().find(|topic| topic.name() == *name) {
             Some(topic) => log(&ctx, Some(topic)).await,
@@ -98,6 +100,45 @@ async fn status(ctx: &Ctx) -> Exit {
             writeln!(out, "cluster {cluster:<7} {nodes} nodes, {pods} Pods, {services} Services");
     }
     let _ = writeln!(out, "fingerprint     {}", lab.journal(|journal| journal.fingerprint()));
+    ctx.out(out).await?;
+    Ok(0)
+}
+
+/// Rules, and the objects, fields and lines that they were written for.
+async fn origin(ctx: &Ctx, node: &str, chain: &str) -> Exit {
+    let lab = &ctx.session.lab;
+    let clusters = lab.clusters();
+    let mut found = clusters
+        .iter()
+        .filter_map(|cluster| lab.with(cluster, |cluster| cluster.origins(node, chain)).flatten());
+    let Some(rules) = found.next() else {
+        return ctx.fail(format!("lab: there is no node {node:?}"), 1).await;
+    };
+    if rules.is_empty() {
+        return ctx.fail(format!("lab: no rules in a chain {chain:?} of {node}"), 1).await;
+    }
+    let mut out = String::new();
+    for rule in rules {
+        let number = if rule.number == 0 { String::new() } else { format!(" {}", rule.number) };
+        let _ = write!(out, "{} {chain}{number}: ", rule.table);
+        let Some(origin) = &rule.origin else {
+            out.push_str("always there\n");
+            continue;
+        };
+        let _ = write!(out, "Service {}/{}", origin.port.namespace, origin.port.service);
+        let _ = write!(out, " {}", origin.field);
+        if let Some((file, line)) = &rule.place {
+            let _ = write!(out, " ({file}:{line})");
+        }
+        if let Some(endpoint) = &origin.endpoint {
+            let _ =
+                write!(out, ", endpoint {} of EndpointSlice {}", endpoint.address, endpoint.slice);
+            if let Some(pod) = &endpoint.pod {
+                let _ = write!(out, ", Pod {pod}");
+            }
+        }
+        out.push('\n');
+    }
     ctx.out(out).await?;
     Ok(0)
 }
